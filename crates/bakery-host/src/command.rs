@@ -1,0 +1,250 @@
+//! Child processes: they die with us, and a failure shows the command line and the end of what they said.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that may start programs")]
+#![allow(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::fs::{Error, Result};
+
+/// A program to run.
+#[derive(Debug)]
+pub struct Cmd {
+    command: Command,
+    shown: String,
+    input: Option<Vec<u8>>,
+    timeout: Option<Duration>,
+}
+
+/// What a program left.
+#[derive(Debug, Clone)]
+pub struct Output {
+    /// Its exit code, or minus the signal that ended it.
+    pub code: i32,
+    /// What it wrote to stdout.
+    pub stdout: Vec<u8>,
+    /// What it wrote to stderr.
+    pub stderr: Vec<u8>,
+    /// Whether it was ended because its time was up.
+    pub timed_out: bool,
+}
+
+impl Output {
+    /// Whether the exit code is zero.
+    pub fn success(&self) -> bool {
+        self.code == 0
+    }
+    /// stdout as text.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+    /// stderr as text.
+    pub fn error_text(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+}
+
+impl Cmd {
+    /// A program found by name on `PATH`, or by path.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        let program = program.as_ref();
+        let mut command = Command::new(program);
+        // SAFETY: prctl with these arguments only sets an attribute of the new process and is async-signal-safe.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        Self { command, shown: program.to_string_lossy().into_owned(), input: None, timeout: None }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.shown.push(' ');
+        self.shown.push_str(&arg.as_ref().to_string_lossy());
+        self.command.arg(arg);
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        for arg in args {
+            self = self.arg(arg);
+        }
+        self
+    }
+
+    /// Sets a variable of the environment.
+    pub fn env(mut self, key: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(key, value);
+        self
+    }
+
+    /// Sets variables of the environment.
+    pub fn envs(mut self, pairs: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
+        self.command.envs(pairs);
+        self
+    }
+
+    /// Starts from an empty environment.
+    pub fn env_clear(mut self) -> Self {
+        self.command.env_clear();
+        self
+    }
+
+    /// Sets the working folder.
+    pub fn current_dir(mut self, path: impl AsRef<Path>) -> Self {
+        self.command.current_dir(path);
+        self
+    }
+
+    /// What the program reads from stdin.
+    pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.input = Some(bytes.into());
+        self
+    }
+
+    /// Ends the program after this time.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
+        self
+    }
+
+    /// Runs the program as another user, with that user's primary group only.
+    pub fn user(mut self, uid: u32, gid: u32) -> Self {
+        self.command.uid(uid).gid(gid);
+        self
+    }
+
+    /// Lets the program outlive us, in a session of its own.
+    pub fn detached(mut self) -> Self {
+        // SAFETY: both calls are async-signal-safe and only touch the new process.
+        unsafe {
+            self.command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, 0);
+                libc::setsid();
+                Ok(())
+            });
+        }
+        self
+    }
+
+    /// The command line as people would type it.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// The underlying command, for what this wrapper does not say.
+    pub fn raw(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    fn error(&self, source: std::io::Error) -> Error {
+        Error::new("run", PathBuf::from(&self.shown), source)
+    }
+
+    /// Starts it with pipes for stdin and stdout; stderr goes where ours goes unless set otherwise.
+    pub fn spawn_piped(mut self) -> Result<Child> {
+        self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        self.command.spawn().map_err(|e| self.error(e))
+    }
+
+    /// Starts it.
+    pub fn spawn(mut self) -> Result<Child> {
+        self.command.spawn().map_err(|e| self.error(e))
+    }
+
+    /// Runs it with our own stdin, stdout and stderr, and gives its exit code.
+    pub fn status(mut self) -> Result<i32> {
+        let status = self.command.status().map_err(|e| self.error(e))?;
+        Ok(status.code().unwrap_or_else(|| -status.signal().unwrap_or(1)))
+    }
+
+    /// Replaces this process.
+    pub fn exec(mut self) -> Error {
+        let source = self.command.exec();
+        self.error(source)
+    }
+
+    /// Runs it to its end and collects what it wrote, whatever its exit code.
+    pub fn output(mut self) -> Result<Output> {
+        self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().map_err(|e| self.error(e))?;
+        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let input = self.input.take().unwrap_or_default();
+        let limit = self.timeout;
+        let mut timed_out = false;
+        let (stdout, stderr, status) = std::thread::scope(|threads| {
+            threads.spawn(move || {
+                if let Some(mut stdin) = stdin {
+                    // A program that does not read its input is no error.
+                    let _ = stdin.write_all(&input);
+                }
+            });
+            let collect = |pipe: Option<Box<dyn std::io::Read + Send>>| {
+                threads.spawn(move || {
+                    let mut bytes = Vec::new();
+                    if let Some(mut pipe) = pipe {
+                        let _ = pipe.read_to_end(&mut bytes);
+                    }
+                    bytes
+                })
+            };
+            let stdout = collect(stdout.map(|p| Box::new(p) as _));
+            let stderr = collect(stderr.map(|p| Box::new(p) as _));
+            let started = Instant::now();
+            let status = loop {
+                let Some(limit) = limit else { break child.wait() };
+                match child.try_wait() {
+                    Ok(Some(status)) => break Ok(status),
+                    Ok(None) if started.elapsed() > limit => {
+                        timed_out = true;
+                        let _ = child.kill();
+                        break child.wait();
+                    }
+                    Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                    Err(error) => break Err(error),
+                }
+            };
+            (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default(), status)
+        });
+        let status = status.map_err(|e| self.error(e))?;
+        let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(1));
+        Ok(Output { code, stdout, stderr, timed_out })
+    }
+
+    /// Runs it to its end and fails unless its exit code is zero.
+    pub fn run(self) -> Result<Output> {
+        let shown = self.shown.clone();
+        let output = self.output()?;
+        if output.success() {
+            return Ok(output);
+        }
+        let said = if output.stderr.is_empty() { output.text() } else { output.error_text() };
+        let lines: Vec<&str> = said.trim_end().lines().collect();
+        let tail = lines[lines.len().saturating_sub(12)..].join("\n");
+        let how = if output.timed_out {
+            "ran out of time".to_owned()
+        } else if output.code < 0 {
+            format!("ended by signal {}", -output.code)
+        } else {
+            format!("exit code {}", output.code)
+        };
+        Err(Error::new("run", PathBuf::from(shown), std::io::Error::other(format!("{how}\n{tail}"))))
+    }
+}
+
+/// Whether a program is on `PATH` (or in the places where root's programs are).
+pub fn find_program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
+        .map(|folder| folder.join(name))
+        .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}

@@ -1,0 +1,220 @@
+//! File access whose errors name the path, and writes that are whole or not at all.
+#![expect(clippy::disallowed_methods, reason = "this is the one place that may call std::fs")]
+
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// A result whose error names a path or a command.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What could not be done, with what, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`: {source}", path.display())]
+pub struct Error {
+    /// A verb, such as `read`.
+    pub action: &'static str,
+    /// The path or command line.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: std::io::Error,
+}
+
+impl Error {
+    /// An error about a path.
+    pub fn new(action: &'static str, path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self { action, path: path.into(), source }
+    }
+
+    /// Whether the cause is that the path does not exist.
+    pub fn is_not_found(&self) -> bool {
+        self.source.kind() == std::io::ErrorKind::NotFound
+    }
+}
+
+/// Attaches a verb and a path to a system error.
+pub trait At<T> {
+    /// Attaches them.
+    ///
+    /// # Errors
+    /// The same, with the path.
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T>;
+}
+
+impl<T> At<T> for std::io::Result<T> {
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|source| Error::new(action, path.as_ref(), source))
+    }
+}
+
+impl<T> At<T> for rustix::io::Result<T> {
+    fn at(self, action: &'static str, path: impl AsRef<Path>) -> Result<T> {
+        self.map_err(|source| Error::new(action, path.as_ref(), source.into()))
+    }
+}
+
+/// The bytes of a file.
+pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
+    std::fs::read(&path).at("read", path)
+}
+
+/// The text of a file, with anything that is no UTF-8 replaced.
+pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
+    read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Writes a whole file through a temporary one in the same folder, then renames it, keeping mode and owner of a file
+/// that is there already. Killed at any point, the old or the new content is there.
+pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let path = path.as_ref();
+    let existing = std::fs::metadata(path).ok();
+    let mode = existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
+    write_atomic_mode(path, bytes, mode)?;
+    if let Some(existing) = existing {
+        std::os::unix::fs::chown(path, Some(existing.uid()), Some(existing.gid())).at("change the owner of", path)?;
+        chmod(path, mode)?;
+    }
+    Ok(())
+}
+
+/// The same with a mode for the new file.
+pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
+    file.write_all(bytes.as_ref()).at("write", path)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).at("change the mode of", path)?;
+    file.as_file().sync_all().at("write", path)?;
+    file.persist(path).map_err(|error| Error::new("write", path, error.error))?;
+    Ok(())
+}
+
+/// Makes a folder and those above it.
+pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
+    std::fs::create_dir_all(&path).at("create", path)
+}
+
+/// Makes a folder that only its owner can enter.
+pub fn create_private_dir(path: impl AsRef<Path>) -> Result<()> {
+    create_dir_all(&path)?;
+    chmod(path, 0o700)
+}
+
+/// Sets the permission bits.
+pub fn chmod(path: impl AsRef<Path>, mode: u32) -> Result<()> {
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).at("change the mode of", path)
+}
+
+/// Sets owner and group of what the path names, not of what a link points to.
+pub fn lchown(path: impl AsRef<Path>, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
+    std::os::unix::fs::lchown(&path, uid, gid).at("change the owner of", path)
+}
+
+/// Removes a file or a link.
+pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
+    std::fs::remove_file(&path).at("remove", path)
+}
+
+/// Removes a file or a tree, and is content when nothing is there.
+pub fn remove_all(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let result = match std::fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.at("remove", path),
+    }
+}
+
+/// Moves a path within a file system.
+pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    std::fs::rename(&from, &to).at("move", from)
+}
+
+/// Copies a file's bytes and mode.
+pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    std::fs::copy(&from, &to).map(|_| ()).at("copy", from)
+}
+
+/// Makes a symbolic link.
+pub fn symlink(target: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
+    std::os::unix::fs::symlink(target, &link).at("link", link)
+}
+
+/// Makes a hard link.
+pub fn hard_link(source: impl AsRef<Path>, link: impl AsRef<Path>) -> Result<()> {
+    std::fs::hard_link(source, &link).at("link", link)
+}
+
+/// Where a symbolic link points.
+pub fn read_link(path: impl AsRef<Path>) -> Result<PathBuf> {
+    std::fs::read_link(&path).at("read the link", path)
+}
+
+/// Meta-data of what the path names, links not followed.
+pub fn symlink_metadata(path: impl AsRef<Path>) -> Result<std::fs::Metadata> {
+    std::fs::symlink_metadata(&path).at("look at", path)
+}
+
+/// Meta-data, links followed.
+pub fn metadata(path: impl AsRef<Path>) -> Result<std::fs::Metadata> {
+    std::fs::metadata(&path).at("look at", path)
+}
+
+/// The absolute path without links.
+pub fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
+    std::fs::canonicalize(&path).at("find", path)
+}
+
+/// The entries of a folder, sorted by name.
+pub fn read_dir(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let path = path.as_ref();
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+        .at("list", path)?
+        .map(|entry| entry.map(|e| e.path()))
+        .collect::<std::io::Result<_>>()
+        .at("list", path)?;
+    entries.sort();
+    Ok(entries)
+}
+
+/// Opens a file for reading.
+pub fn open(path: impl AsRef<Path>) -> Result<std::fs::File> {
+    std::fs::File::open(&path).at("open", path)
+}
+
+/// Creates or truncates a file.
+pub fn create(path: impl AsRef<Path>) -> Result<std::fs::File> {
+    std::fs::File::create(&path).at("create", path)
+}
+
+/// Opens a file for reading and writing.
+pub fn open_rw(path: impl AsRef<Path>) -> Result<std::fs::File> {
+    std::fs::OpenOptions::new().read(true).write(true).open(&path).at("open", path)
+}
+
+/// Opens a file for appending, creating it.
+pub fn append(path: impl AsRef<Path>) -> Result<std::fs::File> {
+    std::fs::OpenOptions::new().create(true).append(true).open(&path).at("open", path)
+}
+
+/// Every path under a folder, parents before children, sorted; links are not followed.
+pub fn walk(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let mut out = Vec::new();
+    let mut pending = vec![root.as_ref().to_path_buf()];
+    while let Some(folder) = pending.pop() {
+        let mut folders = Vec::new();
+        for path in read_dir(&folder)? {
+            if symlink_metadata(&path)?.is_dir() {
+                folders.push(path.clone());
+            }
+            out.push(path);
+        }
+        pending.extend(folders.into_iter().rev());
+    }
+    out.sort();
+    Ok(out)
+}

@@ -1,0 +1,41 @@
+//! Advisory file locks, so that two bakeries never work on the same state.
+#![expect(clippy::disallowed_methods, reason = "opens the lock file itself")]
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::fs::{At as _, Error, Result};
+
+/// A lock held until it is dropped, or until the process ends.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock, or says who holds it.
+    pub fn take(path: impl AsRef<Path>, purpose: &str) -> Result<Self> {
+        let path = path.as_ref();
+        if let Some(folder) = path.parent() {
+            crate::fs::create_dir_all(folder)?;
+        }
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).at("open", path)?;
+        if file.try_lock().is_err() {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder);
+            let message = format!("another bakery is at work on it ({})", holder.trim());
+            return Err(Error::new("lock", path, std::io::Error::other(message)));
+        }
+        let note = format!("process {}: {purpose}\n", std::process::id());
+        let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(note.as_bytes()));
+        Ok(Self { _file: file, path: path.to_path_buf() })
+    }
+
+    /// Where the lock is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}

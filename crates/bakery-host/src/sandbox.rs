@@ -1,0 +1,214 @@
+//! A root file system of its own for a program: fresh mount, process, host name and IPC namespaces, a minimal /dev,
+//! and no capability that reaches the host (devices, modules, mounts, clock, reboot).
+//!
+//! The helper process that [`enter`] runs in is started by [`command`]; it becomes the parent of the namespace's
+//! first process, so that whatever was started inside ends with it.
+#![allow(unsafe_code)]
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount};
+use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+use crate::Cmd;
+use crate::fs::{At as _, Result, create_dir_all, read_to_string, symlink, write_atomic};
+
+/// The hidden verb under which a program calls [`enter`].
+pub const VERB: &str = "internal-sandbox";
+
+/// What the inside looks like.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    /// The folder that becomes `/`.
+    pub root: PathBuf,
+    /// Folders of the host to show inside at the same path, read-only.
+    pub binds: Vec<PathBuf>,
+    /// Files of the host to show inside at another path, read-only.
+    pub files: Vec<(PathBuf, PathBuf)>,
+    /// The working folder inside.
+    pub cwd: PathBuf,
+    /// The host name inside.
+    pub hostname: String,
+}
+
+impl Sandbox {
+    /// The command that runs `program args` inside, through this program's hidden verb.
+    pub fn command(&self, program: &str, args: &[String]) -> Result<Cmd> {
+        let exe = std::env::current_exe().at("find", "this program")?;
+        let mut cmd = Cmd::new(exe).arg(VERB).arg("--root").arg(&self.root);
+        for bind in &self.binds {
+            cmd = cmd.arg("--bind").arg(bind);
+        }
+        for (from, to) in &self.files {
+            cmd = cmd.arg("--file").arg(format!("{}={}", from.display(), to.display()));
+        }
+        cmd = cmd.arg("--cwd").arg(&self.cwd).arg("--hostname").arg(&self.hostname);
+        Ok(cmd.arg("--").arg(program).args(args))
+    }
+
+    /// Reads the arguments that [`Sandbox::command`] wrote.
+    pub fn from_args(args: &[String]) -> Option<(Self, Vec<String>)> {
+        let mut sandbox = Self {
+            root: PathBuf::new(),
+            binds: vec![],
+            files: vec![],
+            cwd: "/".into(),
+            hostname: "localhost".into(),
+        };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--root" => sandbox.root = args.next()?.into(),
+                "--bind" => sandbox.binds.push(args.next()?.into()),
+                "--file" => {
+                    let (from, to) = args.next()?.split_once('=')?;
+                    sandbox.files.push((from.into(), to.into()));
+                }
+                "--cwd" => sandbox.cwd = args.next()?.into(),
+                "--hostname" => sandbox.hostname = args.next()?.clone(),
+                "--" => return Some((sandbox, args.cloned().collect())),
+                _ => return None,
+            }
+        }
+        None
+    }
+}
+
+/// Carries out the hidden verb: enters the namespaces, runs the program as their first process, and gives its exit
+/// code.
+pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
+    let flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
+    // SAFETY: no memory or file descriptors are unshared; the process has one thread.
+    unsafe { unshare_unsafe(flags) }.at("make namespaces for", &sandbox.root)?;
+    mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).at("make private", "/")?;
+    rustix::system::sethostname(sandbox.hostname.as_bytes()).at("set the host name in", &sandbox.root)?;
+    let root = sandbox.root.clone();
+    mount_bind(&root, &root).at("bind", &root)?;
+    let tmpfs = |at: &str, options: &std::ffi::CStr| -> Result<()> {
+        let path = root.join(at);
+        create_dir_all(&path)?;
+        mount("tmpfs", &path, "tmpfs", MountFlags::NOSUID, Some(options)).at("mount", path)
+    };
+    tmpfs("dev", c"mode=755,size=1m")?;
+    for node in ["null", "zero", "full", "random", "urandom", "tty"] {
+        let inside = root.join("dev").join(node);
+        write_atomic(&inside, "")?;
+        mount_bind(Path::new("/dev").join(node), &inside).at("bind", inside)?;
+    }
+    for (target, link) in [
+        ("/proc/self/fd", "fd"),
+        ("/proc/self/fd/0", "stdin"),
+        ("/proc/self/fd/1", "stdout"),
+        ("/proc/self/fd/2", "stderr"),
+        ("pts/ptmx", "ptmx"),
+    ] {
+        symlink(target, root.join("dev").join(link))?;
+    }
+    let pts = root.join("dev/pts");
+    create_dir_all(&pts)?;
+    mount("devpts", &pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"newinstance,ptmxmode=0666,mode=620"))
+        .at("mount", &pts)?;
+    tmpfs("dev/shm", c"mode=1777")?;
+    tmpfs("run", c"mode=755")?;
+    tmpfs("tmp", c"mode=1777")?;
+    create_dir_all(root.join("run/lock"))?;
+    for bind in &sandbox.binds {
+        let inside = root.join(bind.strip_prefix("/").unwrap_or(bind));
+        create_dir_all(&inside)?;
+        mount_bind_recursive(bind, &inside).at("bind", &inside)?;
+        mount_remount(&inside, MountFlags::BIND | MountFlags::RDONLY, c"").at("make read-only", &inside)?;
+    }
+    for (from, to) in &sandbox.files {
+        let inside = root.join(to.strip_prefix("/").unwrap_or(to));
+        if let Some(folder) = inside.parent() {
+            create_dir_all(folder)?;
+        }
+        if !inside.exists() {
+            write_atomic(&inside, "")?;
+        }
+        mount_bind(from, &inside).at("bind", &inside)?;
+        mount_remount(&inside, MountFlags::BIND | MountFlags::RDONLY, c"").at("make read-only", &inside)?;
+    }
+    run_inside(sandbox, program)
+}
+
+#[expect(clippy::disallowed_methods, reason = "needs its own steps between fork and exec")]
+fn run_inside(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
+    let Some((name, args)) = program.split_first() else { return Ok(2) };
+    let mut command = std::process::Command::new(name);
+    command.args(args);
+    let root = sandbox.root.clone();
+    let cwd = sandbox.cwd.clone();
+    let step = move || -> std::io::Result<()> {
+        // The first process of the namespace: kill it when the helper dies, and all inside die with it.
+        // SAFETY: plain prctl.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        let proc = root.join("proc");
+        crate::fs::create_dir_all(&proc).map_err(|e| e.source)?;
+        mount("proc", &proc, "proc", MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV, None::<&std::ffi::CStr>)?;
+        // What reaches the running kernel is read-only or out of sight.
+        for part in ["sys", "sysrq-trigger", "irq", "bus"] {
+            let path = proc.join(part);
+            if path.exists() {
+                mount_bind(&path, &path)?;
+                mount_remount(&path, MountFlags::BIND | MountFlags::RDONLY, c"")?;
+            }
+        }
+        for part in ["kcore", "keys", "timer_list"] {
+            let path = proc.join(part);
+            if path.exists() {
+                mount_bind("/dev/null", &path)?;
+            }
+        }
+        rustix::process::chdir(&root)?;
+        rustix::process::pivot_root(".", ".")?;
+        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
+        rustix::process::chdir(&cwd).or_else(|_| rustix::process::chdir("/"))?;
+        drop_capabilities()
+    };
+    // SAFETY: the helper has one thread, so allocating between fork and exec is sound.
+    unsafe { command.pre_exec(step) };
+    let mut child = command.spawn().at("run", PathBuf::from(name))?;
+    let status = child.wait().at("run", PathBuf::from(name))?;
+    Ok(status.code().unwrap_or(137))
+}
+
+/// What package scripts and playbooks need; everything else (devices, modules, mounts, raw I/O, clock, reboot,
+/// tracing, network set-up …) is dropped for good.
+const KEPT: &[u32] = &[
+    0,  // CHOWN
+    1,  // DAC_OVERRIDE
+    2,  // DAC_READ_SEARCH
+    3,  // FOWNER
+    4,  // FSETID
+    5,  // KILL
+    6,  // SETGID
+    7,  // SETUID
+    8,  // SETPCAP
+    10, // NET_BIND_SERVICE
+    18, // SYS_CHROOT
+    29, // AUDIT_WRITE
+    31, // SETFCAP
+];
+
+fn drop_capabilities() -> std::io::Result<()> {
+    for capability in 0..64u32 {
+        if !KEPT.contains(&capability) {
+            // SAFETY: prctl with integer arguments; EINVAL past the last capability is fine.
+            unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        }
+    }
+    let mask = KEPT.iter().fold(0u64, |mask, bit| mask | (1 << bit));
+    let header = [0x2008_0522u32, 0];
+    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    let data = [low, low, 0, high, high, 0];
+    // SAFETY: capset reads the two arrays, laid out as the kernel's version 3 structures.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), data.as_ptr()) };
+    if result == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// The system's DNS configuration as it is, for a file to show inside.
+pub fn resolv_conf() -> String {
+    read_to_string("/etc/resolv.conf").unwrap_or_default()
+}

@@ -1,0 +1,68 @@
+//! /etc/passwd and /etc/group, read by ourselves: a static program cannot use the system's name service.
+
+use std::path::Path;
+
+use crate::fs::read_to_string;
+
+/// A line of /etc/passwd.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of passwd(5)")]
+pub struct User {
+    pub name: String,
+    pub uid: u32,
+    pub gid: u32,
+    pub gecos: String,
+    pub home: String,
+    pub shell: String,
+}
+
+/// A line of /etc/group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of group(5)")]
+pub struct Group {
+    pub name: String,
+    pub gid: u32,
+    pub members: Vec<String>,
+}
+
+/// The users of a root file system.
+pub fn users(root: impl AsRef<Path>) -> Vec<User> {
+    let text = read_to_string(root.as_ref().join("etc/passwd")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let f: Vec<&str> = line.split(':').collect();
+            let [name, _, uid, gid, gecos, home, shell] = f.as_slice() else { return None };
+            Some(User {
+                name: (*name).to_owned(),
+                uid: uid.parse().ok()?,
+                gid: gid.parse().ok()?,
+                gecos: (*gecos).to_owned(),
+                home: (*home).to_owned(),
+                shell: (*shell).to_owned(),
+            })
+        })
+        .collect()
+}
+
+/// The groups of a root file system.
+pub fn groups(root: impl AsRef<Path>) -> Vec<Group> {
+    let text = read_to_string(root.as_ref().join("etc/group")).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| {
+            let f: Vec<&str> = line.split(':').collect();
+            let [name, _, gid, members] = f.as_slice() else { return None };
+            let members = members.split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect();
+            Some(Group { name: (*name).to_owned(), gid: gid.parse().ok()?, members })
+        })
+        .collect()
+}
+
+/// A user by name or number.
+pub fn find_user(name: &str) -> Option<User> {
+    users("/").into_iter().find(|u| u.name == name || name.parse() == Ok(u.uid))
+}
+
+/// A group by name or number.
+pub fn find_group(name: &str) -> Option<Group> {
+    groups("/").into_iter().find(|g| g.name == name || name.parse() == Ok(g.gid))
+}

@@ -1,0 +1,87 @@
+//! Compiled templates and their cache.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bakery_lang::{Source, Value};
+
+use crate::ast::{Expr, Node};
+use crate::eval::Evaluator;
+use crate::lexer::Syntax;
+use crate::{Result, Scope, parser};
+
+/// A parsed template.
+#[derive(Debug, Clone)]
+pub struct Template {
+    pub(crate) source: Arc<Source>,
+    pub(crate) nodes: Arc<Vec<Node>>,
+}
+
+/// Parses and evaluates; every text is parsed once.
+#[derive(Debug, Default)]
+pub struct Environment {
+    templates: Mutex<HashMap<(String, Syntax), Template>>,
+    expressions: Mutex<HashMap<String, Arc<Expr>>>,
+}
+
+impl Environment {
+    /// An empty cache.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Parses a template.
+    ///
+    /// # Errors
+    /// A syntax error with its line.
+    pub fn parse(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<Template> {
+        let key = (source.text.clone(), syntax.clone());
+        if let Some(found) = self.templates.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(found.clone());
+        }
+        let nodes = Arc::new(parser::template(source, syntax)?);
+        let template = Template { source: Arc::clone(source), nodes };
+        self.templates.lock().unwrap_or_else(PoisonError::into_inner).insert(key, template.clone());
+        Ok(template)
+    }
+
+    /// Renders a template to text.
+    ///
+    /// # Errors
+    /// What its expressions say, with the line.
+    pub fn render(&self, template: &Template, scope: &dyn Scope) -> Result<String> {
+        Evaluator::new(self, scope).render_root(template)
+    }
+
+    /// The value of a template: of the one expression that it consists of, else its text.
+    ///
+    /// # Errors
+    /// As [`Environment::render`].
+    pub fn native(&self, template: &Template, scope: &dyn Scope) -> Result<Value> {
+        if let [Node::Output(expr, _)] = template.nodes.as_slice() {
+            let mut evaluator = Evaluator::new(self, scope);
+            return evaluator.full(expr);
+        }
+        self.render(template, scope).map(Value::from)
+    }
+
+    /// The value of a bare expression, such as a condition.
+    ///
+    /// # Errors
+    /// As [`Environment::render`].
+    pub fn expression(&self, text: &str, scope: &dyn Scope) -> Result<Value> {
+        let cached = self.expressions.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
+        let expr = match cached {
+            Some(expr) => expr,
+            None => {
+                let expr = Arc::new(parser::expression(&Source::new("<expression>", text))?);
+                self.expressions
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .insert(text.to_owned(), Arc::clone(&expr));
+                expr
+            }
+        };
+        Evaluator::new(self, scope).full(&expr)
+    }
+}

@@ -1,0 +1,461 @@
+//! Evaluation of expressions.
+//!
+//! Containers are passed around as they are; text that may be a template is evaluated when a name, attribute or item
+//! yields it, and containers that hold such text are evaluated as a whole before a filter, test, call or operator
+//! sees them. So a variable that is never used is never evaluated.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bakery_lang::{Map, Value};
+
+use crate::ast::{Args, Comparison, Expr, Macro};
+use crate::{Arguments, Environment, Error, Result, Scope, filters, methods, ops, tests};
+
+/// A macro with the module that it sees.
+#[derive(Debug, Clone)]
+pub(crate) struct Callable {
+    pub(crate) definition: Arc<Macro>,
+    pub(crate) module: Option<Arc<Frame>>,
+}
+
+/// Names of one block.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Frame {
+    pub(crate) values: HashMap<String, Value>,
+    pub(crate) macros: HashMap<String, Callable>,
+    pub(crate) modules: HashMap<String, Arc<Frame>>,
+    /// Whether names of the frames below are hidden, as in a macro of another module.
+    pub(crate) barrier: bool,
+}
+
+pub(crate) struct Evaluator<'a> {
+    pub(crate) environment: &'a Environment,
+    pub(crate) scope: &'a dyn Scope,
+    pub(crate) frames: Vec<Frame>,
+    pub(crate) depth: usize,
+    pub(crate) blocks: HashMap<String, Vec<Arc<Vec<crate::ast::Node>>>>,
+    pub(crate) loops: Vec<crate::render::Recursive>,
+}
+
+/// How deep templates may call each other.
+const MAX_CALLS: usize = 60;
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(environment: &'a Environment, scope: &'a dyn Scope) -> Self {
+        Self {
+            environment,
+            scope,
+            frames: vec![Frame::default()],
+            depth: 0,
+            blocks: HashMap::new(),
+            loops: Vec::new(),
+        }
+    }
+
+    /// The value with every template inside it evaluated.
+    pub(crate) fn full(&mut self, expr: &Expr) -> Result<Value> {
+        let value = self.eval(expr)?;
+        self.deep(value)
+    }
+
+    pub(crate) fn shallow(&self, value: Value) -> Result<Value> {
+        match &value {
+            Value::Str(text) if text.is_template() => self.scope.resolve(text),
+            _ => Ok(value),
+        }
+    }
+
+    pub(crate) fn deep(&self, value: Value) -> Result<Value> {
+        if !value.has_template() {
+            return Ok(value);
+        }
+        match &value {
+            Value::Str(text) => self.scope.resolve(text),
+            Value::List(list) => {
+                let items: Vec<Value> = list.items().into_iter().map(|v| self.deep(v)).collect::<Result<_>>()?;
+                Ok(Value::list(items.into_iter().filter(|v| !matches!(v, Value::Omit)).collect()))
+            }
+            Value::Tuple(items) => {
+                items.iter().map(|v| self.deep(v.clone())).collect::<Result<_>>().map(Value::tuple)
+            }
+            Value::Map(map) => {
+                let out = Map::new();
+                for (key, value) in map.pairs() {
+                    let value = self.deep(value)?;
+                    if !matches!(value, Value::Omit) {
+                        out.insert(self.deep(key)?, value);
+                    }
+                }
+                Ok(out.into())
+            }
+            _ => Ok(value),
+        }
+    }
+
+    pub(crate) fn lookup(&self, name: &str) -> Option<Value> {
+        for frame in self.frames.iter().rev() {
+            if let Some(value) = frame.values.get(name) {
+                return Some(value.clone());
+            }
+            if frame.barrier {
+                break;
+            }
+        }
+        self.scope.variable(name)
+    }
+
+    fn find_macro(&self, name: &str) -> Option<Callable> {
+        for frame in self.frames.iter().rev() {
+            if let Some(found) = frame.macros.get(name) {
+                return Some(found.clone());
+            }
+            if frame.barrier {
+                break;
+            }
+        }
+        None
+    }
+
+    fn find_module(&self, name: &str) -> Option<Arc<Frame>> {
+        self.frames.iter().rev().find_map(|frame| frame.modules.get(name).cloned())
+    }
+
+    pub(crate) fn eval(&mut self, expr: &Expr) -> Result<Value> {
+        Ok(match expr {
+            Expr::Const(value) => value.clone(),
+            Expr::Name(name) => match self.lookup(name) {
+                Some(value) => self.shallow(value)?,
+                None if name == "omit" => Value::Omit,
+                None => Value::undefined(format!("'{name}' is undefined")),
+            },
+            Expr::List(items) => Value::list(self.all(items)?),
+            Expr::Tuple(items) => Value::tuple(self.all(items)?),
+            Expr::Dict(pairs) => {
+                let map = Map::new();
+                for (key, value) in pairs {
+                    let key = self.used(key)?;
+                    let value = self.eval(value)?;
+                    map.insert(key, value);
+                }
+                map.into()
+            }
+            Expr::Attr(object, name) => {
+                if let Expr::Name(module) = object.as_ref()
+                    && let Some(module) = self.find_module(module)
+                {
+                    return Ok(module.values.get(name).cloned().unwrap_or_else(|| {
+                        Value::undefined(format!("the imported template has no attribute '{name}'"))
+                    }));
+                }
+                let object = self.eval(object)?;
+                self.shallow(attribute(&object, name)?)?
+            }
+            Expr::Item(object, index) => {
+                let object = self.eval(object)?;
+                let index = self.used(index)?;
+                self.shallow(item(&object, &index)?)?
+            }
+            Expr::Slice(object, parts) => {
+                let object = self.used(object)?;
+                let mut bounds = [None, None, None];
+                for (bound, part) in bounds.iter_mut().zip(parts) {
+                    if let Some(part) = part {
+                        *bound = self.used(part)?.as_int();
+                    }
+                }
+                ops::slice(&object, bounds)?
+            }
+            Expr::Call(function, args) => self.call(function, args)?,
+            Expr::Filter(value, name, args) => {
+                let value = self.eval(value).and_then(|value| self.deep(value));
+                let lenient = matches!(name.as_str(), "default" | "d");
+                let value = match value {
+                    Err(error) if lenient && error.undefined => Value::undefined(error.message),
+                    other => other?,
+                };
+                let args = self.args(args)?;
+                self.filter(name, &value, &args)?
+            }
+            Expr::Test { value, name, args, negated } => {
+                let value = self.eval(value).and_then(|value| {
+                    if matches!(name.as_str(), "defined" | "undefined") { Ok(value) } else { self.deep(value) }
+                });
+                let value = match value {
+                    Err(error) if error.undefined && matches!(name.as_str(), "defined" | "undefined") => {
+                        Value::undefined(error.message)
+                    }
+                    other => other?,
+                };
+                let args = self.args(args)?;
+                Value::Bool(self.test(name, &value, &args)? != *negated)
+            }
+            Expr::Neg(inner) => ops::negate(&self.used(inner)?)?,
+            Expr::Pos(inner) => self.used(inner)?,
+            Expr::Not(inner) => Value::Bool(!self.truth(inner)?),
+            Expr::And(left, right) => {
+                let left = self.eval(left)?;
+                if check(left.clone())?.is_true() { self.eval(right)? } else { left }
+            }
+            Expr::Or(left, right) => {
+                let left = self.eval(left)?;
+                if check(left.clone())?.is_true() { left } else { self.eval(right)? }
+            }
+            Expr::Binary(operator, left, right) => {
+                let (left, right) = (self.used(left)?, self.used(right)?);
+                ops::binary(*operator, &left, &right)?
+            }
+            Expr::Compare(first, rest) => {
+                let mut left = self.used(first)?;
+                for (operator, right) in rest {
+                    let right = self.used(right)?;
+                    if !compare(*operator, &left, &right)? {
+                        return Ok(Value::Bool(false));
+                    }
+                    left = right;
+                }
+                Value::Bool(true)
+            }
+            Expr::Concat(items) => {
+                let mut out = String::new();
+                for item in items {
+                    out.push_str(&self.used(item)?.to_string());
+                }
+                Value::from(out)
+            }
+            Expr::If(condition, then, or_else) => {
+                if self.truth(condition)? {
+                    self.eval(then)?
+                } else {
+                    match or_else {
+                        Some(or_else) => self.eval(or_else)?,
+                        None => Value::undefined(
+                            "the inline if-expression evaluated to false and no else section was defined.",
+                        ),
+                    }
+                }
+            }
+        })
+    }
+
+    /// A value that is about to be used: evaluated in full, and there.
+    pub(crate) fn used(&mut self, expr: &Expr) -> Result<Value> {
+        self.full(expr).and_then(check)
+    }
+
+    pub(crate) fn truth(&mut self, expr: &Expr) -> Result<bool> {
+        self.eval(expr).and_then(check).map(|value| value.is_true())
+    }
+
+    fn all(&mut self, items: &[Expr]) -> Result<Vec<Value>> {
+        items.iter().map(|item| self.eval(item)).collect()
+    }
+
+    pub(crate) fn args(&mut self, args: &Args) -> Result<Arguments> {
+        let mut out = Arguments::default();
+        for arg in &args.positional {
+            out.positional.push(self.full(arg)?);
+        }
+        if let Some(star) = &args.star {
+            out.positional.extend(ops::iterate(&self.used(star)?)?);
+        }
+        for (name, arg) in &args.named {
+            out.named.push((name.clone(), self.full(arg)?));
+        }
+        if let Some(star) = &args.double_star {
+            let map = self.used(star)?;
+            for (key, value) in map.as_map().map(Map::pairs).unwrap_or_default() {
+                out.named.push((key.to_string(), value));
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn filter(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
+        if let Some(result) = self.scope.filter(name, value, args) {
+            return result;
+        }
+        if let Some(result) = filters::call(self, name, value, args) {
+            return result;
+        }
+        Err(Error::new(format!("No filter named '{name}'.")))
+    }
+
+    pub(crate) fn test(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<bool> {
+        if let Some(result) = self.scope.test(name, value, args) {
+            return result;
+        }
+        if let Some(result) = tests::call(self, name, value, args) {
+            return result;
+        }
+        Err(Error::new(format!("No test named '{name}'.")))
+    }
+
+    fn call(&mut self, function: &Expr, args: &Args) -> Result<Value> {
+        match function {
+            Expr::Name(name) => {
+                if name == "loop" && !self.loops.is_empty() {
+                    let args = self.args(args)?;
+                    return self.recurse(&args.need(0, "iterable")?);
+                }
+                if let Some(found) = self.find_macro(name) {
+                    let args = self.args(args)?;
+                    return self.call_macro(&found, &args, None);
+                }
+                let args = self.args(args)?;
+                if let Some(result) = self.scope.function(name, &args) {
+                    return result;
+                }
+                match name.as_str() {
+                    "range" => ops::range(&args),
+                    "dict" => {
+                        let map = Map::new();
+                        if let Some(first) = args.positional.first() {
+                            map.extend(ops::to_map(first)?.as_map().unwrap_or(&Map::new()));
+                        }
+                        args.named.into_iter().for_each(|(k, v)| map.set(&k, v));
+                        Ok(map.into())
+                    }
+                    "namespace" => {
+                        let map = args.positional.first().and_then(Value::as_map).cloned().unwrap_or_default();
+                        args.named.into_iter().for_each(|(k, v)| map.set(&k, v));
+                        Ok(map.into())
+                    }
+                    "super" => Err(Error::new("'super' is only known in a block of a child template")),
+                    _ => match self.lookup(name) {
+                        Some(value) => Err(Error::new(format!("'{}' object is not callable", value.type_name()))),
+                        None => Err(Error::undefined(format!("'{name}' is undefined"))),
+                    },
+                }
+            }
+            Expr::Attr(object, method) => {
+                if let Expr::Name(name) = object.as_ref()
+                    && let Some(module) = self.find_module(name)
+                    && let Some(found) = module.macros.get(method).cloned()
+                {
+                    let args = self.args(args)?;
+                    return self.call_macro(&Callable { module: Some(module), ..found }, &args, None);
+                }
+                let object = self.eval(object)?;
+                let object = match &object {
+                    Value::List(_) | Value::Map(_) if methods::mutates(method) => object,
+                    _ => self.deep(object)?,
+                };
+                let object = check(object)?;
+                let args = self.args(args)?;
+                methods::call(&object, method, &args)
+            }
+            other => {
+                let value = self.used(other)?;
+                Err(Error::new(format!("'{}' object is not callable", value.type_name())))
+            }
+        }
+    }
+
+    pub(crate) fn call_macro(
+        &mut self,
+        callable: &Callable,
+        args: &Arguments,
+        caller: Option<Callable>,
+    ) -> Result<Value> {
+        self.depth += 1;
+        if self.depth > MAX_CALLS {
+            return Err(Error::new("macros call each other too deep"));
+        }
+        let definition = &callable.definition;
+        let mut frame = Frame { barrier: callable.module.is_some(), ..Frame::default() };
+        if let Some(module) = &callable.module {
+            frame.values.clone_from(&module.values);
+            frame.macros.clone_from(&module.macros);
+            frame.modules.clone_from(&module.modules);
+        }
+        if let Some(caller) = caller {
+            frame.macros.insert("caller".into(), caller);
+        }
+        let named: HashMap<&str, &Value> = args.named.iter().map(|(n, v)| (n.as_str(), v)).collect();
+        let mut defaults = Vec::new();
+        for (at, (name, default)) in definition.params.iter().enumerate() {
+            let given = args.positional.get(at).or_else(|| named.get(name.as_str()).copied());
+            match (given, default) {
+                (Some(value), _) => {
+                    frame.values.insert(name.clone(), value.clone());
+                }
+                (None, Some(default)) => defaults.push((name.clone(), default)),
+                (None, None) => {
+                    let missing = Value::undefined(format!("parameter '{name}' was not provided"));
+                    frame.values.insert(name.clone(), missing);
+                }
+            }
+        }
+        let known = |name: &str| definition.params.iter().any(|(n, _)| n == name);
+        let rest = args.positional.iter().skip(definition.params.len()).cloned().collect();
+        frame.values.insert("varargs".into(), Value::tuple(rest));
+        let kwargs: Map = args.named.iter().filter(|(n, _)| !known(n)).map(|(n, v)| (n, v.clone())).collect();
+        frame.values.insert("kwargs".into(), kwargs.into());
+        self.frames.push(frame);
+        let mut out = String::new();
+        let mut result = Ok(());
+        for (name, default) in defaults {
+            match self.eval(default) {
+                Ok(value) => {
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.values.insert(name, value);
+                    }
+                }
+                Err(error) => result = Err(error),
+            }
+        }
+        let result = result.and_then(|()| self.nodes(&definition.body, &mut out).map(|_| ()));
+        self.frames.pop();
+        self.depth -= 1;
+        result.map(|()| Value::from(out))
+    }
+}
+
+/// An error for a value that is not there.
+pub(crate) fn check(value: Value) -> Result<Value> {
+    if value.is_undefined() { Err(Error::of_undefined(&value)) } else { Ok(value) }
+}
+
+fn compare(operator: Comparison, left: &Value, right: &Value) -> Result<bool> {
+    use std::cmp::Ordering::{Equal, Greater, Less};
+    Ok(match operator {
+        Comparison::Eq => left == right,
+        Comparison::Ne => left != right,
+        Comparison::In => ops::contains(right, left)?,
+        Comparison::NotIn => !ops::contains(right, left)?,
+        Comparison::Lt => ops::order(left, right, "<")? == Some(Less),
+        Comparison::Gt => ops::order(left, right, ">")? == Some(Greater),
+        Comparison::Le => matches!(ops::order(left, right, "<=")?, Some(Less | Equal)),
+        Comparison::Ge => matches!(ops::order(left, right, ">=")?, Some(Greater | Equal)),
+    })
+}
+
+/// `object.name`: a key of a mapping, else not there.
+pub(crate) fn attribute(object: &Value, name: &str) -> Result<Value> {
+    match object {
+        Value::Undefined(_) => Err(Error::of_undefined(object)),
+        Value::Map(map) => Ok(map
+            .get(name)
+            .unwrap_or_else(|| Value::undefined(format!("object of type 'dict' has no attribute '{name}'")))),
+        other => Ok(Value::undefined(format!("object of type '{}' has no attribute '{name}'", other.type_name()))),
+    }
+}
+
+/// `object[index]`.
+pub(crate) fn item(object: &Value, index: &Value) -> Result<Value> {
+    let missing = || Value::undefined(format!("object of type '{}' has no attribute {index:?}", object.type_name()));
+    Ok(match object {
+        Value::Undefined(_) => return Err(Error::of_undefined(object)),
+        Value::Map(map) => map.get_value(index).unwrap_or_else(missing),
+        Value::List(_) | Value::Tuple(_) | Value::Str(_) => match index.as_int() {
+            Some(at) => {
+                let items = ops::iterate(object)?;
+                let at = if at < 0 { at + items.len() as i128 } else { at };
+                usize::try_from(at).ok().and_then(|at| items.get(at).cloned()).unwrap_or_else(missing)
+            }
+            None => missing(),
+        },
+        _ => missing(),
+    })
+}

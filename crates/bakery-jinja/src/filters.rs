@@ -1,0 +1,472 @@
+//! Jinja2's own filters (`jinja2/filters.py`).
+
+use bakery_lang::{Map, Value, json};
+
+use crate::eval::{Evaluator, attribute, item};
+use crate::methods::{capitalize, title};
+use crate::{Arguments, Error, Result, ops, render};
+
+/// The filters of this crate.
+pub const NAMES: &[&str] = &[
+    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
+    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
+    "length", "list", "lower", "map", "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse",
+    "round", "safe", "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim",
+    "truncate", "unique", "upper", "urlencode", "wordcount", "wordwrap", "xmlattr",
+];
+
+/// Runs a filter; `None` for one that is not known here.
+pub(crate) fn call(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Option<Result<Value>> {
+    if !NAMES.contains(&name) {
+        return None;
+    }
+    if matches!(name, "default" | "d") {
+        let use_default = value.is_undefined() || (args.flag(1, "boolean", false) && !value.is_true());
+        let default = args.get(0, "default_value").unwrap_or_else(|| Value::from(""));
+        return Some(Ok(if use_default { default } else { value.clone() }));
+    }
+    if value.is_undefined() {
+        return Some(Err(Error::of_undefined(value)));
+    }
+    Some(run(evaluator, name, value, args))
+}
+
+fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
+    let text = || value.to_string();
+    let items = || ops::iterate(value);
+    Ok(match name {
+        "abs" => match value {
+            Value::Float(f) => f.abs().into(),
+            other => other.as_int().ok_or_else(|| Error::new("abs needs a number"))?.abs().into(),
+        },
+        "attr" => attribute(value, &args.text(0, "name", ""))?,
+        "batch" => {
+            let size = args.int(0, "linecount", 1).max(1) as usize;
+            let mut rows: Vec<Vec<Value>> = items()?.chunks(size).map(<[Value]>::to_vec).collect();
+            if let (Some(fill), Some(last)) = (args.get(1, "fill_with"), rows.last_mut()) {
+                last.resize(size, fill);
+            }
+            Value::list(rows.into_iter().map(Value::list).collect())
+        }
+        "capitalize" => capitalize(&text()).into(),
+        "center" => crate::format::pad(&text(), args.int(0, "width", 80).clamp(0, 100_000) as usize, '^', ' ').into(),
+        "count" | "length" => match value {
+            Value::Map(map) => map.len().into(),
+            _ => items().map_err(|_| Error::new(format!("object of type '{}' has no len()", value.type_name())))?.len().into(),
+        },
+        "dictsort" => dictsort(value, args)?,
+        "e" | "escape" | "forceescape" => escape(&text()).into(),
+        "filesizeformat" => filesize(value.as_float().unwrap_or(0.0), args.flag(0, "binary", false)).into(),
+        "first" => items()?.into_iter().next().unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")),
+        "last" => items()?.pop().unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")),
+        "float" => to_float(value).unwrap_or_else(|| args.get(0, "default").unwrap_or(Value::Float(0.0))),
+        "int" => {
+            let base = args.int(1, "base", 10);
+            to_int(value, base as u32).unwrap_or_else(|| args.get(0, "default").unwrap_or(Value::Int(0)))
+        }
+        "format" => {
+            let args = if args.named.is_empty() {
+                Value::tuple(args.positional.clone())
+            } else {
+                args.named.iter().map(|(k, v)| (k, v.clone())).collect::<Map>().into()
+            };
+            crate::format::percent(&text(), &args)?.into()
+        }
+        "groupby" => groupby(value, args)?,
+        "indent" => indent(&text(), args).into(),
+        "items" => Value::list(
+            value
+                .as_map()
+                .ok_or_else(|| Error::new("Can only get item pairs from a mapping."))?
+                .pairs()
+                .into_iter()
+                .map(|(k, v)| Value::tuple(vec![k, v]))
+                .collect(),
+        ),
+        "join" => {
+            let by = args.named("attribute").or_else(|| args.positional.get(1).cloned());
+            let parts: Vec<String> = items()?
+                .iter()
+                .map(|item| match &by {
+                    Some(path) => deep_attribute(item, path).map(|v| v.to_string()),
+                    None => Ok(item.to_string()),
+                })
+                .collect::<Result<_>>()?;
+            parts.join(&args.text(0, "d", "")).into()
+        }
+        "list" => Value::list(items()?),
+        "lower" => text().to_lowercase().into(),
+        "upper" => text().to_uppercase().into(),
+        "title" => title(&text()).into(),
+        "map" => map(evaluator, value, args)?,
+        "max" | "min" => {
+            let attribute = args.named("attribute");
+            let mut best: Option<(Value, Value)> = None;
+            for item in items()? {
+                let key = match &attribute {
+                    Some(path) => deep_attribute(&item, path)?,
+                    None => item.clone(),
+                };
+                let wins = match &best {
+                    Some((_, held)) => {
+                        let (a, b) = (fold(&key), fold(held));
+                        let order = ops::order(&a, &b, "<")?;
+                        order == Some(if name == "max" { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less })
+                    }
+                    None => true,
+                };
+                if wins {
+                    best = Some((item, key));
+                }
+            }
+            best.map_or_else(|| Value::undefined("No aggregated item, sequence was empty."), |(item, _)| item)
+        }
+        "pprint" => bakery_lang::repr::repr(value).into(),
+        "random" => {
+            let items = items()?;
+            let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+            items
+                .get(nanos as usize % items.len().max(1))
+                .cloned()
+                .unwrap_or_else(|| Value::undefined("No random item, sequence was empty."))
+        }
+        "select" | "reject" | "selectattr" | "rejectattr" => select(evaluator, name, value, args)?,
+        "replace" => {
+            let (from, to) = (args.text(0, "old", ""), args.text(1, "new", ""));
+            match args.get(2, "count").and_then(|v| v.as_int()) {
+                Some(count) if count >= 0 => text().replacen(&from, &to, count as usize).into(),
+                _ => text().replace(&from, &to).into(),
+            }
+        }
+        "reverse" => match value {
+            Value::Str(s) => s.as_str().chars().rev().collect::<String>().into(),
+            _ => Value::list(items()?.into_iter().rev().collect()),
+        },
+        "round" => {
+            let number = value.as_float().ok_or_else(|| Error::new("round needs a number"))?;
+            let factor = 10f64.powi(args.int(0, "precision", 0) as i32);
+            Value::Float(match args.text(1, "method", "common").as_str() {
+                "ceil" => (number * factor).ceil() / factor,
+                "floor" => (number * factor).floor() / factor,
+                _ => (number * factor).round_ties_even() / factor,
+            })
+        }
+        "safe" | "string" => text().into(),
+        "slice" => {
+            let (count, items) = (args.int(0, "slices", 1).max(1) as usize, items()?);
+            let (per, extra) = (items.len() / count, items.len() % count);
+            let mut rows = Vec::new();
+            let mut at = 0;
+            for row in 0..count {
+                let end = at + per + usize::from(row < extra);
+                let mut part = items[at..end].to_vec();
+                if let Some(fill) = args.get(1, "fill_with").filter(|_| extra > 0 && row >= extra) {
+                    part.push(fill);
+                }
+                rows.push(Value::list(part));
+                at = end;
+            }
+            Value::list(rows)
+        }
+        "sort" => {
+            let reverse = args.flag(0, "reverse", false);
+            let case_sensitive = args.flag(1, "case_sensitive", false);
+            match args.get(2, "attribute") {
+                None => Value::list(sort_values(items()?, reverse, case_sensitive)?),
+                Some(paths) => {
+                    let paths: Vec<Value> = paths.to_string().split(',').map(Value::from).collect();
+                    sort_by(items()?, reverse, case_sensitive, |item| {
+                        paths.iter().map(|path| deep_attribute(item, path)).collect::<Result<Vec<_>>>().map(Value::tuple)
+                    })?
+                }
+            }
+        }
+        "striptags" => {
+            let mut out = String::new();
+            let mut inside = false;
+            for c in text().chars() {
+                match c {
+                    '<' => inside = true,
+                    '>' => inside = false,
+                    c if !inside => out.push(c),
+                    _ => {}
+                }
+            }
+            out.split_whitespace().collect::<Vec<_>>().join(" ").into()
+        }
+        "sum" => {
+            let mut total = args.get(1, "start").unwrap_or(Value::Int(0));
+            for item in items()? {
+                let item = match args.get(0, "attribute") {
+                    Some(path) if !path.is_none() => deep_attribute(&item, &path)?,
+                    _ => item,
+                };
+                total = ops::binary(ops::Binary::Add, &total, &item)?;
+            }
+            total
+        }
+        "tojson" => json::dumps(value, args.int(0, "indent", 0).clamp(0, 16) as usize, true).into(),
+        "trim" => {
+            let set = args.get(0, "chars").filter(|v| !v.is_none()).map(|v| v.to_string());
+            text().trim_matches(|c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c))).into()
+        }
+        "truncate" => truncate(&text(), args).into(),
+        "unique" => {
+            let case_sensitive = args.flag(0, "case_sensitive", false);
+            let mut seen: Vec<Value> = Vec::new();
+            let mut out = Vec::new();
+            for item in items()? {
+                let key = match args.get(1, "attribute") {
+                    Some(path) if !path.is_none() => deep_attribute(&item, &path)?,
+                    _ => item.clone(),
+                };
+                let key = if case_sensitive { key } else { fold(&key) };
+                if !seen.contains(&key) {
+                    seen.push(key);
+                    out.push(item);
+                }
+            }
+            Value::list(out)
+        }
+        "urlencode" => match value {
+            Value::Map(map) => map
+                .pairs()
+                .iter()
+                .map(|(k, v)| [k, v].map(|part| percent_encode(&part.to_string(), "").replace("%20", "+")).join("="))
+                .collect::<Vec<_>>()
+                .join("&")
+                .into(),
+            _ => percent_encode(&text(), "/").into(),
+        },
+        "wordcount" => text().split_whitespace().count().into(),
+        "wordwrap" => wordwrap(&text(), args).into(),
+        "xmlattr" => value
+            .as_map()
+            .map(Map::pairs)
+            .unwrap_or_default()
+            .iter()
+            .filter(|(_, v)| !v.is_none() && !v.is_undefined())
+            .map(|(k, v)| format!(" {}=\"{}\"", escape(&k.to_string()), escape(&v.to_string())))
+            .collect::<String>()
+            .into(),
+        other => return Err(Error::new(format!("No filter named '{other}'."))),
+    })
+}
+
+fn dictsort(value: &Value, args: &Arguments) -> Result<Value> {
+    let pairs = value.as_map().ok_or_else(|| Error::new("dictsort needs a mapping"))?.pairs();
+    let by_value = args.text(1, "by", "key") == "value";
+    let case_sensitive = args.flag(0, "case_sensitive", false);
+    let pairs: Vec<Value> = pairs.into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect();
+    sort_by(pairs, args.flag(2, "reverse", false), case_sensitive, |pair| item(pair, &Value::Int(i128::from(by_value))))
+}
+
+/// `a.b.0.c` on nested values.
+pub(crate) fn deep_attribute(value: &Value, path: &Value) -> Result<Value> {
+    if path.as_int().is_some() {
+        return item(value, path);
+    }
+    let mut value = value.clone();
+    for part in path.to_string().split('.') {
+        value = match part.parse::<i128>() {
+            Ok(index) => item(&value, &Value::Int(index))?,
+            Err(_) => attribute(&value, part)?,
+        };
+    }
+    Ok(value)
+}
+
+fn fold(value: &Value) -> Value {
+    match value {
+        Value::Str(s) => s.as_str().to_lowercase().into(),
+        Value::Tuple(items) => Value::tuple(items.iter().map(fold).collect()),
+        other => other.clone(),
+    }
+}
+
+/// Python's stable sort.
+pub(crate) fn sort_values(items: Vec<Value>, reverse: bool, case_sensitive: bool) -> Result<Vec<Value>> {
+    sort_by(items, reverse, case_sensitive, |item| Ok(item.clone())).map(|v| v.as_items().unwrap_or_default())
+}
+
+fn sort_by(items: Vec<Value>, reverse: bool, case: bool, key: impl Fn(&Value) -> Result<Value>) -> Result<Value> {
+    let mut keyed: Vec<(Value, Value)> = items
+        .into_iter()
+        .map(|item| key(&item).map(|key| (if case { key } else { fold(&key) }, item)))
+        .collect::<Result<_>>()?;
+    let mut failed = None;
+    keyed.sort_by(|(a, _), (b, _)| {
+        let order = match ops::order(a, b, "<") {
+            Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
+            Err(error) => {
+                failed.get_or_insert(error);
+                std::cmp::Ordering::Equal
+            }
+        };
+        if reverse { order.reverse() } else { order }
+    });
+    failed.map_or(Ok(Value::list(keyed.into_iter().map(|(_, item)| item).collect())), Err)
+}
+
+fn groupby(value: &Value, args: &Arguments) -> Result<Value> {
+    let path = args.need(0, "attribute")?;
+    let sorted = sort_by(ops::iterate(value)?, false, false, |item| deep_attribute(item, &path))?;
+    let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
+    for item in sorted.as_items().unwrap_or_default() {
+        let key = deep_attribute(&item, &path)?;
+        match groups.last_mut() {
+            Some((held, members)) if fold(held) == fold(&key) => members.push(item),
+            _ => groups.push((key, vec![item])),
+        }
+    }
+    Ok(Value::list(groups.into_iter().map(|(k, v)| Value::tuple(vec![k, Value::list(v)])).collect()))
+}
+
+fn map(evaluator: &mut Evaluator<'_>, value: &Value, args: &Arguments) -> Result<Value> {
+    let items = ops::iterate(value)?;
+    if let Some(path) = args.named("attribute") {
+        let default = args.named("default");
+        let mapped = items.iter().map(|item| {
+            let found = deep_attribute(item, &path)?;
+            Ok(match &default {
+                Some(default) if found.is_undefined() => default.clone(),
+                _ => found,
+            })
+        });
+        return mapped.collect::<Result<Vec<_>>>().map(Value::list);
+    }
+    let name = args.need(0, "filter")?.to_string();
+    let rest = &args.positional[1..];
+    let mapped: Result<Vec<Value>> =
+        items.iter().map(|item| render::per_item(evaluator, &name, item, rest, &args.named)).collect();
+    mapped.map(Value::list)
+}
+
+fn select(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
+    let by_attribute = name.ends_with("attr");
+    let wanted = name.starts_with("select");
+    let offset = usize::from(by_attribute);
+    let path = if by_attribute { Some(args.need(0, "attribute")?) } else { None };
+    let test = args.positional.get(offset).map(ToString::to_string);
+    let rest = Arguments::of(args.positional.iter().skip(offset + 1).cloned().collect());
+    let mut out = Vec::new();
+    for item in ops::iterate(value)? {
+        let subject = match &path {
+            Some(path) => deep_attribute(&item, path)?,
+            None => item.clone(),
+        };
+        let holds = match &test {
+            Some(test) => evaluator.test(test, &subject, &rest)?,
+            None => subject.is_true(),
+        };
+        if holds == wanted {
+            out.push(item);
+        }
+    }
+    Ok(Value::list(out))
+}
+
+fn to_float(value: &Value) -> Option<Value> {
+    match value {
+        Value::Str(s) => s.as_str().trim().replace('_', "").parse().ok().map(Value::Float),
+        other => other.as_float().map(Value::Float),
+    }
+}
+
+fn to_int(value: &Value, base: u32) -> Option<Value> {
+    match value {
+        Value::Str(s) => {
+            let s = s.as_str().trim().replace('_', "");
+            let (prefix, radix) = match (base, s.get(..2)) {
+                (16, Some("0x" | "0X")) => (2, 16),
+                (8, Some("0o" | "0O")) => (2, 8),
+                (2, Some("0b" | "0B")) => (2, 2),
+                _ => (0, base.clamp(2, 36)),
+            };
+            i128::from_str_radix(&s[prefix..], radix)
+                .ok()
+                .or_else(|| s.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f.trunc() as i128))
+                .map(Value::Int)
+        }
+        Value::Float(f) if f.is_finite() => Some(Value::Int(f.trunc() as i128)),
+        other => other.as_int().map(Value::Int),
+    }
+}
+
+fn indent(text: &str, args: &Arguments) -> String {
+    let pad = match args.get(0, "width") {
+        Some(Value::Str(s)) => s.as_str().to_owned(),
+        other => " ".repeat(other.and_then(|v| v.as_int()).unwrap_or(4).clamp(0, 1000) as usize),
+    };
+    let (first, blank) = (args.flag(1, "first", false), args.flag(2, "blank", false));
+    let lines: Vec<String> = text
+        .split('\n')
+        .enumerate()
+        .map(|(at, line)| {
+            let indented = if at == 0 { first } else { blank || !line.is_empty() };
+            if indented { format!("{pad}{line}") } else { line.to_owned() }
+        })
+        .collect();
+    lines.join("\n")
+}
+
+fn truncate(text: &str, args: &Arguments) -> String {
+    let length = args.int(0, "length", 255).max(0) as usize;
+    let end = args.text(2, "end", "...");
+    let leeway = args.int(3, "leeway", 5).max(0) as usize;
+    let chars: Vec<char> = text.chars().collect();
+    if chars.len() <= length + leeway {
+        return text.to_owned();
+    }
+    let cut: String = chars[..length.saturating_sub(end.chars().count())].iter().collect();
+    if args.flag(1, "killwords", false) {
+        return cut + &end;
+    }
+    cut.rsplit_once(' ').map_or(cut.as_str(), |(head, _)| head).to_owned() + &end
+}
+
+fn wordwrap(text: &str, args: &Arguments) -> String {
+    let width = args.int(0, "width", 79).max(1) as usize;
+    let glue = args.text(2, "wrapstring", "\n");
+    let mut lines = Vec::new();
+    for line in text.lines() {
+        let mut current = String::new();
+        for word in line.split(' ') {
+            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
+                lines.push(std::mem::take(&mut current));
+            }
+            if !current.is_empty() {
+                current.push(' ');
+            }
+            current.push_str(word);
+        }
+        lines.push(current);
+    }
+    lines.join(&glue)
+}
+
+fn filesize(bytes: f64, binary: bool) -> String {
+    let base: f64 = if binary { 1024.0 } else { 1000.0 };
+    if bytes < base {
+        return if bytes as i64 == 1 { "1 Byte".into() } else { format!("{} Bytes", bytes as i64) };
+    }
+    let units = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
+    let mut size = bytes;
+    let mut unit = 0;
+    while size >= base && unit < units.len() {
+        size /= base;
+        unit += 1;
+    }
+    let name = units[unit.saturating_sub(1)];
+    if binary { format!("{size:.1} {}iB", name.to_uppercase()) } else { format!("{size:.1} {name}B") }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+}
+
+/// Percent-encoding as `urllib.parse.quote` does it.
+fn percent_encode(text: &str, safe: &str) -> String {
+    let keep = |b: u8| b.is_ascii_alphanumeric() || b"_.-~".contains(&b) || safe.as_bytes().contains(&b);
+    text.bytes().map(|b| if keep(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}

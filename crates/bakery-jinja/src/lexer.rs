@@ -1,0 +1,318 @@
+//! Template text to segments of tokens, with Jinja2's white-space control.
+
+use std::sync::Arc;
+
+use bakery_lang::Source;
+
+use crate::{Error, Result};
+
+/// Delimiters and white-space rules; the defaults are Ansible's (`trim_blocks` on, trailing newline kept).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names are Jinja2's own")]
+pub struct Syntax {
+    pub block_start: String,
+    pub block_end: String,
+    pub variable_start: String,
+    pub variable_end: String,
+    pub comment_start: String,
+    pub comment_end: String,
+    pub trim_blocks: bool,
+    pub lstrip_blocks: bool,
+    pub keep_trailing_newline: bool,
+}
+
+impl Default for Syntax {
+    fn default() -> Self {
+        Self {
+            block_start: "{%".into(),
+            block_end: "%}".into(),
+            variable_start: "{{".into(),
+            variable_end: "}}".into(),
+            comment_start: "{#".into(),
+            comment_end: "#}".into(),
+            trim_blocks: true,
+            lstrip_blocks: false,
+            keep_trailing_newline: true,
+        }
+    }
+}
+
+/// A token inside a tag.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Token {
+    Name(String),
+    Int(i128),
+    Float(f64),
+    Str(String),
+    Op(&'static str),
+}
+
+/// A piece of the template.
+#[derive(Debug)]
+pub(crate) enum Segment {
+    Text(String),
+    Variable(Vec<Token>, u32),
+    Block(Vec<Token>, u32),
+}
+
+const OPERATORS: &[&str] = &[
+    "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{", "}",
+    ",", ".", ":", "|",
+];
+
+/// Splits a template into its segments.
+pub(crate) fn segments(source: &Arc<Source>, syntax: &Syntax) -> Result<Vec<Segment>> {
+    let owned = source.text.replace("\r\n", "\n");
+    let mut text = owned.as_str();
+    if !syntax.keep_trailing_newline {
+        text = text.strip_suffix('\n').unwrap_or(text);
+    }
+    let mut out = Vec::new();
+    let mut at = 0;
+    let mut pending = String::new();
+    let line_of = |at: usize| text[..at].matches('\n').count() as u32 + 1;
+    while at < text.len() {
+        let Some((start, kind)) = next_tag(&text[at..], syntax) else {
+            pending.push_str(&text[at..]);
+            break;
+        };
+        let start = at + start;
+        let (open, close) = match kind {
+            'v' => (&syntax.variable_start, &syntax.variable_end),
+            'b' => (&syntax.block_start, &syntax.block_end),
+            _ => (&syntax.comment_start, &syntax.comment_end),
+        };
+        let mut inner = start + open.len();
+        let sign = text[inner..].chars().next().filter(|c| matches!(c, '-' | '+'));
+        pending.push_str(&text[at..start]);
+        match sign {
+            Some('-') => pending.truncate(pending.trim_end().len()),
+            None if syntax.lstrip_blocks && kind != 'v' => lstrip(&mut pending, out.is_empty()),
+            _ => {}
+        }
+        inner += usize::from(sign.is_some());
+        let line = line_of(start);
+        if kind == 'c' {
+            let Some(length) = text[inner..].find(close.as_str()) else {
+                return Err(Error::syntax(source, line, "Missing end of comment tag"));
+            };
+            let end = inner + length;
+            let trimmed = text[inner..end].ends_with('-');
+            at = after(text, end + close.len(), trimmed, syntax.trim_blocks);
+            continue;
+        }
+        let (tokens, end, last) = tokens(text, inner, close, source, line)?;
+        at = end;
+        if kind == 'b' && tokens == [Token::Name("raw".into())] {
+            at = after(text, end, last == Some('-'), syntax.trim_blocks);
+            let (body, next) = raw(text, at, syntax, source, line)?;
+            pending.push_str(&body);
+            at = next;
+            continue;
+        }
+        if !pending.is_empty() {
+            out.push(Segment::Text(std::mem::take(&mut pending)));
+        }
+        if kind == 'v' {
+            at = after(text, end, last == Some('-'), false);
+            out.push(Segment::Variable(tokens, line));
+        } else {
+            at = after(text, at, last == Some('-'), syntax.trim_blocks && last != Some('+'));
+            out.push(Segment::Block(tokens, line));
+        }
+    }
+    if !pending.is_empty() {
+        out.push(Segment::Text(pending));
+    }
+    Ok(out)
+}
+
+fn next_tag(text: &str, syntax: &Syntax) -> Option<(usize, char)> {
+    [(&syntax.comment_start, 'c'), (&syntax.block_start, 'b'), (&syntax.variable_start, 'v')]
+        .into_iter()
+        .filter_map(|(open, kind)| text.find(open.as_str()).map(|at| (at, usize::MAX - open.len(), kind)))
+        .min()
+        .map(|(at, _, kind)| (at, kind))
+}
+
+fn lstrip(pending: &mut String, first: bool) {
+    let line_start = pending.rfind('\n').map_or(0, |at| at + 1);
+    if (line_start > 0 || first) && pending[line_start..].chars().all(|c| c == ' ' || c == '\t') {
+        pending.truncate(line_start);
+    }
+}
+
+fn after(text: &str, end: usize, strip: bool, trim_newline: bool) -> usize {
+    let rest = &text[end..];
+    if strip {
+        end + (rest.len() - rest.trim_start().len())
+    } else if trim_newline && rest.starts_with('\n') {
+        end + 1
+    } else {
+        end
+    }
+}
+
+fn raw(text: &str, from: usize, syntax: &Syntax, source: &Arc<Source>, line: u32) -> Result<(String, usize)> {
+    let mut at = from;
+    while let Some(found) = text[at..].find(&syntax.block_start) {
+        let start = at + found;
+        let inner = &text[start + syntax.block_start.len()..];
+        let strip_left = inner.starts_with('-');
+        let trimmed = inner.trim_start_matches(['-', '+']).trim_start();
+        if let Some(rest) = trimmed.strip_prefix("endraw") {
+            let tail = rest.trim_start();
+            let strip_right = tail.starts_with('-');
+            if let Some(after_close) = tail.trim_start_matches(['-', '+']).strip_prefix(syntax.block_end.as_str()) {
+                let body = &text[from..start];
+                let mut body = if strip_left { body.trim_end() } else { body }.to_owned();
+                if syntax.lstrip_blocks && !strip_left {
+                    lstrip(&mut body, false);
+                }
+                let end = text.len() - after_close.len();
+                return Ok((body, after(text, end, strip_right, syntax.trim_blocks)));
+            }
+        }
+        at = start + syntax.block_start.len();
+    }
+    Err(Error::syntax(source, line, "Missing end of raw directive"))
+}
+
+type Tokens = (Vec<Token>, usize, Option<char>);
+
+fn tokens(text: &str, from: usize, close: &str, source: &Arc<Source>, line: u32) -> Result<Tokens> {
+    let mut out = Vec::new();
+    let mut at = from;
+    let mut depth = 0usize;
+    loop {
+        let rest = &text[at..];
+        let trimmed = rest.trim_start();
+        at += rest.len() - trimmed.len();
+        if trimmed.is_empty() {
+            return Err(Error::syntax(source, line, format!("unexpected end of template, expected '{close}'")));
+        }
+        if depth == 0 {
+            if trimmed.starts_with(close) {
+                return Ok((out, at + close.len(), None));
+            }
+            for sign in ['-', '+'] {
+                if trimmed.starts_with(sign) && trimmed[1..].starts_with(close) {
+                    return Ok((out, at + 1 + close.len(), Some(sign)));
+                }
+            }
+        }
+        let (token, length) = token(trimmed).ok_or_else(|| {
+            let c = trimmed.chars().next().unwrap_or(' ');
+            Error::syntax(source, line, format!("unexpected char {} at {at}", bakery_lang::repr::quote(&c.to_string())))
+        })?;
+        match &token {
+            Token::Op("(" | "[" | "{") => depth += 1,
+            Token::Op(")" | "]" | "}") => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        out.push(token);
+        at += length;
+    }
+}
+
+/// Tokens of a bare expression, as conditions are.
+pub(crate) fn expression_tokens(source: &Arc<Source>) -> Result<Vec<Token>> {
+    let mut out = Vec::new();
+    let mut rest = source.text.trim();
+    while !rest.is_empty() {
+        let (token, length) = token(rest).ok_or_else(|| {
+            let c = rest.chars().next().unwrap_or(' ');
+            Error::syntax(source, 1, format!("unexpected char {}", bakery_lang::repr::quote(&c.to_string())))
+        })?;
+        out.push(token);
+        rest = rest[length..].trim_start();
+    }
+    Ok(out)
+}
+
+fn token(text: &str) -> Option<(Token, usize)> {
+    let first = text.chars().next()?;
+    if first == '"' || first == '\'' {
+        return string(text, first);
+    }
+    if first.is_ascii_digit() {
+        return Some(number(text));
+    }
+    if first.is_alphabetic() || first == '_' {
+        let length = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
+        return Some((Token::Name(text[..length].to_owned()), length));
+    }
+    OPERATORS.iter().find(|op| text.starts_with(**op)).map(|op| (Token::Op(op), op.len()))
+}
+
+fn number(text: &str) -> (Token, usize) {
+    let digits = |s: &str| s.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(s.len());
+    for (prefix, radix) in [("0x", 16), ("0X", 16), ("0o", 8), ("0b", 2)] {
+        if let Some(rest) = text.strip_prefix(prefix) {
+            let length = rest.find(|c: char| !c.is_digit(radix) && c != '_').unwrap_or(rest.len());
+            if let Ok(value) = i128::from_str_radix(&rest[..length].replace('_', ""), radix) {
+                return (Token::Int(value), 2 + length);
+            }
+        }
+    }
+    let mut length = digits(text);
+    let mut float = false;
+    let bytes = text.as_bytes();
+    if bytes.get(length) == Some(&b'.') && bytes.get(length + 1).is_some_and(u8::is_ascii_digit) {
+        float = true;
+        length += 1 + digits(&text[length + 1..]);
+    }
+    if matches!(bytes.get(length), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(bytes.get(length + 1), Some(b'+' | b'-')));
+        let exponent = digits(&text[length + 1 + sign..]);
+        if exponent > 0 {
+            float = true;
+            length += 1 + sign + exponent;
+        }
+    }
+    let body = text[..length].replace('_', "");
+    match body.parse::<i128>() {
+        Ok(int) if !float => (Token::Int(int), length),
+        _ => (Token::Float(body.parse().unwrap_or(f64::INFINITY)), length),
+    }
+}
+
+/// A Python string literal with its escapes.
+fn string(text: &str, quote: char) -> Option<(Token, usize)> {
+    let mut out = String::new();
+    let mut chars = text.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        if c == quote {
+            return Some((Token::Str(out), at + 1));
+        }
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let (_, escape) = chars.next()?;
+        let mut hex = |n: usize| -> Option<char> {
+            let digits: String = (0..n).map(|_| chars.next().map(|(_, c)| c)).collect::<Option<_>>()?;
+            char::from_u32(u32::from_str_radix(&digits, 16).ok()?)
+        };
+        match escape {
+            'n' => out.push('\n'),
+            't' => out.push('\t'),
+            'r' => out.push('\r'),
+            'a' => out.push('\u{7}'),
+            'b' => out.push('\u{8}'),
+            'f' => out.push('\u{c}'),
+            'v' => out.push('\u{b}'),
+            '0' => out.push('\0'),
+            'x' => out.push(hex(2)?),
+            'u' => out.push(hex(4)?),
+            'U' => out.push(hex(8)?),
+            '\n' => {}
+            '\\' | '\'' | '"' => out.push(escape),
+            other => {
+                out.push('\\');
+                out.push(other);
+            }
+        }
+    }
+    None
+}

@@ -1,0 +1,27 @@
+//! Jinja2 with Python's object semantics: lexer, parser, evaluator, core filters, tests and methods.
+//!
+//! Invariant: this crate knows no Ansible plugin. Variables, more filters, tests and functions, and the text of
+//! included templates come through a [`Scope`].
+//!
+//! Flow: text → `lexer` → `parser` → `ast` → `eval` (expressions) and `render` (statements).
+
+mod ast;
+mod environment;
+mod error;
+mod eval;
+mod filters;
+mod format;
+mod lexer;
+mod methods;
+pub mod ops;
+mod parser;
+mod render;
+mod scope;
+mod tests;
+
+pub use environment::{Environment, Template};
+pub use error::{Error, Result};
+pub use filters::NAMES as FILTERS;
+pub use lexer::Syntax;
+pub use scope::{Arguments, MapScope, Scope};
+pub use tests::NAMES as TESTS;

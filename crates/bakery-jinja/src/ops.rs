@@ -1,0 +1,248 @@
+//! Python's operators on values.
+
+use std::cmp::Ordering;
+
+use bakery_lang::{Map, Value};
+
+use crate::{Arguments, Error, Result};
+
+pub use crate::ast::{Binary, Comparison};
+
+fn unsupported(operator: &str, left: &Value, right: &Value) -> Error {
+    Error::new(format!(
+        "unsupported operand type(s) for {operator}: '{}' and '{}'",
+        left.type_name(),
+        right.type_name()
+    ))
+}
+
+/// `left operator right`.
+///
+/// # Errors
+/// Python's `TypeError` or `ZeroDivisionError`, or an integer beyond 127 bits.
+pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
+    let overflow = || Error::new("integer too large");
+    let symbol = match operator {
+        Binary::Add => "+",
+        Binary::Sub => "-",
+        Binary::Mul => "*",
+        Binary::Div => "/",
+        Binary::FloorDiv => "//",
+        Binary::Mod => "%",
+        Binary::Pow => "**",
+    };
+    match (operator, left, right) {
+        (Binary::Add, Value::Str(a), Value::Str(b)) => return Ok(format!("{}{}", a.as_str(), b.as_str()).into()),
+        (Binary::Add, Value::Str(_), other) => {
+            return Err(Error::new(format!("can only concatenate str (not \"{}\") to str", other.type_name())));
+        }
+        (Binary::Add, Value::List(a), Value::List(b)) => {
+            return Ok(Value::list(a.items().into_iter().chain(b.items()).collect()));
+        }
+        (Binary::Add, Value::Tuple(a), Value::Tuple(b)) => {
+            return Ok(Value::tuple(a.iter().chain(b.iter()).cloned().collect()));
+        }
+        (Binary::Mul, Value::Str(s), n) | (Binary::Mul, n, Value::Str(s)) => {
+            let n = n.as_int().ok_or_else(|| unsupported(symbol, left, right))?.max(0) as usize;
+            if s.as_str().len().saturating_mul(n) > 64 * 1024 * 1024 {
+                return Err(Error::new("the repeated text is too long"));
+            }
+            return Ok(s.as_str().repeat(n).into());
+        }
+        (Binary::Mul, Value::List(list), n) | (Binary::Mul, n, Value::List(list)) => {
+            let n = n.as_int().ok_or_else(|| unsupported(symbol, left, right))?.clamp(0, 1_000_000) as usize;
+            let items = list.items();
+            return Ok(Value::list(std::iter::repeat_n(items, n).flatten().collect()));
+        }
+        (Binary::Mod, Value::Str(format), args) => return crate::format::percent(format.as_str(), args).map(Value::from),
+        _ => {}
+    }
+    if let (Some(a), Some(b)) = (left.as_int(), right.as_int()) {
+        if b == 0 && matches!(operator, Binary::Div | Binary::FloorDiv | Binary::Mod) {
+            return Err(Error::new("division by zero"));
+        }
+        return Ok(match operator {
+            Binary::Add => Value::Int(a.checked_add(b).ok_or_else(overflow)?),
+            Binary::Sub => Value::Int(a.checked_sub(b).ok_or_else(overflow)?),
+            Binary::Mul => Value::Int(a.checked_mul(b).ok_or_else(overflow)?),
+            Binary::Div => Value::Float(a as f64 / b as f64),
+            Binary::FloorDiv => Value::Int(a.div_euclid(b) - i128::from(b < 0 && a.rem_euclid(b) != 0)),
+            Binary::Mod => Value::Int(((a % b) + b) % b),
+            Binary::Pow if b < 0 => Value::Float((a as f64).powf(b as f64)),
+            Binary::Pow => Value::Int(u32::try_from(b).ok().and_then(|b| a.checked_pow(b)).ok_or_else(overflow)?),
+        });
+    }
+    let (Some(a), Some(b)) = (left.as_float(), right.as_float()) else {
+        return Err(unsupported(symbol, left, right));
+    };
+    if b == 0.0 && matches!(operator, Binary::Div | Binary::FloorDiv | Binary::Mod) {
+        return Err(Error::new("float division by zero"));
+    }
+    Ok(Value::Float(match operator {
+        Binary::Add => a + b,
+        Binary::Sub => a - b,
+        Binary::Mul => a * b,
+        Binary::Div => a / b,
+        Binary::FloorDiv => (a / b).floor(),
+        Binary::Mod => a - b * (a / b).floor(),
+        Binary::Pow => a.powf(b),
+    }))
+}
+
+/// `-value`.
+///
+/// # Errors
+/// When it is no number.
+pub fn negate(value: &Value) -> Result<Value> {
+    match value {
+        Value::Float(f) => Ok(Value::Float(-f)),
+        other => other
+            .as_int()
+            .map(|i| Value::Int(-i))
+            .ok_or_else(|| Error::new(format!("bad operand type for unary -: '{}'", value.type_name()))),
+    }
+}
+
+/// Python's ordering; `None` for NaN.
+///
+/// # Errors
+/// When the two have no order.
+pub fn order(left: &Value, right: &Value, symbol: &str) -> Result<Option<Ordering>> {
+    match (left, right) {
+        (Value::Str(a), Value::Str(b)) => Ok(Some(a.as_str().cmp(b.as_str()))),
+        (Value::List(_), Value::List(_)) | (Value::Tuple(_), Value::Tuple(_)) => {
+            let (a, b) = (left.as_items().unwrap_or_default(), right.as_items().unwrap_or_default());
+            for (x, y) in a.iter().zip(&b) {
+                if x != y {
+                    return order(x, y, symbol);
+                }
+            }
+            Ok(Some(a.len().cmp(&b.len())))
+        }
+        _ => match (left.as_int(), right.as_int()) {
+            (Some(a), Some(b)) => Ok(Some(a.cmp(&b))),
+            _ => match (left.as_float(), right.as_float()) {
+                (Some(a), Some(b)) => Ok(a.partial_cmp(&b)),
+                _ => Err(Error::new(format!(
+                    "'{symbol}' not supported between instances of '{}' and '{}'",
+                    left.type_name(),
+                    right.type_name()
+                ))),
+            },
+        },
+    }
+}
+
+/// `needle in haystack`.
+///
+/// # Errors
+/// When the haystack holds nothing.
+pub fn contains(haystack: &Value, needle: &Value) -> Result<bool> {
+    match haystack {
+        Value::Str(text) => match needle {
+            Value::Str(needle) => Ok(text.as_str().contains(needle.as_str())),
+            other => {
+                Err(Error::new(format!("'in <string>' requires string as left operand, not {}", other.type_name())))
+            }
+        },
+        Value::Map(map) => Ok(map.get_value(needle).is_some()),
+        Value::List(_) | Value::Tuple(_) => Ok(haystack.as_items().unwrap_or_default().contains(needle)),
+        other => Err(Error::new(format!("argument of type '{}' is not iterable", other.type_name()))),
+    }
+}
+
+/// What `for` goes over: items, keys or characters.
+///
+/// # Errors
+/// When there is nothing to go over.
+pub fn iterate(value: &Value) -> Result<Vec<Value>> {
+    match value {
+        Value::List(list) => Ok(list.items()),
+        Value::Tuple(items) => Ok(items.to_vec()),
+        Value::Map(map) => Ok(map.keys()),
+        Value::Str(text) => Ok(text.as_str().chars().map(|c| Value::from(c.to_string())).collect()),
+        Value::Undefined(_) => Err(Error::of_undefined(value)),
+        other => Err(Error::new(format!("'{}' object is not iterable", other.type_name()))),
+    }
+}
+
+/// `dict(value)`: a mapping, or pairs.
+///
+/// # Errors
+/// When it is neither.
+pub fn to_map(value: &Value) -> Result<Value> {
+    if let Value::Map(map) = value {
+        return Ok(map.copied().into());
+    }
+    let map = Map::new();
+    for pair in iterate(value)? {
+        let items = iterate(&pair)?;
+        let [key, value] = items.as_slice() else {
+            return Err(Error::new("dictionary update sequence needs pairs"));
+        };
+        map.insert(key.clone(), value.clone());
+    }
+    Ok(map.into())
+}
+
+/// `range(…)`, at most a million items.
+///
+/// # Errors
+/// A step of zero, or too many items.
+pub fn range(args: &Arguments) -> Result<Value> {
+    let int = |at: usize| args.positional.get(at).and_then(Value::as_int);
+    let (start, stop, step) = match args.positional.len() {
+        1 => (0, int(0).unwrap_or(0), 1),
+        _ => (int(0).unwrap_or(0), int(1).unwrap_or(0), int(2).unwrap_or(1)),
+    };
+    if step == 0 {
+        return Err(Error::new("range() arg 3 must not be zero"));
+    }
+    let mut items = Vec::new();
+    let mut at = start;
+    while (step > 0 && at < stop) || (step < 0 && at > stop) {
+        items.push(Value::Int(at));
+        if items.len() > 1_000_000 {
+            return Err(Error::new("the range has more than a million items"));
+        }
+        at += step;
+    }
+    Ok(Value::list(items))
+}
+
+/// `value[start:stop:step]`.
+///
+/// # Errors
+/// When it cannot be sliced.
+pub fn slice(value: &Value, [start, stop, step]: [Option<i128>; 3]) -> Result<Value> {
+    let items = match value {
+        Value::Str(_) | Value::List(_) | Value::Tuple(_) => iterate(value)?,
+        other => return Err(Error::new(format!("'{}' object is not subscriptable", other.type_name()))),
+    };
+    let length = items.len() as i128;
+    let step = step.unwrap_or(1);
+    if step == 0 {
+        return Err(Error::new("slice step cannot be zero"));
+    }
+    let clamp = |at: i128, low: i128, high: i128| (if at < 0 { at + length } else { at }).clamp(low, high);
+    let mut out = Vec::new();
+    if step > 0 {
+        let (mut at, stop) = (clamp(start.unwrap_or(0), 0, length), clamp(stop.unwrap_or(length), 0, length));
+        while at < stop {
+            out.push(items[at as usize].clone());
+            at += step;
+        }
+    } else {
+        let mut at = start.map_or(length - 1, |s| clamp(s, -1, length - 1));
+        let stop = stop.map_or(-1, |s| clamp(s, -1, length - 1));
+        while at > stop {
+            out.push(items[at as usize].clone());
+            at += step;
+        }
+    }
+    Ok(match value {
+        Value::Str(_) => out.iter().map(ToString::to_string).collect::<String>().into(),
+        Value::Tuple(_) => Value::tuple(out),
+        _ => Value::list(out),
+    })
+}

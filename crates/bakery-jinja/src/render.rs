@@ -1,0 +1,377 @@
+//! Carrying out statements: output, loops, assignments, macros, includes and inheritance.
+
+use std::sync::Arc;
+
+use bakery_lang::{Map, Value};
+
+use crate::ast::{Expr, Node, Target};
+use crate::eval::{Callable, Evaluator, Frame, check};
+use crate::lexer::Syntax;
+use crate::{Arguments, Error, Result, Template, ops};
+
+/// What a loop body asks of the loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+/// A recursive loop that `loop(…)` can enter again.
+#[derive(Debug, Clone)]
+pub(crate) struct Recursive {
+    target: Target,
+    filter: Option<Expr>,
+    body: Arc<Vec<Node>>,
+    depth: usize,
+}
+
+/// The most text that one template may produce, in bytes.
+const MAX_OUTPUT: usize = 256 * 1024 * 1024;
+
+impl Evaluator<'_> {
+    pub(crate) fn render_root(&mut self, template: &Template) -> Result<String> {
+        let mut out = String::new();
+        self.template(template, &mut out)?;
+        Ok(out)
+    }
+
+    fn template(&mut self, template: &Template, out: &mut String) -> Result<()> {
+        let extends = template.nodes.iter().find_map(|node| match node {
+            Node::Extends(name) => Some(name.clone()),
+            _ => None,
+        });
+        for node in template.nodes.iter() {
+            if let Node::Block(name, body) = node {
+                self.blocks.entry(name.clone()).or_default().push(Arc::new(body.clone()));
+            }
+        }
+        let place = |error: Error| {
+            let line = error.origin.is_none().then_some(1);
+            match line {
+                Some(_) => error.or_at(&template.source.at_offset(0)),
+                None => error,
+            }
+        };
+        let Some(parent) = extends else {
+            self.located(template, out).map_err(place)?;
+            return Ok(());
+        };
+        // Assignments and macros of a child are seen by its blocks; its other output is dropped.
+        let mut dropped = String::new();
+        for node in template.nodes.iter() {
+            if matches!(node, Node::Set(..) | Node::SetBlock(..) | Node::Macro(_) | Node::Import { .. } | Node::FromImport { .. }) {
+                self.nodes(std::slice::from_ref(node), &mut dropped)?;
+            }
+        }
+        let name = self.used(&parent)?.to_string();
+        let parent = self.load(&name)?;
+        self.template(&parent, out)
+    }
+
+    fn located(&mut self, template: &Template, out: &mut String) -> Result<()> {
+        for node in template.nodes.iter() {
+            let line = match node {
+                Node::Output(_, line) => Some(*line),
+                _ => None,
+            };
+            self.nodes(std::slice::from_ref(node), out).map_err(|error| match line {
+                Some(line) => error.or_at(&bakery_lang::Origin { source: Arc::clone(&template.source), line, column: 1 }),
+                None => error,
+            })?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, name: &str) -> Result<Template> {
+        let source = self.scope.load(name)?;
+        self.environment.parse(&source, &Syntax::default())
+    }
+
+    pub(crate) fn nodes(&mut self, nodes: &[Node], out: &mut String) -> Result<Flow> {
+        for node in nodes {
+            let flow = self.node(node, out)?;
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+            if out.len() > MAX_OUTPUT {
+                return Err(Error::new("the template's output is larger than 256 MiB"));
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn node(&mut self, node: &Node, out: &mut String) -> Result<Flow> {
+        match node {
+            Node::Text(text) => out.push_str(text),
+            Node::Output(expr, _) => {
+                let value = self.full(expr)?;
+                // An inline if without else, and none, are empty inside longer text.
+                match &value {
+                    Value::None => {}
+                    Value::Undefined(u) if u.message.starts_with("the inline if") => {}
+                    _ => out.push_str(&check(value)?.to_string()),
+                }
+            }
+            Node::If(branches, or_else) => {
+                for (condition, body) in branches {
+                    if self.truth(condition)? {
+                        return self.nodes(body, out);
+                    }
+                }
+                return self.nodes(or_else, out);
+            }
+            Node::For { target, iter, filter, body, or_else, recursive } => {
+                let items = self.eval(iter).and_then(check)?;
+                let recursion = Recursive {
+                    target: target.clone(),
+                    filter: filter.clone(),
+                    body: Arc::new(body.clone()),
+                    depth: 0,
+                };
+                if *recursive {
+                    self.loops.push(recursion.clone());
+                }
+                let ran = self.each(&recursion, &items, out);
+                if *recursive {
+                    self.loops.pop();
+                }
+                if !ran? {
+                    return self.nodes(or_else, out);
+                }
+            }
+            Node::Set(targets, expr) => {
+                let value = self.eval(expr)?;
+                for target in targets {
+                    self.assign(target, value.clone())?;
+                }
+            }
+            Node::SetBlock(target, filter, body) => {
+                let mut value = Value::from(self.captured(body)?);
+                if let Some((name, args)) = filter {
+                    let args = self.args(args)?;
+                    value = self.filter(name, &value, &args)?;
+                }
+                self.assign(target, value)?;
+            }
+            Node::With(pairs, body) => {
+                let values: Vec<Value> = pairs.iter().map(|(_, expr)| self.eval(expr)).collect::<Result<_>>()?;
+                self.frames.push(Frame::default());
+                let result = pairs
+                    .iter()
+                    .zip(values)
+                    .try_for_each(|((target, _), value)| self.assign(target, value))
+                    .and_then(|()| self.nodes(body, out));
+                self.frames.pop();
+                return result;
+            }
+            Node::Macro(definition) => {
+                let callable = Callable { definition: Arc::clone(definition), module: None };
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.macros.insert(definition.name.clone(), callable);
+                }
+            }
+            Node::CallBlock(caller, call) => {
+                let caller = Callable { definition: Arc::clone(caller), module: None };
+                out.push_str(&self.call_with(call, caller)?.to_string());
+            }
+            Node::FilterBlock(filters, body) => {
+                let mut value = Value::from(self.captured(body)?);
+                for (name, args) in filters {
+                    let args = self.args(args)?;
+                    value = self.filter(name, &value, &args)?;
+                }
+                out.push_str(&value.to_string());
+            }
+            Node::Include { name, ignore_missing, with_context } => {
+                let names = self.used(name)?;
+                let names = names.as_items().unwrap_or_else(|| vec![names.clone()]);
+                let mut missing = None;
+                for name in &names {
+                    match self.load(&name.to_string()) {
+                        Ok(template) => {
+                            self.frames.push(Frame { barrier: !with_context, ..Frame::default() });
+                            let result = self.located(&template, out);
+                            self.frames.pop();
+                            result?;
+                            return Ok(Flow::Next);
+                        }
+                        Err(error) => missing = Some(error),
+                    }
+                }
+                if let (Some(error), false) = (missing, ignore_missing) {
+                    return Err(error);
+                }
+            }
+            Node::Import { name, alias, with_context } => {
+                let module = self.module(name, *with_context)?;
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.modules.insert(alias.clone(), module);
+                }
+            }
+            Node::FromImport { name, names, with_context } => {
+                let module = self.module(name, *with_context)?;
+                for (name, alias) in names {
+                    let Some(frame) = self.frames.last_mut() else { break };
+                    if let Some(found) = module.macros.get(name) {
+                        let callable = Callable { module: Some(Arc::clone(&module)), ..found.clone() };
+                        frame.macros.insert(alias.clone(), callable);
+                    } else {
+                        let value = module.values.get(name).cloned().unwrap_or_else(|| {
+                            Value::undefined(format!("the imported template does not export the name '{name}'"))
+                        });
+                        frame.values.insert(alias.clone(), value);
+                    }
+                }
+            }
+            Node::Extends(_) => {}
+            Node::Block(name, body) => {
+                let body = self.blocks.get(name).and_then(|all| all.first()).cloned().unwrap_or_else(|| Arc::new(body.clone()));
+                self.frames.push(Frame::default());
+                let result = self.nodes(&body, out);
+                self.frames.pop();
+                return result;
+            }
+            Node::Do(expr) => {
+                self.eval(expr)?;
+            }
+            Node::Break => return Ok(Flow::Break),
+            Node::Continue => return Ok(Flow::Continue),
+        }
+        Ok(Flow::Next)
+    }
+
+    fn captured(&mut self, body: &[Node]) -> Result<String> {
+        self.frames.push(Frame::default());
+        let mut out = String::new();
+        let result = self.nodes(body, &mut out);
+        self.frames.pop();
+        result.map(|_| out)
+    }
+
+    fn call_with(&mut self, call: &Expr, caller: Callable) -> Result<Value> {
+        let Expr::Call(function, args) = call else {
+            return Err(Error::new("`call` needs a call of a macro"));
+        };
+        let args = self.args(args)?;
+        let found = match function.as_ref() {
+            Expr::Name(name) => self.frames.iter().rev().find_map(|f| f.macros.get(name).cloned()),
+            Expr::Attr(object, name) => match object.as_ref() {
+                Expr::Name(module) => self.frames.iter().rev().find_map(|f| f.modules.get(module).cloned()).and_then(
+                    |module| module.macros.get(name).cloned().map(|found| Callable { module: Some(module), ..found }),
+                ),
+                _ => None,
+            },
+            _ => None,
+        };
+        let found = found.ok_or_else(|| Error::new("`call` needs a macro that is defined"))?;
+        self.call_macro(&found, &args, Some(caller))
+    }
+
+    fn module(&mut self, name: &Expr, with_context: bool) -> Result<Arc<Frame>> {
+        let name = self.used(name)?.to_string();
+        let template = self.load(&name)?;
+        self.frames.push(Frame { barrier: !with_context, ..Frame::default() });
+        let mut dropped = String::new();
+        let result = self.nodes(&template.nodes, &mut dropped);
+        let frame = self.frames.pop().unwrap_or_default();
+        result?;
+        Ok(Arc::new(frame))
+    }
+
+    fn assign(&mut self, target: &Target, value: Value) -> Result<()> {
+        match target {
+            Target::Name(name) => {
+                if let Some(frame) = self.frames.last_mut() {
+                    frame.macros.remove(name);
+                    frame.values.insert(name.clone(), value);
+                }
+            }
+            Target::Attr(object, name) => match self.lookup(object) {
+                Some(Value::Map(map)) => map.set(name, value),
+                _ => return Err(Error::new("cannot assign attribute on non-namespace object")),
+            },
+            Target::Tuple(targets) => {
+                let items = ops::iterate(&check(value)?)?;
+                if items.len() != targets.len() {
+                    let side = if items.len() > targets.len() { "too many" } else { "not enough" };
+                    return Err(Error::new(format!("{side} values to unpack (expected {})", targets.len())));
+                }
+                for (target, item) in targets.iter().zip(items) {
+                    let item = self.shallow(item)?;
+                    self.assign(target, item)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn recurse(&mut self, items: &Value) -> Result<Value> {
+        let Some(mut recursion) = self.loops.last().cloned() else {
+            return Err(Error::new("the loop is not recursive"));
+        };
+        self.depth += 1;
+        if self.depth > 60 {
+            return Err(Error::new("the recursive loop nests too deep"));
+        }
+        recursion.depth += 1;
+        let mut out = String::new();
+        self.loops.push(recursion.clone());
+        let result = self.each(&recursion, items, &mut out);
+        self.loops.pop();
+        self.depth -= 1;
+        result.map(|_| Value::from(out))
+    }
+
+    fn each(&mut self, recursion: &Recursive, items: &Value, out: &mut String) -> Result<bool> {
+        let mut items = ops::iterate(items)?;
+        if let Some(filter) = &recursion.filter {
+            let mut kept = Vec::new();
+            for item in items {
+                self.frames.push(Frame::default());
+                let keep = self.assign(&recursion.target, item.clone()).and_then(|()| self.truth(filter));
+                self.frames.pop();
+                if keep? {
+                    kept.push(item);
+                }
+            }
+            items = kept;
+        }
+        let length = items.len();
+        let previous_changed = Value::list(vec![]);
+        for (index, item) in items.iter().enumerate() {
+            let info = Map::new();
+            info.set("index", index + 1);
+            info.set("index0", index);
+            info.set("revindex", length - index);
+            info.set("revindex0", length - index - 1);
+            info.set("first", index == 0);
+            info.set("last", index + 1 == length);
+            info.set("length", length);
+            info.set("depth", recursion.depth + 1);
+            info.set("depth0", recursion.depth);
+            let neighbour = |at: Option<usize>, word: &str| {
+                at.and_then(|at| items.get(at).cloned())
+                    .unwrap_or_else(|| Value::undefined(format!("there is no {word} item")))
+            };
+            info.set("previtem", neighbour(index.checked_sub(1), "previous"));
+            info.set("nextitem", neighbour(Some(index + 1), "next"));
+            info.set("__changed", previous_changed.clone());
+            let mut frame = Frame::default();
+            frame.values.insert("loop".into(), info.into());
+            self.frames.push(frame);
+            let result = self.assign(&recursion.target, item.clone()).and_then(|()| self.nodes(&recursion.body, out));
+            self.frames.pop();
+            if result? == Flow::Break {
+                break;
+            }
+        }
+        Ok(length > 0)
+    }
+}
+
+/// Calls a filter for each item, as `map` does.
+pub(crate) fn per_item(evaluator: &mut Evaluator<'_>, name: &str, item: &Value, rest: &[Value], named: &[(String, Value)]) -> Result<Value> {
+    let args = Arguments { positional: rest.to_vec(), named: named.to_vec() };
+    evaluator.filter(name, item, &args)
+}

@@ -1,0 +1,242 @@
+//! The built-in functions that Packer and Terraform share and that need no file system.
+//!
+//! Behaviour follows the functions' reference pages; what reads files or the clock comes from the caller's scope.
+
+use base64::Engine as _;
+use sha2::Digest as _;
+
+use super::eval::{from_number, number, text};
+use crate::{Map, Value, json, yaml};
+
+/// Calls a function by name.
+pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
+    let arg = |i: usize| args.get(i).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
+    let string = |i: usize| text(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be text", i + 1));
+    let num = |i: usize| number(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be a number", i + 1));
+    let items = |i: usize| {
+        arg(i)?.as_items().ok_or_else(|| format!("argument {} of `{name}` must be a list", i + 1))
+    };
+    let map = |i: usize| {
+        arg(i)?.as_map().cloned().ok_or_else(|| format!("argument {} of `{name}` must be a map", i + 1))
+    };
+    let b64 = base64::engine::general_purpose::STANDARD;
+    Ok(match name {
+        "upper" => string(0)?.to_uppercase().into(),
+        "lower" => string(0)?.to_lowercase().into(),
+        "title" => string(0)?
+            .split(' ')
+            .map(|w| w[..w.len().min(1)].to_uppercase() + w.get(1..).unwrap_or(""))
+            .collect::<Vec<_>>()
+            .join(" ")
+            .into(),
+        "trim" => string(0)?.trim_matches(|c| string(1).is_ok_and(|set| set.contains(c))).into(),
+        "trimspace" => string(0)?.trim().into(),
+        "trimprefix" => string(0)?.strip_prefix(&string(1)?).map_or(arg(0)?, Value::from),
+        "trimsuffix" => string(0)?.strip_suffix(&string(1)?).map_or(arg(0)?, Value::from),
+        "chomp" => string(0)?.trim_end_matches(['\n', '\r']).into(),
+        "replace" => string(0)?.replace(&string(1)?, &string(2)?).into(),
+        "split" => Value::strings(string(1)?.split(&string(0)?)),
+        "join" => {
+            let separator = string(0)?;
+            let parts: Vec<String> = items(1)?.iter().map(|v| text(v).unwrap_or_default()).collect();
+            parts.join(&separator).into()
+        }
+        "substr" => {
+            let (s, from, count) = (string(0)?, num(1)? as usize, num(2)?);
+            let count = if count < 0.0 { usize::MAX } else { count as usize };
+            s.chars().skip(from).take(count).collect::<String>().into()
+        }
+        "startswith" => string(0)?.starts_with(&string(1)?).into(),
+        "endswith" => string(0)?.ends_with(&string(1)?).into(),
+        "strcontains" => string(0)?.contains(&string(1)?).into(),
+        "indent" => string(1)?.replace('\n', &format!("\n{}", " ".repeat(num(0)? as usize))).into(),
+        "format" => format(&string(0)?, &args[1..])?.into(),
+        "length" => match arg(0)? {
+            Value::Str(s) => s.as_str().chars().count().into(),
+            Value::Map(m) => m.len().into(),
+            other => other.as_items().ok_or("`length` needs text, a list or a map")?.len().into(),
+        },
+        "concat" => {
+            let mut out = Vec::new();
+            for i in 0..args.len() {
+                out.extend(items(i)?);
+            }
+            out.into()
+        }
+        "compact" => items(0)?.into_iter().filter(Value::is_true).collect::<Vec<_>>().into(),
+        "distinct" | "toset" => {
+            let mut out: Vec<Value> = Vec::new();
+            for item in items(0)? {
+                if !out.contains(&item) {
+                    out.push(item);
+                }
+            }
+            out.into()
+        }
+        "flatten" => {
+            let mut out = Vec::new();
+            flatten(&arg(0)?, &mut out);
+            out.into()
+        }
+        "contains" => items(0)?.contains(&arg(1)?).into(),
+        "index" => items(0)?.iter().position(|v| Some(v) == args.get(1)).ok_or("item not found")?.into(),
+        "element" => {
+            let list = items(0)?;
+            if list.is_empty() {
+                return Err("`element` needs a list that is not empty".into());
+            }
+            list[num(1)? as usize % list.len()].clone()
+        }
+        "slice" => {
+            let list = items(0)?;
+            list.get(num(1)? as usize..num(2)? as usize).ok_or("slice out of range")?.to_vec().into()
+        }
+        "reverse" => items(0)?.into_iter().rev().collect::<Vec<_>>().into(),
+        "sort" => {
+            let mut list: Vec<String> = items(0)?.iter().map(ToString::to_string).collect();
+            list.sort();
+            Value::strings(list)
+        }
+        "range" => {
+            let (from, to) = if args.len() > 1 { (num(0)?, num(1)?) } else { (0.0, num(0)?) };
+            (from as i64..to as i64).take(1024).map(Value::from).collect::<Vec<_>>().into()
+        }
+        "keys" => {
+            let mut keys: Vec<String> = map(0)?.keys().iter().map(ToString::to_string).collect();
+            keys.sort();
+            Value::strings(keys)
+        }
+        "values" => {
+            let mut pairs = map(0)?.pairs();
+            pairs.sort_by_key(|(k, _)| k.to_string());
+            pairs.into_iter().map(|(_, v)| v).collect::<Vec<_>>().into()
+        }
+        "lookup" => match (map(0)?.get(&string(1)?), args.get(2)) {
+            (Some(found), _) => found,
+            (None, Some(default)) => default.clone(),
+            (None, None) => return Err(format!("no key `{}` in the map", string(1)?)),
+        },
+        "merge" => {
+            let out = Map::new();
+            for i in 0..args.len() {
+                out.extend(&map(i)?);
+            }
+            out.into()
+        }
+        "zipmap" => items(0)?.iter().map(ToString::to_string).zip(items(1)?).collect::<Map>().into(),
+        "coalesce" => args
+            .iter()
+            .find(|v| !v.is_none() && v.as_str() != Some(""))
+            .cloned()
+            .ok_or("no argument of `coalesce` has a value")?,
+        "min" | "max" => {
+            let mut best = num(0)?;
+            for i in 1..args.len() {
+                best = if name == "min" { best.min(num(i)?) } else { best.max(num(i)?) };
+            }
+            from_number(best)
+        }
+        "abs" => from_number(num(0)?.abs()),
+        "ceil" => from_number(num(0)?.ceil()),
+        "floor" => from_number(num(0)?.floor()),
+        "pow" => from_number(num(0)?.powf(num(1)?)),
+        "signum" => from_number(if num(0)? == 0.0 { 0.0 } else { num(0)?.signum() }),
+        "parseint" => i128::from_str_radix(&string(0)?, num(1)? as u32).map_err(|e| e.to_string())?.into(),
+        "tostring" | "convert" => match arg(0)? {
+            Value::None => Value::None,
+            other => text(&other).map_or(other, Value::from),
+        },
+        "tonumber" => from_number(num(0)?),
+        "tobool" => super::eval::truth(&arg(0)?)?.into(),
+        "tolist" => items(0)?.into(),
+        "tomap" => map(0)?.into(),
+        "alltrue" => items(0)?.iter().all(|v| v.to_string().to_lowercase() == "true").into(),
+        "anytrue" => items(0)?.iter().any(|v| v.to_string().to_lowercase() == "true").into(),
+        "jsonencode" => serde_json::to_string(&json::to_json(&arg(0)?)).map_err(|e| e.to_string())?.into(),
+        "jsondecode" => json::parse(&string(0)?).map_err(|e| e.to_string())?,
+        "yamlencode" => {
+            yaml::emit(&arg(0)?, yaml::Style { indent: 2, sort_keys: true, flow_leaves: false }).into()
+        }
+        "yamldecode" => yaml::parse_data("yamldecode", &string(0)?).map_err(|e| e.message)?,
+        "base64encode" => b64.encode(string(0)?).into(),
+        "base64decode" => {
+            String::from_utf8(b64.decode(string(0)?).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?.into()
+        }
+        "md5" => hex(&md5::Md5::digest(string(0)?)).into(),
+        "sha1" => hex(&sha1::Sha1::digest(string(0)?)).into(),
+        "sha256" => hex(&sha2::Sha256::digest(string(0)?)).into(),
+        "sha512" => hex(&sha2::Sha512::digest(string(0)?)).into(),
+        "uuidv4" | "uuid" => uuid::Uuid::new_v4().to_string().into(),
+        "basename" => string(0)?.rsplit('/').next().unwrap_or("").into(),
+        "dirname" => string(0)?.rsplit_once('/').map_or(".".into(), |(dir, _)| dir.into()),
+        "sensitive" | "nonsensitive" => arg(0)?,
+        _ => {
+            let hint = crate::suggest(name, NAMES.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
+            return Err(format!("unknown function `{name}`{hint}"));
+        }
+    })
+}
+
+const NAMES: &[&str] = &[
+    "upper", "lower", "title", "trim", "trimspace", "trimprefix", "trimsuffix", "chomp", "replace", "split", "join",
+    "substr", "startswith", "endswith", "strcontains", "indent", "format", "length", "concat", "compact", "distinct",
+    "flatten", "contains", "index", "element", "slice", "reverse", "sort", "range", "keys", "values", "lookup",
+    "merge", "zipmap", "coalesce", "min", "max", "jsonencode", "jsondecode", "yamlencode", "yamldecode",
+    "base64encode", "base64decode", "file", "templatefile", "timestamp", "try", "can", "env",
+];
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn flatten(value: &Value, out: &mut Vec<Value>) {
+    match value.as_items() {
+        Some(items) => items.iter().for_each(|item| flatten(item, out)),
+        None => out.push(value.clone()),
+    }
+}
+
+fn format(pattern: &str, args: &[Value]) -> Result<String, String> {
+    let mut out = String::new();
+    let mut args = args.iter();
+    let mut chars = pattern.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c != '%' {
+            out.push(c);
+            continue;
+        }
+        let mut spec = String::new();
+        while let Some(c) = chars.next_if(|c| c.is_ascii_digit() || matches!(c, '.' | '-' | '0')) {
+            spec.push(c);
+        }
+        let verb = chars.next().ok_or("`format` ends in `%`")?;
+        if verb == '%' {
+            out.push('%');
+            continue;
+        }
+        let arg = args.next().ok_or("`format` has more verbs than arguments")?;
+        let body = match verb {
+            's' | 'v' => text(arg).unwrap_or_else(|| json::dumps(arg, 0, false)),
+            'q' => json::dumps(arg, 0, false),
+            'd' => (number(arg).ok_or("`%d` needs a number")? as i128).to_string(),
+            'x' => format!("{:x}", number(arg).ok_or("`%x` needs a number")? as i128),
+            'f' => {
+                let digits = spec.split_once('.').and_then(|(_, d)| d.parse().ok()).unwrap_or(6);
+                format!("{:.*}", digits, number(arg).ok_or("`%f` needs a number")?)
+            }
+            't' => super::eval::truth(arg)?.to_string(),
+            other => return Err(format!("`format` does not know `%{other}`")),
+        };
+        let width: usize = spec.split('.').next().unwrap_or("").trim_start_matches('-').parse().unwrap_or(0);
+        let fill = if spec.starts_with('0') { "0" } else { " " };
+        let pad = fill.repeat(width.saturating_sub(body.chars().count()));
+        if spec.starts_with('-') {
+            out.push_str(&body);
+            out.push_str(&pad);
+        } else {
+            out.push_str(&pad);
+            out.push_str(&body);
+        }
+    }
+    Ok(out)
+}

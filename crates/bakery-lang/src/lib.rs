@@ -1,0 +1,15 @@
+//! Located data: sources, spans, diagnostics, values, YAML 1.1 and HCL.
+//!
+//! Invariant: this crate knows no Ansible word and does no I/O; text comes in, values and errors go out.
+
+pub mod diagnostic;
+pub mod hcl;
+pub mod json;
+pub mod repr;
+pub mod source;
+pub mod value;
+pub mod yaml;
+
+pub use diagnostic::{Diagnostic, suggest};
+pub use source::{Origin, Source};
+pub use value::{List, Map, Text, Undefined, Value};

@@ -1,0 +1,496 @@
+//! Values with Python's object semantics: lists and dicts are shared and mutable, text knows where it came from.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use indexmap::{Equivalent, IndexMap};
+
+use crate::Origin;
+
+/// A value of the playbook and template languages.
+#[derive(Clone, Default)]
+pub enum Value {
+    /// Python's `None`, YAML's `null`.
+    #[default]
+    None,
+    /// A boolean.
+    Bool(bool),
+    /// An integer.
+    Int(i128),
+    /// A double.
+    Float(f64),
+    /// Text.
+    Str(Text),
+    /// A mutable list.
+    List(List),
+    /// An immutable sequence, as `dict.items()` yields.
+    Tuple(Arc<Vec<Value>>),
+    /// A mutable mapping in insertion order.
+    Map(Map),
+    /// A name or attribute that is not there; an error only once it is used.
+    Undefined(Arc<Undefined>),
+    /// The marker that removes the argument holding it.
+    Omit,
+}
+
+/// Why a value is not there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undefined {
+    /// The sentence to show, such as `'x' is undefined`.
+    pub message: String,
+}
+
+/// Text, and whether it may be evaluated as a template.
+///
+/// Only text that a person wrote in a playbook, a variables file or on the command line carries an origin, and only
+/// such text is ever evaluated: what a module, a fact or a lookup returns never is.
+#[derive(Clone)]
+pub struct Text {
+    chars: Arc<str>,
+    origin: Option<Box<Origin>>,
+}
+
+impl Text {
+    /// Text that is never evaluated as a template.
+    pub fn plain(chars: impl Into<Arc<str>>) -> Self {
+        Self { chars: chars.into(), origin: None }
+    }
+
+    /// Text from a person's file, which may be a template.
+    pub fn written(chars: impl Into<Arc<str>>, origin: Origin) -> Self {
+        Self { chars: chars.into(), origin: Some(Box::new(origin)) }
+    }
+
+    /// The characters.
+    pub fn as_str(&self) -> &str {
+        &self.chars
+    }
+
+    /// Where a person wrote it.
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
+
+    /// Whether evaluating it as a template could change it.
+    pub fn is_template(&self) -> bool {
+        self.origin.is_some() && (self.chars.contains("{{") || self.chars.contains("{%") || self.chars.contains("{#"))
+    }
+}
+
+/// A shared, mutable list.
+#[derive(Clone, Default)]
+pub struct List(Arc<RwLock<Vec<Value>>>);
+
+impl List {
+    /// A copy of the items as they are now.
+    pub fn items(&self) -> Vec<Value> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many items there are.
+    pub fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The item at an index.
+    pub fn get(&self, index: usize) -> Option<Value> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+    }
+
+    /// Runs `change` on the items.
+    pub fn update<R>(&self, change: impl FnOnce(&mut Vec<Value>) -> R) -> R {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether both are the same object.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+/// A shared, mutable mapping in insertion order; keys are scalars or tuples.
+#[derive(Clone, Default)]
+pub struct Map(Arc<RwLock<IndexMap<Value, Value>>>);
+
+impl Map {
+    /// An empty mapping.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A copy of the pairs as they are now.
+    pub fn pairs(&self) -> Vec<(Value, Value)> {
+        self.update(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+    }
+
+    /// A copy of the keys.
+    pub fn keys(&self) -> Vec<Value> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// How many pairs there are.
+    pub fn len(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The value of a text key.
+    pub fn get(&self, key: &str) -> Option<Value> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// The value of any key.
+    pub fn get_value(&self, key: &Value) -> Option<Value> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    /// Whether a text key is there.
+    pub fn contains(&self, key: &str) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
+    /// Sets a text key.
+    pub fn set(&self, key: &str, value: impl Into<Value>) {
+        self.insert(Value::from(key), value.into());
+    }
+
+    /// Sets any key.
+    pub fn insert(&self, key: Value, value: Value) {
+        self.update(|map| map.insert(key, value));
+    }
+
+    /// Removes a text key, keeping the order of the others.
+    pub fn remove(&self, key: &str) -> Option<Value> {
+        self.update(|map| map.shift_remove(key))
+    }
+
+    /// Sets every pair of `other`.
+    pub fn extend(&self, other: &Self) {
+        if !Arc::ptr_eq(&self.0, &other.0) {
+            let pairs = other.pairs();
+            self.update(|map| map.extend(pairs));
+        }
+    }
+
+    /// A new mapping with the same pairs.
+    pub fn copied(&self) -> Self {
+        self.pairs().into_iter().collect()
+    }
+
+    /// Runs `change` on the pairs.
+    pub fn update<R>(&self, change: impl FnOnce(&mut IndexMap<Value, Value>) -> R) -> R {
+        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether both are the same object.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Map {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::repr::repr(&Value::Map(self.clone())))
+    }
+}
+
+impl FromIterator<(Value, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (Value, Value)>>(pairs: I) -> Self {
+        Self(Arc::new(RwLock::new(pairs.into_iter().collect())))
+    }
+}
+
+impl<K: AsRef<str>> FromIterator<(K, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (K, Value)>>(pairs: I) -> Self {
+        pairs.into_iter().map(|(k, v)| (Value::from(k.as_ref()), v)).collect()
+    }
+}
+
+impl Value {
+    /// A list.
+    pub fn list(items: Vec<Value>) -> Self {
+        Self::List(List(Arc::new(RwLock::new(items))))
+    }
+
+    /// A tuple.
+    pub fn tuple(items: Vec<Value>) -> Self {
+        Self::Tuple(Arc::new(items))
+    }
+
+    /// A mapping with text keys.
+    pub fn map<K: AsRef<str>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
+        Self::Map(pairs.into_iter().collect())
+    }
+
+    /// A list of texts.
+    pub fn strings<S: AsRef<str>>(items: impl IntoIterator<Item = S>) -> Self {
+        Self::list(items.into_iter().map(|s| Value::from(s.as_ref())).collect())
+    }
+
+    /// Something that is not there, with the sentence to show once it is used.
+    pub fn undefined(message: impl Into<String>) -> Self {
+        Self::Undefined(Arc::new(Undefined { message: message.into() }))
+    }
+
+    /// The text, if it is text.
+    pub fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => Some(text.as_str()),
+            _ => None,
+        }
+    }
+
+    /// The mapping, if it is one.
+    pub fn as_map(&self) -> Option<&Map> {
+        match self {
+            Self::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    /// The items of a list or tuple.
+    pub fn as_items(&self) -> Option<Vec<Value>> {
+        match self {
+            Self::List(list) => Some(list.items()),
+            Self::Tuple(items) => Some(items.to_vec()),
+            _ => None,
+        }
+    }
+
+    /// The boolean, if it is one.
+    pub fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(b) => Some(*b),
+            _ => None,
+        }
+    }
+
+    /// The integer, if it is one (or a boolean, as in Python).
+    pub fn as_int(&self) -> Option<i128> {
+        match self {
+            Self::Int(i) => Some(*i),
+            Self::Bool(b) => Some(i128::from(*b)),
+            _ => None,
+        }
+    }
+
+    /// Any number as a double.
+    pub fn as_float(&self) -> Option<f64> {
+        match self {
+            Self::Float(f) => Some(*f),
+            _ => self.as_int().map(|i| i as f64),
+        }
+    }
+
+    /// The value of a key, if this is a mapping that has it.
+    pub fn get(&self, key: &str) -> Option<Value> {
+        self.as_map().and_then(|map| map.get(key))
+    }
+
+    /// Whether it is not there.
+    pub fn is_undefined(&self) -> bool {
+        matches!(self, Self::Undefined(_))
+    }
+
+    /// Whether it is `None`.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::None)
+    }
+
+    /// Python's `bool(value)`.
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::None | Self::Undefined(_) | Self::Omit => false,
+            Self::Bool(b) => *b,
+            Self::Int(i) => *i != 0,
+            Self::Float(f) => *f != 0.0,
+            Self::Str(s) => !s.as_str().is_empty(),
+            Self::List(list) => !list.is_empty(),
+            Self::Tuple(items) => !items.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+        }
+    }
+
+    /// Python's name of the type, as errors show it.
+    pub fn type_name(&self) -> &'static str {
+        match self {
+            Self::None => "NoneType",
+            Self::Bool(_) => "bool",
+            Self::Int(_) => "int",
+            Self::Float(_) => "float",
+            Self::Str(_) => "str",
+            Self::List(_) => "list",
+            Self::Tuple(_) => "tuple",
+            Self::Map(_) => "dict",
+            Self::Undefined(_) => "AnsibleUndefined",
+            Self::Omit => "Omit",
+        }
+    }
+
+    /// The origin of text that a person wrote.
+    pub fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Str(text) => text.origin(),
+            _ => None,
+        }
+    }
+
+    /// Whether any text in it, at any depth, may be a template.
+    pub fn has_template(&self) -> bool {
+        match self {
+            Self::Str(text) => text.is_template(),
+            Self::List(list) => list.items().iter().any(Self::has_template),
+            Self::Tuple(items) => items.iter().any(Self::has_template),
+            Self::Map(map) => map.pairs().iter().any(|(k, v)| k.has_template() || v.has_template()),
+            _ => false,
+        }
+    }
+
+    /// A copy down to the leaves whose text is never evaluated as a template.
+    pub fn untrusted(&self) -> Self {
+        match self {
+            Self::Str(text) if text.origin.is_some() => Self::from(text.as_str()),
+            Self::List(list) => Self::list(list.items().iter().map(Self::untrusted).collect()),
+            Self::Tuple(items) => Self::tuple(items.iter().map(Self::untrusted).collect()),
+            Self::Map(map) => {
+                Self::Map(map.pairs().iter().map(|(k, v)| (k.untrusted(), v.untrusted())).collect())
+            }
+            other => other.clone(),
+        }
+    }
+}
+
+impl PartialEq for Value {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::None, Self::None) | (Self::Omit, Self::Omit) | (Self::Undefined(_), Self::Undefined(_)) => true,
+            (Self::Str(a), Self::Str(b)) => a.as_str() == b.as_str(),
+            (Self::List(a), Self::List(b)) => a.is(b) || a.items() == b.items(),
+            (Self::Tuple(a), Self::Tuple(b)) => a == b,
+            (Self::Map(a), Self::Map(b)) => {
+                a.is(b)
+                    || (a.len() == b.len()
+                        && a.pairs().iter().all(|(k, v)| b.get_value(k).is_some_and(|other| other == *v)))
+            }
+            (Self::Bool(_) | Self::Int(_), Self::Bool(_) | Self::Int(_)) => self.as_int() == other.as_int(),
+            _ => match (self.as_float(), other.as_float()) {
+                #[expect(clippy::float_cmp, reason = "Python compares doubles exactly")]
+                (Some(a), Some(b)) => a == b,
+                _ => false,
+            },
+        }
+    }
+}
+
+impl Eq for Value {}
+
+impl Hash for Value {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::Str(text) => text.as_str().hash(state),
+            Self::Bool(_) | Self::Int(_) | Self::Float(_) => {
+                self.as_float().unwrap_or_default().to_bits().hash(state);
+            }
+            Self::Tuple(items) => items.hash(state),
+            _ => self.type_name().hash(state),
+        }
+    }
+}
+
+impl Equivalent<Value> for str {
+    fn equivalent(&self, key: &Value) -> bool {
+        key.as_str() == Some(self)
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", crate::repr::repr(self))
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::repr::str(self))
+    }
+}
+
+impl From<&str> for Value {
+    fn from(s: &str) -> Self {
+        Self::Str(Text::plain(s))
+    }
+}
+impl From<&String> for Value {
+    fn from(s: &String) -> Self {
+        Self::Str(Text::plain(s.as_str()))
+    }
+}
+impl From<String> for Value {
+    fn from(s: String) -> Self {
+        Self::Str(Text::plain(s))
+    }
+}
+impl From<bool> for Value {
+    fn from(b: bool) -> Self {
+        Self::Bool(b)
+    }
+}
+impl From<f64> for Value {
+    fn from(f: f64) -> Self {
+        Self::Float(f)
+    }
+}
+impl From<Map> for Value {
+    fn from(map: Map) -> Self {
+        Self::Map(map)
+    }
+}
+impl From<Vec<Value>> for Value {
+    fn from(items: Vec<Value>) -> Self {
+        Self::list(items)
+    }
+}
+impl<T: Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::None, Into::into)
+    }
+}
+macro_rules! from_int {
+    ($($int:ty),*) => { $(impl From<$int> for Value {
+        fn from(i: $int) -> Self { Self::Int(i128::from(i)) }
+    })* };
+}
+from_int!(i32, i64, u16, u32, u64, i128);
+impl From<usize> for Value {
+    fn from(i: usize) -> Self {
+        Self::Int(i as i128)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_shared_and_numbers_compare_as_in_python() {
+        let list = Value::list(vec![]);
+        let same = list.clone();
+        if let Value::List(list) = &list {
+            list.update(|items| items.push(Value::from(1)));
+        }
+        assert_eq!(same.as_items().map(|items| items.len()), Some(1));
+        assert_eq!(Value::Bool(true), Value::Int(1));
+        assert_eq!(Value::Float(2.0), Value::Int(2));
+        assert_ne!(Value::from("1"), Value::Int(1));
+    }
+}
