@@ -1,1 +1,25 @@
+//! The playbook language and its executor: plays, roles, variables, loops, handlers, connections, lookups, and the
+//! controller's half of modules.
+//!
+//! Flow: `playbook` reads files into plays, blocks and tasks; `executor` runs them on hosts, with `templar` evaluating
+//! text over the layers that `vars` puts in order; `actions` are what the controller does itself, everything else is a
+//! module call on a `connection`. What happens is told to a [`Callback`]; nothing here prints.
 
+mod actions;
+pub mod callback;
+pub mod connection;
+mod error;
+mod executor;
+pub mod explain;
+mod filters;
+pub mod inventory;
+mod lookups;
+pub mod playbook;
+mod templar;
+mod tests;
+pub mod vars;
+
+pub use callback::{Callback, HostStats, Status};
+pub use error::{Error, Result};
+pub use executor::{Options, RunOutcome, run};
+pub use templar::Templar;

@@ -66,3 +66,8 @@ pub fn find_user(name: &str) -> Option<User> {
 pub fn find_group(name: &str) -> Option<Group> {
     groups("/").into_iter().find(|g| g.name == name || name.parse() == Ok(g.gid))
 }
+
+/// The user that this process acts as.
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}

@@ -1,1 +1,16 @@
+//! What runs on the target: one file per module, facts, and readers of system files.
+//!
+//! Invariant: no Jinja and no controller types: arguments in, outcome out. `Host` is the only door to the system, and
+//! its primitives honour check mode and record diffs.
 
+pub mod args;
+pub mod disk;
+pub mod facts;
+pub mod host;
+mod modules;
+mod outcome;
+mod registry;
+
+pub use host::{Host, Phase};
+pub use outcome::{Failure, Outcome, Run};
+pub use registry::{Module, ModuleDoc, all, canonical_name, find, is_known_elsewhere, run};

@@ -1,0 +1,269 @@
+//! Actions that bring files from the controller: template, copy, unarchive, script, fetch.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use bakery_host::fs;
+use bakery_jinja::Syntax;
+use bakery_lang::{Map, Source, Value};
+use std::os::unix::fs::MetadataExt as _;
+
+use super::{Modules, Outcome, fail, module, ok};
+use crate::Templar;
+
+fn encode(bytes: &[u8]) -> Value {
+    base64::engine::general_purpose::STANDARD.encode(bytes).into()
+}
+
+fn text(args: &Map, name: &str) -> Option<String> {
+    args.get(name).filter(|v| !v.is_none()).map(|v| v.to_string())
+}
+
+fn flag(args: &Map, name: &str) -> bool {
+    args.get(name).is_some_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false))
+}
+
+/// The first line `#jinja2: key:value, …` changes the syntax of one template.
+fn header(text: &str) -> (Syntax, &str) {
+    let mut syntax = Syntax::default();
+    let Some(rest) = text.strip_prefix("#jinja2:") else { return (syntax, text) };
+    let (line, body) = rest.split_once('\n').unwrap_or((rest, ""));
+    for pair in line.split(',') {
+        let Some((key, value)) = pair.split_once(':') else { continue };
+        let value = value.trim().trim_matches(['"', '\'']);
+        let on = matches!(value.to_lowercase().as_str(), "true" | "yes" | "1");
+        match key.trim() {
+            "trim_blocks" => syntax.trim_blocks = on,
+            "lstrip_blocks" => syntax.lstrip_blocks = on,
+            "keep_trailing_newline" => syntax.keep_trailing_newline = on,
+            "block_start_string" => syntax.block_start = value.into(),
+            "block_end_string" => syntax.block_end = value.into(),
+            "variable_start_string" => syntax.variable_start = value.into(),
+            "variable_end_string" => syntax.variable_end = value.into(),
+            "comment_start_string" => syntax.comment_start = value.into(),
+            "comment_end_string" => syntax.comment_end = value.into(),
+            _ => {}
+        }
+    }
+    (syntax, body)
+}
+
+pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+    let (Some(src), Some(_)) = (text(args, "src"), text(args, "dest")) else {
+        return Err(fail("src and dest are required"));
+    };
+    let path = templar
+        .find_file("templates", &src)
+        .ok_or_else(|| fail(format!("Could not find or access '{src}'; it is searched in the role's and the playbook's templates")))?;
+    let bytes = fs::read(&path).map_err(|e| fail(e.to_string()))?;
+    let whole = String::from_utf8_lossy(&bytes).into_owned();
+    let (mut syntax, body) = header(&whole);
+    for (key, value) in args.pairs() {
+        let (key, on) = (key.to_string(), bakery_modules::args::boolean(&value).unwrap_or(false));
+        match key.as_str() {
+            "trim_blocks" => syntax.trim_blocks = on,
+            "lstrip_blocks" => syntax.lstrip_blocks = on,
+            "block_start_string" => syntax.block_start = value.to_string(),
+            "block_end_string" => syntax.block_end = value.to_string(),
+            "variable_start_string" => syntax.variable_start = value.to_string(),
+            "variable_end_string" => syntax.variable_end = value.to_string(),
+            "comment_start_string" => syntax.comment_start = value.to_string(),
+            "comment_end_string" => syntax.comment_end = value.to_string(),
+            _ => {}
+        }
+    }
+    let mut inner = Templar::new(templar.environment, templar.layers.clone(), templar.search.clone());
+    inner.hostvars.clone_from(&templar.hostvars);
+    if let Some(folder) = path.parent() {
+        inner.search.insert(0, folder.to_path_buf());
+    }
+    let extra = Map::new();
+    let managed = templar.layers.get("ansible_managed").unwrap_or_else(|| "Ansible managed".into());
+    extra.set("ansible_managed", managed);
+    extra.set("template_path", path.display().to_string());
+    extra.set("template_fullpath", path.display().to_string());
+    extra.set("template_destpath", text(args, "dest").unwrap_or_default());
+    extra.set("template_host", "localhost");
+    extra.set("template_uid", "root");
+    let mut layers = crate::vars::Layers::default();
+    layers.push(&extra);
+    inner.layers = layers.over(&templar.layers);
+    let source = Source::new(path.display().to_string(), body);
+    let mut rendered = inner.template(&source, &syntax)?;
+    if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n") {
+        rendered = rendered.replace('\n', &newline.replace("\\r", "\r").replace("\\n", "\n"));
+    }
+    let call = args.copied();
+    for key in [
+        "src", "newline_sequence", "trim_blocks", "lstrip_blocks", "block_start_string", "block_end_string",
+        "variable_start_string", "variable_end_string", "comment_start_string", "comment_end_string", "output_encoding",
+    ] {
+        call.remove(key);
+    }
+    let mode = fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777);
+    call.set("_data", encode(rendered.as_bytes()));
+    call.set("_original_basename", path.file_name().map(|n| n.to_string_lossy().trim_end_matches(".j2").to_owned()).unwrap_or_default());
+    call.set("_source_mode", mode);
+    module(modules, "copy", &call)
+}
+
+pub(super) fn copy(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+    if flag(args, "remote_src") {
+        return module(modules, "copy", args);
+    }
+    let call = args.copied();
+    if let Some(content) = args.get("content") {
+        // Structures become JSON, as in Ansible.
+        call.remove("content");
+        call.set("_data", encode(bakery_modules::args::text(&content).as_bytes()));
+        return module(modules, "copy", &call);
+    }
+    let Some(src) = text(args, "src") else { return Err(fail("src (or content) is required")) };
+    call.remove("src");
+    let Some(path) = templar.find_file("files", &src) else {
+        let Some(bytes) = modules.controller_file(Path::new(&src)) else {
+            return Err(fail(format!("Could not find or access '{src}' on the Ansible Controller.\nIf you are using a module and expect the file to exist on the remote, see the remote_src option")));
+        };
+        call.set("_data", encode(&bytes));
+        call.set("_original_basename", src.rsplit('/').next().unwrap_or(&src));
+        return module(modules, "copy", &call);
+    };
+    if path.is_dir() {
+        return copy_folder(&src, &path, &call, modules);
+    }
+    let bytes = match modules.controller_file(&path) {
+        Some(bytes) => bytes,
+        None => fs::read(&path).map_err(|e| fail(e.to_string()))?,
+    };
+    call.set("_data", encode(&bytes));
+    call.set("_original_basename", path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default());
+    call.set("_source_mode", fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777));
+    let result = module(modules, "copy", &call)?;
+    Ok(result)
+}
+
+/// A folder: its files one by one; `src: dir/` means what is in it.
+fn copy_folder(src: &str, path: &Path, call: &Map, modules: &mut dyn Modules) -> Outcome {
+    let dest = PathBuf::from(text(call, "dest").unwrap_or_default());
+    let root = if src.ends_with('/') { dest } else { dest.join(path.file_name().unwrap_or_default()) };
+    let result = ok();
+    let mut changed = false;
+    let mut run = |modules: &mut dyn Modules, name: &str, args: &Map| -> Result<(), super::Trouble> {
+        let one = module(modules, name, args)?;
+        if one.get("failed").is_some_and(|f| f.is_true()) {
+            return Err(super::Trouble::Failed(one, None));
+        }
+        changed |= one.get("changed").is_some_and(|c| c.is_true());
+        Ok(())
+    };
+    for inner in std::iter::once(path.to_path_buf()).chain(fs::walk(path).map_err(|e| fail(e.to_string()))?) {
+        let target = root.join(inner.strip_prefix(path).unwrap_or(&inner)).display().to_string();
+        let one = call.copied();
+        if inner.is_dir() {
+            let folder = Map::new();
+            folder.set("path", target);
+            folder.set("state", "directory");
+            for key in ["owner", "group"] {
+                if let Some(value) = call.get(key) {
+                    folder.set(key, value);
+                }
+            }
+            if let Some(mode) = call.get("directory_mode") {
+                folder.set("mode", mode);
+            }
+            run(modules, "file", &folder)?;
+        } else {
+            one.set("dest", target);
+            one.set("_data", encode(&fs::read(&inner).map_err(|e| fail(e.to_string()))?));
+            one.set("_source_mode", fs::metadata(&inner).map_or(0o644, |m| m.mode() & 0o7777));
+            run(modules, "copy", &one)?;
+        }
+    }
+    result.set("changed", changed);
+    result.set("dest", root.display().to_string());
+    result.set("src", src);
+    Ok(result)
+}
+
+pub(super) fn unarchive(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+    let copy = args.get("copy").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
+    let src = text(args, "src").unwrap_or_default();
+    if flag(args, "remote_src") || !copy || src.contains("://") {
+        return module(modules, "unarchive", args);
+    }
+    let call = args.copied();
+    let path = templar.find_file("files", &src).unwrap_or_else(|| PathBuf::from(&src));
+    let bytes = modules.controller_file(&path).or_else(|| fs::read(&path).ok());
+    let Some(bytes) = bytes else {
+        return Err(fail(format!("Could not find or access '{src}' on the Ansible Controller.")));
+    };
+    call.set("_data", encode(&bytes));
+    module(modules, "unarchive", &call)
+}
+
+pub(super) fn script(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+    let line = text(args, "_raw_params").or_else(|| text(args, "cmd")).ok_or_else(|| fail("no script given"))?;
+    let words = crate::playbook::split_args(&line);
+    let name = words.first().map(|w| w.trim_matches(['"', '\'']).to_owned()).unwrap_or_default();
+    let path = templar.find_file("files", &name).ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
+    let bytes = fs::read(&path).map_err(|e| fail(e.to_string()))?;
+    let place = Map::new();
+    place.set("state", "file");
+    place.set("suffix", format!("-{}", path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()));
+    let made = module(modules, "tempfile", &place)?;
+    let remote = made.get("path").map(|p| p.to_string()).unwrap_or_else(|| "/tmp/bakery-script".into());
+    let send = Map::new();
+    send.set("dest", remote.as_str());
+    send.set("_data", encode(&bytes));
+    send.set("mode", "0700");
+    module(modules, "copy", &send)?;
+    let call = Map::new();
+    for key in ["chdir", "creates", "removes"] {
+        if let Some(value) = args.get(key) {
+            call.set(key, value);
+        }
+    }
+    let program = text(args, "executable").map_or(String::new(), |e| format!("{e} "));
+    call.set("_raw_params", format!("{program}{remote} {}", words[1..].join(" ")));
+    let result = module(modules, "shell", &call);
+    let remove = Map::new();
+    remove.set("path", remote);
+    remove.set("state", "absent");
+    module(modules, "file", &remove)?;
+    result
+}
+
+pub(super) fn fetch(args: &Map, modules: &mut dyn Modules) -> Outcome {
+    let (Some(src), Some(dest)) = (text(args, "src"), text(args, "dest")) else {
+        return Err(fail("src and dest are required"));
+    };
+    let call = Map::new();
+    call.set("src", src.as_str());
+    let slurped = module(modules, "slurp", &call)?;
+    if slurped.get("failed").is_some_and(|f| f.is_true()) {
+        let fatal = args.get("fail_on_missing").is_none_or(|v| v.is_true());
+        if fatal {
+            return Err(super::Trouble::Failed(slurped, None));
+        }
+        return Ok(ok());
+    }
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(slurped.get("content").unwrap_or_default().to_string())
+        .map_err(|e| fail(e.to_string()))?;
+    let name = src.trim_start_matches('/');
+    let target = if flag(args, "flat") {
+        if dest.ends_with('/') { PathBuf::from(&dest).join(name.rsplit('/').next().unwrap_or(name)) } else { PathBuf::from(&dest) }
+    } else {
+        PathBuf::from(&dest).join("localhost").join(name)
+    };
+    let same = fs::read(&target).ok().as_ref() == Some(&bytes);
+    if !same && !modules.check() {
+        fs::create_dir_all(target.parent().unwrap_or(Path::new("."))).map_err(|e| fail(e.to_string()))?;
+        fs::write_atomic(&target, bytes).map_err(|e| fail(e.to_string()))?;
+    }
+    let result = ok();
+    result.set("changed", !same);
+    result.set("dest", target.display().to_string());
+    result.set("src", src);
+    Ok(result)
+}

@@ -1,0 +1,118 @@
+//! What the controller does itself: actions without a module, and the controller's half of modules that need files or
+//! templates from it. Everything else goes to the target as it is.
+
+mod files;
+mod values;
+
+use bakery_lang::{Diagnostic, Map, Value};
+
+use crate::Templar;
+use crate::connection::Unreachable;
+
+/// Names of actions that are no modules.
+pub(crate) const NAMES: &[&str] = &[
+    "add_host", "assert", "debug", "fail", "fetch", "group_by", "import_role", "import_tasks", "include",
+    "include_role", "include_tasks", "include_vars", "meta", "pause", "script", "set_fact", "set_stats", "template",
+    "validate_argument_spec", "wait_for_connection",
+];
+
+/// Whether a name is an action or a module that plays may use.
+pub(crate) fn is_known(name: &str) -> bool {
+    let short = bakery_modules::canonical_name(name);
+    NAMES.contains(&short) || bakery_modules::find(name).is_some() || bakery_modules::is_known_elsewhere(name)
+}
+
+/// How an action calls modules on the target or the controller.
+pub(crate) trait Modules {
+    /// Runs a module on the task's target.
+    fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable>;
+    /// The bytes of a file on the controller, or `None` when it is not there.
+    fn controller_file(&mut self, path: &std::path::Path) -> Option<Vec<u8>>;
+    /// Whether nothing may be changed.
+    fn check(&self) -> bool;
+    /// The variables of a file.
+    fn vars_file(&self, path: &std::path::Path) -> crate::Result<Map>;
+}
+
+/// How an action ended.
+pub(crate) type Outcome = Result<Map, Trouble>;
+
+/// Why an action has no result.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// It failed, with what to show.
+    Failed(Map, Option<Diagnostic>),
+    /// The target could not be reached.
+    Unreachable(String),
+}
+
+impl From<Unreachable> for Trouble {
+    fn from(unreachable: Unreachable) -> Self {
+        Self::Unreachable(unreachable.0)
+    }
+}
+
+impl From<Diagnostic> for Trouble {
+    fn from(diagnostic: Diagnostic) -> Self {
+        Self::Failed(failure(&diagnostic.message), Some(diagnostic))
+    }
+}
+
+/// A failed result with a message.
+pub(crate) fn failure(message: &str) -> Map {
+    let map = Map::new();
+    map.set("changed", false);
+    map.set("failed", true);
+    map.set("msg", message);
+    map
+}
+
+pub(crate) fn fail(message: impl AsRef<str>) -> Trouble {
+    Trouble::Failed(failure(message.as_ref()), None)
+}
+
+/// A result without change.
+pub(crate) fn ok() -> Map {
+    let map = Map::new();
+    map.set("changed", false);
+    map
+}
+
+/// Runs an action or module with evaluated arguments.
+pub(crate) fn run(name: &str, args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+    let short = bakery_modules::canonical_name(name);
+    match short {
+        "debug" => values::debug(args, templar),
+        "set_fact" => values::set_fact(args),
+        "set_stats" => {
+            let result = ok();
+            result.set("ansible_stats", args.clone());
+            Ok(result)
+        }
+        "assert" => values::assert(args, templar),
+        "fail" => Err(fail(args.get("msg").map_or_else(|| "Failed as requested from task".into(), |m| m.to_string()))),
+        "include_vars" => values::include_vars(args, templar, modules),
+        "add_host" | "group_by" => {
+            // The executor changes the inventory; the result says what with.
+            let result = ok();
+            result.set(short, args.clone());
+            Ok(result)
+        }
+        "pause" => values::pause(args, modules.check()),
+        "wait_for_connection" | "validate_argument_spec" => Ok(ok()),
+        "template" => files::template(args, templar, modules),
+        "copy" => files::copy(args, templar, modules),
+        "unarchive" => files::unarchive(args, templar, modules),
+        "script" => files::script(args, templar, modules),
+        "fetch" => files::fetch(args, modules),
+        _ if bakery_modules::find(name).is_some() => module(modules, short, args),
+        _ => Err(fail(format!(
+            "the module `{name}` is known but not one that bakery runs itself, and there is no interpreter to run it with; use a module that bakery has (`bakery doc --list`), or the command module"
+        ))),
+    }
+}
+
+fn module(modules: &mut dyn Modules, name: &str, args: &Map) -> Outcome {
+    let result = modules.module(name, args)?;
+    result.as_map().cloned().ok_or_else(|| fail("the module returned no mapping"))
+}

@@ -1,0 +1,86 @@
+//! What an executor tells while it runs.
+
+use bakery_lang::{Diagnostic, Map, Origin, Value};
+
+/// How a task ended on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing had to be done.
+    Ok,
+    /// Something was changed.
+    Changed,
+    /// A condition was false.
+    Skipped,
+    /// It failed.
+    Failed,
+    /// The host could not be reached.
+    Unreachable,
+}
+
+/// A task as it is shown.
+#[derive(Debug, Clone)]
+pub struct TaskInfo {
+    /// A number, unique in the run.
+    pub id: u64,
+    /// `role : name`.
+    pub name: String,
+    /// The action or module.
+    pub action: String,
+    /// Where it is written.
+    pub origin: Origin,
+    /// Whether it is a handler.
+    pub handler: bool,
+    /// Whether results are hidden.
+    pub no_log: bool,
+}
+
+/// Counts of a host.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the names are those of the recap")]
+pub struct HostStats {
+    pub ok: u64,
+    pub changed: u64,
+    pub unreachable: u64,
+    pub failed: u64,
+    pub skipped: u64,
+    pub rescued: u64,
+    pub ignored: u64,
+}
+
+/// Receives what happens, in order.
+#[expect(unused_variables, reason = "every event may be ignored")]
+pub trait Callback {
+    /// A playbook begins.
+    fn playbook_start(&mut self, path: &str) {}
+    /// A play begins.
+    fn play_start(&mut self, id: u64, name: &str, origin: &Origin) {}
+    /// A play matched no host.
+    fn no_hosts(&mut self) {}
+    /// A task begins.
+    fn task_start(&mut self, task: &TaskInfo) {}
+    /// One item of a loop ended on a host.
+    fn item(&mut self, task: &TaskInfo, host: &str, label: &str, status: Status, result: &Map) {}
+    /// A task ended on a host.
+    fn result(&mut self, task: &TaskInfo, host: &str, status: Status, result: &Map, ignored: bool, delegated: Option<&str>) {}
+    /// A task is tried again.
+    fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {}
+    /// A file was included.
+    fn included(&mut self, file: &str, hosts: &[String], label: Option<&str>) {}
+    /// Something that may be wrong.
+    fn warning(&mut self, text: &str) {}
+    /// Why a task failed, with its place.
+    fn error(&mut self, diagnostic: &Diagnostic) {}
+    /// The end.
+    fn stats(&mut self, hosts: &[(String, HostStats)]) {}
+}
+
+/// Ignores everything.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Quiet;
+
+impl Callback for Quiet {}
+
+/// The text that stands for an item in output: `item` itself, or what `loop_control.label` says.
+pub fn label(value: &Value) -> String {
+    value.to_string()
+}

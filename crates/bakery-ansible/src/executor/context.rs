@@ -1,0 +1,118 @@
+//! What a task inherits from its play, role, blocks and includes.
+
+use std::sync::Arc;
+
+use bakery_lang::{Map, Value};
+
+use crate::playbook::{Keywords, RoleUse};
+use crate::vars::Around;
+
+/// Inherited keywords, the innermost value of each that overrides, all of those that add up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Context {
+    pub(super) when: Vec<Value>,
+    pub(super) tags: Vec<Value>,
+    pub(super) environment: Vec<Value>,
+    pub(super) module_defaults: Vec<Value>,
+    pub(super) notify: Vec<Value>,
+    /// `vars`, inner first.
+    pub(super) vars: Vec<Map>,
+    pub(super) include_params: Vec<Map>,
+    pub(super) role: Option<Arc<RoleUse>>,
+    pub(super) r#become: Option<Value>,
+    pub(super) become_user: Option<Value>,
+    pub(super) connection: Option<Value>,
+    pub(super) delegate_to: Option<Value>,
+    pub(super) run_once: Option<Value>,
+    pub(super) ignore_errors: Option<Value>,
+    pub(super) ignore_unreachable: Option<Value>,
+    pub(super) any_errors_fatal: Option<Value>,
+    pub(super) check_mode: Option<Value>,
+    pub(super) diff: Option<Value>,
+    pub(super) no_log: Option<Value>,
+    /// Whether a failure here is rescued further out.
+    pub(super) rescued: bool,
+    /// Whether this runs as a handler.
+    pub(super) handler: bool,
+}
+
+impl Context {
+    /// The context inside something with these keywords.
+    pub(super) fn enter(&self, k: &Keywords) -> Self {
+        let mut inner = self.clone();
+        inner.when.extend(k.when.iter().cloned());
+        inner.tags.extend(k.tags.iter().cloned());
+        inner.environment.extend(k.environment.iter().cloned());
+        inner.module_defaults.extend(k.module_defaults.iter().cloned());
+        inner.notify.extend(k.notify.iter().cloned());
+        if !k.vars.is_empty() {
+            inner.vars.insert(0, k.vars.clone());
+        }
+        let over = |own: &Option<Value>, outer: &mut Option<Value>| {
+            if own.is_some() {
+                outer.clone_from(own);
+            }
+        };
+        over(&k.r#become, &mut inner.r#become);
+        over(&k.become_user, &mut inner.become_user);
+        over(&k.connection, &mut inner.connection);
+        over(&k.delegate_to, &mut inner.delegate_to);
+        over(&k.run_once, &mut inner.run_once);
+        over(&k.ignore_errors, &mut inner.ignore_errors);
+        over(&k.ignore_unreachable, &mut inner.ignore_unreachable);
+        over(&k.any_errors_fatal, &mut inner.any_errors_fatal);
+        over(&k.check_mode, &mut inner.check_mode);
+        over(&k.diff, &mut inner.diff);
+        over(&k.no_log, &mut inner.no_log);
+        inner
+    }
+
+    /// The variables around a task here.
+    pub(super) fn around(&self, local: Map) -> Around {
+        Around { local, include_params: self.include_params.clone(), blocks: self.vars.clone(), role: self.role.clone() }
+    }
+}
+
+/// Whether tags select a task (`ansible/playbook/taggable.py`).
+pub(crate) fn selected(tags: &[String], only: &[String], skip: &[String]) -> bool {
+    let has = |name: &str| tags.iter().any(|t| t == name);
+    let mut run = only.is_empty() || only.iter().any(|o| o == "all");
+    if run && has("never") && !only.iter().any(|o| o != "all" && has(o)) {
+        run = false;
+    }
+    if !run {
+        run = has("always")
+            || only.iter().any(|o| has(o))
+            || (only.iter().any(|o| o == "tagged") && !tags.is_empty())
+            || (only.iter().any(|o| o == "untagged") && tags.is_empty());
+        if has("never") && !only.iter().any(|o| o != "all" && o != "tagged" && has(o)) {
+            run = false;
+        }
+    }
+    if run && !skip.is_empty() {
+        let skipped = skip.iter().any(|s| has(s))
+            || (skip.iter().any(|s| s == "all") && !has("always"))
+            || (skip.iter().any(|s| s == "tagged") && !tags.is_empty())
+            || (skip.iter().any(|s| s == "untagged") && tags.is_empty());
+        return !skipped;
+    }
+    run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::selected;
+
+    #[test]
+    fn tags_select_as_in_ansible() {
+        let l = |s: &str| s.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert!(selected(&l(""), &l(""), &l("")));
+        assert!(!selected(&l("never"), &l(""), &l("")));
+        assert!(selected(&l("never x"), &l("x"), &l("")));
+        assert!(selected(&l("always"), &l("x"), &l("")));
+        assert!(!selected(&l("always"), &l("x"), &l("always")));
+        assert!(!selected(&l("y"), &l("x"), &l("")));
+        assert!(selected(&l("y"), &l("tagged"), &l("")));
+        assert!(!selected(&l("y"), &l(""), &l("y")));
+    }
+}

@@ -1,0 +1,11 @@
+//! Runs plays on hosts.
+//!
+//! `run` is the way through playbook and plays, `blocks` through blocks and tasks with their hosts in lockstep,
+//! `task` one task on one host, `context` what a task inherits.
+
+mod blocks;
+mod context;
+mod run;
+mod task;
+
+pub use run::{Options, RunOutcome, run};

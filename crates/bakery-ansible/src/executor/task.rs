@@ -1,0 +1,673 @@
+//! One task on one host: loop, condition, arguments, tries, result, registration.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bakery_lang::{Diagnostic, Map, Value};
+
+use super::context::Context;
+use super::run::Runner;
+use crate::actions::{self, Modules, Trouble, failure};
+use crate::callback::{Status, TaskInfo};
+use crate::connection::{Call, Connections, Unreachable};
+use crate::playbook::{Loader, Loop, Task};
+use crate::{Templar, lookups};
+
+/// How a task ended on a host.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) status: Status,
+    pub(super) result: Map,
+    pub(super) ignored: bool,
+    pub(super) delegated: Option<String>,
+    pub(super) includes: Vec<Include>,
+    /// Whether nothing is shown, as for a role that was included.
+    pub(super) silent: bool,
+}
+
+/// A file or role to include.
+#[derive(Debug, Clone)]
+pub(super) struct Include {
+    pub(super) role: bool,
+    pub(super) file: String,
+    pub(super) args: Map,
+    pub(super) params: Map,
+    pub(super) label: Option<String>,
+}
+
+/// The keys of a result that are not handed on.
+const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", "add_host", "group_by"];
+
+impl PartialEq for Include {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &Map, b: &Map| Value::Map(a.clone()) == Value::Map(b.clone());
+        self.role == other.role && self.file == other.file && same(&self.args, &other.args) && same(&self.params, &other.params)
+    }
+}
+
+impl Runner<'_> {
+    pub(super) fn run_task(&mut self, task: &Task, info: &TaskInfo, host: &str, context: &Context) -> End {
+        let end = match &task.r#loop {
+            None => self.run_item(task, host, context, Map::new(), None, info),
+            Some(each) => self.run_loop(task, each, info, host, context),
+        };
+        if let (Some(name), Some(state)) = (&task.register, self.hosts.get(host)) {
+            state.vars.set.set(name, end.result.copied());
+        }
+        end
+    }
+
+    fn failed(&mut self, diagnostic: &Diagnostic, task: &Task, context: &Context, host: &str) -> End {
+        let mut shown = diagnostic.clone();
+        if shown.origin.is_none() {
+            shown.origin = Some(task.origin.clone());
+        }
+        self.callback.error(&shown);
+        let ignored = self.truth(context.ignore_errors.as_ref(), context, host);
+        End { status: Status::Failed, result: failure(&diagnostic.message), ignored, delegated: None, includes: vec![], silent: false }
+    }
+
+    fn truth(&self, value: Option<&Value>, context: &Context, host: &str) -> bool {
+        let Some(value) = value else { return false };
+        let templar = self.templar(host, context, Map::new(), None);
+        templar.value(value).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or_else(|_| v.is_true()))
+    }
+
+    fn loop_items(&self, each: &Loop, task: &Task, host: &str, context: &Context) -> Result<Vec<Value>, Diagnostic> {
+        let templar = self.templar(host, context, Map::new(), Some(task));
+        let Some(lookup) = &each.lookup else {
+            let value = templar.value(&each.items)?;
+            return value.as_items().ok_or_else(|| {
+                Diagnostic::at(&task.origin, format!("Invalid data passed to 'loop', it requires a list, got this instead: {value}. Hint: If you passed a list/dict of just one element, try adding wantlist=True to your lookup invocation or use q/query instead of lookup."))
+            });
+        };
+        // Old roles name a variable without braces: `with_items: packages`.
+        let bare = |value: &Value| match value {
+            Value::Str(text) if !text.is_template() && lookup != "sequence" && is_name(text.as_str()) => {
+                templar.layers.get(text.as_str()).map_or_else(|| Ok(value.clone()), |v| templar.value(&v))
+            }
+            other => templar.value(other),
+        };
+        let lenient = lookup == "first_found";
+        let terms = match &each.items {
+            Value::List(items) => {
+                let mut out = Vec::new();
+                for item in items.items() {
+                    match bare(&item) {
+                        Ok(value) => out.push(value),
+                        Err(_) if lenient => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                vec![Value::list(out)]
+            }
+            other => vec![bare(other)?],
+        };
+        lookups::run(&templar, lookup, &terms, &Map::new())
+            .map_err(|e| Diagnostic { message: e.message, origin: Some(task.origin.clone()), hint: None })
+    }
+
+    fn run_loop(&mut self, task: &Task, each: &Loop, info: &TaskInfo, host: &str, context: &Context) -> End {
+        let items = match self.loop_items(each, task, host, context) {
+            Ok(items) => items,
+            Err(error) => {
+                // A condition that is false without any item skips the task before its loop is an error.
+                let templar = self.templar(host, context, Map::new(), Some(task));
+                let skip = matches!(templar.all(&context.when), Ok(Some(_)));
+                drop(templar);
+                if skip {
+                    return self.run_item(task, host, context, Map::new(), None, info);
+                }
+                return self.failed(&error, task, context, host);
+            }
+        };
+        let result = Map::new();
+        if items.is_empty() {
+            result.set("changed", false);
+            result.set("skipped", true);
+            result.set("skipped_reason", "No items in the list");
+            result.set("results", vec![]);
+            return End { status: Status::Skipped, result, ignored: false, delegated: None, includes: vec![], silent: false };
+        }
+        let control = |name: &str| each.control.get(name);
+        let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| v.to_string());
+        let pause = control("pause").and_then(|p| p.as_float()).unwrap_or(0.0);
+        let mut results = Vec::new();
+        let mut includes = Vec::new();
+        let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) = (false, false, false, true, false);
+        let mut delegated = None;
+        let mut ignored = false;
+        for (index, item) in items.iter().enumerate() {
+            if index > 0 && pause > 0.0 {
+                std::thread::sleep(Duration::from_secs_f64(pause));
+            }
+            let local = Map::new();
+            local.set(&variable, item.clone());
+            local.set("ansible_loop_var", variable.as_str());
+            if let Some(name) = control("index_var") {
+                local.set(&name.to_string(), index);
+            }
+            if control("extended").is_some_and(|e| e.is_true()) {
+                let extended = Map::new();
+                extended.set("allitems", items.clone());
+                extended.set("index", index + 1);
+                extended.set("index0", index);
+                extended.set("revindex", items.len() - index);
+                extended.set("revindex0", items.len() - index - 1);
+                extended.set("first", index == 0);
+                extended.set("last", index + 1 == items.len());
+                extended.set("length", items.len());
+                if let Some(next) = items.get(index + 1) {
+                    extended.set("nextitem", next.clone());
+                }
+                if index > 0 {
+                    extended.set("previtem", items[index - 1].clone());
+                }
+                local.set("ansible_loop", extended);
+            }
+            let label = match control("label") {
+                Some(label) => {
+                    let templar = self.templar(host, context, local.copied(), Some(task));
+                    templar.text(&label).unwrap_or_else(|_| item.to_string())
+                }
+                None => item.to_string(),
+            };
+            let end = self.run_item(task, host, context, local, Some(&label), info);
+            let one = end.result;
+            one.set(&variable, item.clone());
+            one.set("ansible_loop_var", variable.as_str());
+            if let Some(name) = control("index_var") {
+                one.set(&name.to_string(), index);
+                one.set("ansible_index_var", name);
+            }
+            if !one.contains("failed") {
+                one.set("failed", end.status == Status::Failed);
+            }
+            changed |= one.get("changed").is_some_and(|c| c.is_true());
+            failed |= end.status == Status::Failed;
+            unreachable |= end.status == Status::Unreachable;
+            skipped &= end.status == Status::Skipped;
+            silent |= end.silent;
+            ignored |= end.ignored;
+            delegated = delegated.or(end.delegated);
+            if end.includes.is_empty() && !end.silent {
+                self.callback.item(info, host, &label, end.status, &one);
+            }
+            includes.extend(end.includes);
+            results.push(Value::Map(one.clone()));
+            if unreachable {
+                break;
+            }
+            if let Some(stop) = control("break_when") {
+                let local = Map::new();
+                local.set(&variable, item.clone());
+                if let Some(name) = &task.register {
+                    local.set(name, one);
+                }
+                let templar = self.templar(host, context, local, Some(task));
+                let conditions = stop.as_items().unwrap_or_else(|| vec![stop.clone()]);
+                if matches!(templar.all(&conditions), Ok(None)) {
+                    break;
+                }
+            }
+        }
+        result.set("results", results);
+        result.set("changed", changed);
+        result.set("skipped", skipped);
+        result.set("msg", if failed { "One or more items failed" } else if skipped { "All items skipped" } else { "All items completed" });
+        if !skipped {
+            result.remove("skipped");
+        }
+        if failed {
+            result.set("failed", true);
+        }
+        let status = if unreachable {
+            Status::Unreachable
+        } else if failed {
+            Status::Failed
+        } else if skipped {
+            Status::Skipped
+        } else if changed {
+            Status::Changed
+        } else {
+            Status::Ok
+        };
+        End { status, result, ignored, delegated, includes, silent }
+    }
+
+    fn run_item(&mut self, task: &Task, host: &str, context: &Context, local: Map, label: Option<&str>, info: &TaskInfo) -> End {
+        let templar = self.templar(host, context, local.copied(), Some(task));
+        let held = templar.all(&context.when);
+        let warnings = templar.warnings.take();
+        drop(templar);
+        self.show_warnings(warnings);
+        match held {
+            Ok(None) => {}
+            Ok(Some(condition)) => {
+                let result = Map::new();
+                result.set("changed", false);
+                result.set("skipped", true);
+                result.set("skip_reason", "Conditional result was False");
+                result.set("false_condition", condition.untrusted());
+                return End { status: Status::Skipped, result, ignored: false, delegated: None, includes: vec![], silent: false };
+            }
+            Err(error) => return self.failed(&error, task, context, host),
+        }
+        let action = bakery_modules::canonical_name(&task.action).to_owned();
+        let templar = self.templar(host, context, local.copied(), Some(task));
+        let args = match self.arguments(task, &action, &templar, context) {
+            Ok(args) => args,
+            Err(error) => {
+                drop(templar);
+                return self.failed(&error, task, context, host);
+            }
+        };
+        let delegated = match context.delegate_to.as_ref().map(|d| templar.value(d)).transpose() {
+            Ok(delegated) => delegated.filter(|d| !d.is_none() && !matches!(d, Value::Omit)).map(|d| d.to_string()),
+            Err(error) => {
+                drop(templar);
+                return self.failed(&error, task, context, host);
+            }
+        };
+        drop(templar);
+        if matches!(action.as_str(), "include_tasks" | "include" | "include_role") {
+            return include(&action, &args, local, label);
+        }
+        let mut end = self.attempts(task, &action, &args, host, context, &local, delegated.as_deref(), info);
+        end.ignored = end.status == Status::Failed && self.truth(context.ignore_errors.as_ref(), context, host)
+            || end.status == Status::Unreachable && self.truth(context.ignore_unreachable.as_ref(), context, host);
+        end.delegated = delegated.filter(|d| d != host);
+        if end.status == Status::Changed {
+            let mut names = Vec::new();
+            let templar = self.templar(host, context, local, Some(task));
+            for notify in &context.notify {
+                if let Ok(value) = templar.value(notify) {
+                    names.extend(value.as_items().unwrap_or_else(|| vec![value.clone()]).iter().map(ToString::to_string));
+                }
+            }
+            drop(templar);
+            if let Err(error) = self.notify(host, &names, task) {
+                return self.failed(&error, task, context, host);
+            }
+        }
+        end
+    }
+
+    pub(super) fn show_warnings(&mut self, warnings: Vec<String>) {
+        for warning in warnings {
+            if self.warned.insert(warning.clone()) {
+                self.callback.warning(&warning);
+            }
+        }
+    }
+
+    /// The arguments, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
+    fn arguments(&self, task: &Task, action: &str, templar: &Templar<'_>, context: &Context) -> Result<Map, Diagnostic> {
+        let raw = task.args.copied();
+        let mut kept = Vec::new();
+        for name in match action {
+            "debug" => &["var"][..],
+            "assert" => &["that"][..],
+            _ => &[][..],
+        } {
+            if let Some(value) = raw.remove(name) {
+                kept.push((*name, value));
+            }
+        }
+        let variable = raw.remove("_variable_params");
+        let args = match templar.value(&Value::Map(raw))? {
+            Value::Map(map) => map.copied(),
+            _ => Map::new(),
+        };
+        if let Some(variable) = variable {
+            match templar.value(&variable)? {
+                Value::Map(more) => {
+                    for (key, value) in more.pairs() {
+                        if args.get_value(&key).is_none() {
+                            args.insert(key, value);
+                        }
+                    }
+                }
+                Value::Str(text) => args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None)),
+                other => return Err(Diagnostic::at(&task.origin, format!("arguments must be a mapping, not {}", other.type_name()))),
+            }
+        }
+        for (name, value) in kept {
+            args.set(name, value);
+        }
+        for defaults in &context.module_defaults {
+            let Value::Map(defaults) = templar.value(defaults)? else { continue };
+            for (name, own) in defaults.pairs() {
+                if bakery_modules::canonical_name(&name.to_string()) == action
+                    && let Value::Map(own) = own
+                {
+                    for (key, value) in own.pairs() {
+                        if args.get_value(&key).is_none() {
+                            args.insert(key, value);
+                        }
+                    }
+                }
+            }
+        }
+        Ok(args)
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a task's run is made of these")]
+    fn attempts(&mut self, task: &Task, action: &str, args: &Map, host: &str, context: &Context, local: &Map, delegated: Option<&str>, info: &TaskInfo) -> End {
+        let number = |runner: &Self, value: Option<&Value>, default: f64| {
+            value
+                .and_then(|v| runner.templar(host, context, local.copied(), None).value(v).ok())
+                .and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()))
+                .unwrap_or(default)
+        };
+        let tries = if task.until.is_empty() && task.retries.is_none() { 0 } else { number(self, task.retries.as_ref(), 3.0).max(0.0) as u64 };
+        let delay = number(self, task.delay.as_ref(), 5.0).max(0.0);
+        let mut attempt = 1;
+        loop {
+            let mut end = self.once(task, action, args, host, context, local, delegated);
+            if tries == 0 || end.status == Status::Unreachable {
+                return end;
+            }
+            end.result.set("attempts", attempt);
+            let seen = local.copied();
+            if let Some(name) = &task.register {
+                seen.set(name, end.result.copied());
+            }
+            let done = if task.until.is_empty() {
+                Ok((end.status == Status::Failed).then_some(Value::Bool(false)))
+            } else {
+                let templar = self.templar(host, context, seen, Some(task));
+                templar.all(&task.until)
+            };
+            match done {
+                Ok(None) => return end,
+                Ok(Some(_)) if attempt > tries => {
+                    end.result.set("attempts", tries);
+                    end.result.set("failed", true);
+                    end.status = Status::Failed;
+                    return end;
+                }
+                Ok(Some(_)) => {
+                    self.callback.retry(info, host, tries - attempt + 1, &end.result);
+                    std::thread::sleep(Duration::from_secs_f64(delay));
+                    attempt += 1;
+                }
+                Err(error) => return self.failed(&error, task, context, host),
+            }
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "a task's run is made of these")]
+    fn once(&mut self, task: &Task, action: &str, args: &Map, host: &str, context: &Context, local: &Map, delegated: Option<&str>) -> End {
+        let end = |status: Status, result: Map| End { status, result, ignored: false, delegated: None, includes: vec![], silent: false };
+        let on_controller = delegated.is_some_and(|d| matches!(d, "localhost" | "127.0.0.1" | "::1"));
+        if let Err(why) = self.reachable(host, context, delegated, action) {
+            let result = Map::new();
+            result.set("changed", false);
+            result.set("unreachable", true);
+            result.set("msg", why);
+            return end(Status::Unreachable, result);
+        }
+        let templar = self.templar(host, context, local.copied(), Some(task));
+        let flag = |value: Option<&Value>, default: bool| value.map_or(default, |v| templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(default)));
+        let check = flag(context.check_mode.as_ref(), self.options.check);
+        let diff = flag(context.diff.as_ref(), self.options.diff);
+        let becoming = flag(context.r#become.as_ref(), false);
+        let become_user = becoming.then(|| {
+            let wanted = context.become_user.as_ref().and_then(|u| templar.text(u).ok());
+            wanted.or_else(|| self.options.become_user.clone()).unwrap_or_else(|| "root".into())
+        });
+        let mut environment = Vec::new();
+        for entry in &context.environment {
+            match templar.value(entry) {
+                Ok(Value::Map(map)) => environment.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string()))),
+                Ok(Value::List(list)) => {
+                    for item in list.items() {
+                        environment.extend(item.as_map().map(Map::pairs).unwrap_or_default().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    drop(templar);
+                    return self.failed(&error, task, context, host);
+                }
+            }
+        }
+        let layers = templar.layers.clone();
+        let (search, hostvars) = (templar.search.clone(), templar.hostvars.clone());
+        drop(templar);
+        let environment_of = std::mem::take(&mut self.environment);
+        let mut inner = Templar::new(&environment_of, layers, search);
+        inner.hostvars = hostvars;
+        let mut calls = Calls { connections: self.connections, loader: self.loader, on_controller, check, diff, environment, become_user };
+        let outcome = actions::run(action, args, &inner, &mut calls);
+        let warnings = inner.warnings.take();
+        drop(inner);
+        self.environment = environment_of;
+        self.show_warnings(warnings);
+        let result = match outcome {
+            Ok(result) => result,
+            Err(Trouble::Failed(result, diagnostic)) => {
+                if let Some(diagnostic) = diagnostic {
+                    let mut shown = diagnostic;
+                    shown.origin.get_or_insert_with(|| task.origin.clone());
+                    self.callback.error(&shown);
+                }
+                result
+            }
+            Err(Trouble::Unreachable(why)) => {
+                let result = Map::new();
+                result.set("changed", false);
+                result.set("unreachable", true);
+                result.set("msg", format!("Failed to connect to the host: {why}"));
+                return end(Status::Unreachable, result);
+            }
+        };
+        self.keep(action, args, host, &result);
+        for key in INTERNAL {
+            if *key != "_ansible_verbose_always" {
+                result.remove(key);
+            }
+        }
+        for (text, lines) in [("stdout", "stdout_lines"), ("stderr", "stderr_lines")] {
+            if let Some(Value::Str(s)) = result.get(text)
+                && !result.contains(lines)
+            {
+                result.set(lines, Value::strings(s.as_str().lines()));
+            }
+        }
+        for warning in result.get("warnings").and_then(|w| w.as_items()).unwrap_or_default() {
+            self.callback.warning(&warning.to_string());
+        }
+        if let Err(error) = self.judge(task, &result, host, context, local) {
+            return self.failed(&error, task, context, host);
+        }
+        let is = |name: &str| result.get(name).is_some_and(|v| v.is_true());
+        let status = if is("failed") {
+            Status::Failed
+        } else if is("skipped") {
+            Status::Skipped
+        } else if is("changed") {
+            Status::Changed
+        } else {
+            Status::Ok
+        };
+        end(status, result)
+    }
+
+    /// Facts, included variables, and changes of the inventory.
+    fn keep(&mut self, action: &str, args: &Map, host: &str, result: &Map) {
+        if let Some(Value::Map(facts)) = result.get("ansible_facts") {
+            let Some(state) = self.hosts.get_mut(host) else { return };
+            if action == "set_fact" {
+                state.vars.set.extend(&facts);
+                if args.get("cacheable").is_some_and(|c| c.is_true()) {
+                    state.vars.facts.extend(&facts);
+                }
+            } else {
+                for (key, value) in facts.pairs() {
+                    let key = key.to_string();
+                    if key.starts_with("ansible_") || action != "setup" && !matches!(key.as_str(), "packages" | "services") {
+                        state.vars.facts.set(&key, value);
+                    } else {
+                        state.vars.facts.set(&format!("ansible_{key}"), value);
+                    }
+                }
+                state.gathered |= action == "setup";
+            }
+        }
+        if let Some(Value::Map(vars)) = result.get("ansible_included_vars") {
+            if let Some(state) = self.hosts.get(host) {
+                state.vars.included.extend(&vars);
+            }
+            result.set("ansible_facts", vars);
+        }
+        if let Some(Value::Map(new)) = result.get("add_host") {
+            let name = new.get("name").or_else(|| new.get("hostname")).or_else(|| new.get("host")).map(|n| n.to_string()).unwrap_or_default();
+            let groups = new.get("groups").or_else(|| new.get("group")).or_else(|| new.get("groupname"));
+            let groups = groups.and_then(|g| bakery_modules::args::string_list(&g).ok()).unwrap_or_else(|| vec!["ungrouped".into()]);
+            for group in groups {
+                let vars = self.inventory.add_host(&name, &group);
+                for (key, value) in new.pairs() {
+                    if !matches!(key.as_str(), Some("name" | "hostname" | "host" | "groups" | "group" | "groupname")) {
+                        vars.insert(key, value);
+                    }
+                }
+            }
+            result.set("changed", true);
+        }
+        if let Some(Value::Map(new)) = result.get("group_by") {
+            let key = new.get("key").or_else(|| new.get("_raw_params")).map(|k| k.to_string().replace(' ', "-")).unwrap_or_default();
+            self.inventory.add_host(host, &key);
+            result.set("changed", true);
+        }
+    }
+
+    /// `changed_when` and `failed_when`.
+    fn judge(&mut self, task: &Task, result: &Map, host: &str, context: &Context, local: &Map) -> Result<(), Diagnostic> {
+        if !result.contains("failed") && result.get("rc").is_some_and(|rc| rc != Value::Int(0)) {
+            result.set("failed", true);
+        }
+        if result.get("skipped").is_some_and(|s| s.is_true()) || (task.changed_when.is_empty() && task.failed_when.is_empty()) {
+            return Ok(());
+        }
+        if !result.contains("failed") {
+            result.set("failed", false);
+        }
+        let seen = local.copied();
+        if let Some(name) = &task.register {
+            seen.set(name, result.copied());
+        }
+        for (key, value) in result.pairs() {
+            // The result's own keys are seen where nothing else has the name, as `rc` in old roles.
+            if matches!(key.as_str(), Some("rc" | "stdout" | "stderr" | "stdout_lines" | "stderr_lines")) && seen.get_value(&key).is_none() {
+                seen.insert(key, value);
+            }
+        }
+        let templar = self.templar(host, context, seen, Some(task));
+        let changed = if task.changed_when.is_empty() { None } else { Some(templar.all(&task.changed_when)?.is_none()) };
+        let failed = if task.failed_when.is_empty() { None } else { Some(templar.all(&task.failed_when)?.is_none()) };
+        drop(templar);
+        if let Some(changed) = changed {
+            result.set("changed", changed);
+        }
+        if let Some(failed) = failed {
+            result.set("failed", failed);
+            result.set("failed_when_result", failed);
+        }
+        Ok(())
+    }
+
+    /// Whether there is a way to the host. Baking has one for every host; a running machine only reaches itself.
+    fn reachable(&self, host: &str, context: &Context, delegated: Option<&str>, action: &str) -> Result<(), String> {
+        let needs_target = bakery_modules::find(action).is_some() || matches!(action, "template" | "copy" | "unarchive" | "script" | "fetch");
+        let name = delegated.unwrap_or(host);
+        if !needs_target || matches!(name, "localhost" | "127.0.0.1" | "::1") || self.connections.phase == bakery_modules::Phase::Bake {
+            return Ok(());
+        }
+        let templar = self.templar(host, context, Map::new(), None);
+        let own = if delegated.is_some() {
+            self.hosts.get(name).and_then(|s| s.vars.host.get("ansible_connection"))
+        } else {
+            templar.layers.get("ansible_connection").or_else(|| context.connection.clone())
+        };
+        let connection = own.and_then(|v| templar.text(&v).ok()).or_else(|| self.options.connection.clone()).unwrap_or_else(|| "ssh".into());
+        if connection == "local" {
+            return Ok(());
+        }
+        Err(format!("bakery does not reach hosts by the connection `{connection}`; run on the host itself with `-c local`, or bake the host's image"))
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+}
+
+fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
+    let params = local;
+    let role = action == "include_role";
+    let file = args.get("file").or_else(|| args.get("_raw_params")).map(|f| f.to_string()).unwrap_or_default();
+    let mut words = crate::playbook::split_args(&file).into_iter();
+    let name = words.next().unwrap_or_default();
+    if !role {
+        for word in words {
+            if let Some((key, value)) = word.split_once('=') {
+                params.set(key, value.trim_matches(['"', '\'']));
+            }
+        }
+        for (key, value) in args.pairs() {
+            if !matches!(key.as_str(), Some("file" | "_raw_params" | "apply")) {
+                params.insert(key, value);
+            }
+        }
+    }
+    let include = Include { role, file: name, args: args.copied(), params, label: label.map(str::to_owned) };
+    let result = Map::new();
+    result.set("changed", false);
+    End { status: Status::Ok, result, ignored: false, delegated: None, includes: vec![include], silent: role }
+}
+
+/// Module calls of one task.
+struct Calls<'a> {
+    connections: &'a mut Connections,
+    loader: &'a Loader,
+    on_controller: bool,
+    check: bool,
+    diff: bool,
+    environment: Vec<(String, String)>,
+    become_user: Option<String>,
+}
+
+impl Modules for Calls<'_> {
+    fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        let call = Call {
+            module: name,
+            args,
+            check: self.check,
+            diff: self.diff,
+            environment: self.environment.clone(),
+            become_user: self.become_user.clone(),
+        };
+        self.connections.run(self.on_controller, &call)
+    }
+
+    fn controller_file(&mut self, path: &Path) -> Option<Vec<u8>> {
+        if matches!(self.connections.controller, crate::connection::Target::Local { .. }) {
+            return bakery_host::fs::read(path).ok();
+        }
+        let args = Map::new();
+        args.set("src", path.display().to_string());
+        let call = Call { module: "slurp", args: &args, check: false, diff: false, environment: vec![], become_user: None };
+        let result = self.connections.run(true, &call).ok()?;
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.decode(result.get("content")?.to_string()).ok()
+    }
+
+    fn check(&self) -> bool {
+        self.check
+    }
+
+    fn vars_file(&self, path: &Path) -> crate::Result<Map> {
+        self.loader.vars_file(path)
+    }
+}

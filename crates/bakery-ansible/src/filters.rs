@@ -1,0 +1,505 @@
+//! Ansible's filters (`ansible/plugins/filter/{core,mathstuff,urls,urlsplit}.py` and the usual ones of collections).
+
+use base64::Engine as _;
+use bakery_jinja::{Arguments, Error, Result, Scope as _};
+use bakery_lang::regex::{Flags, compile, expand, replace};
+use bakery_lang::{Map, Value, json, yaml};
+use sha2::Digest as _;
+
+use crate::Templar;
+
+/// Runs a filter; `None` for one that is not known here.
+pub(crate) fn call(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Option<Result<Value>> {
+    const KNOWN: &[&str] = &[
+        "b64decode", "b64encode", "basename", "bool", "checksum", "combinations", "combine", "comment", "dict2items",
+        "difference", "dirname", "expanduser", "expandvars", "extract", "fileglob", "flatten", "from_json",
+        "from_yaml", "from_yaml_all", "hash", "human_readable", "human_to_bytes", "intersect", "items2dict", "log",
+        "mandatory", "md5", "password_hash", "path_join", "permutations", "pow", "product", "quote", "random_mac",
+        "realpath", "regex_escape", "regex_findall", "regex_replace", "regex_search", "relpath", "root", "sha1",
+        "shuffle", "split", "splitext", "strftime", "subelements", "symmetric_difference", "ternary", "to_datetime",
+        "to_json", "to_nice_json", "to_nice_yaml", "to_uuid", "to_yaml", "type_debug", "union", "unique",
+        "urldecode", "urlsplit", "win_basename", "win_dirname", "zip", "zip_longest",
+    ];
+    if !KNOWN.contains(&name) {
+        return None;
+    }
+    if value.is_undefined() {
+        if name == "mandatory" {
+            let message = args.get(0, "msg").filter(|m| !m.is_none()).map(|m| m.to_string());
+            return Some(Err(message.map_or_else(|| Error::of_undefined(value), Error::new)));
+        }
+        if name != "type_debug" {
+            return Some(Err(Error::of_undefined(value)));
+        }
+    }
+    Some(run(templar, name, value, args))
+}
+
+fn hex(bytes: &[u8]) -> Value {
+    bytes.iter().map(|b| format!("{b:02x}")).collect::<String>().into()
+}
+
+fn items(value: &Value) -> Result<Vec<Value>> {
+    bakery_jinja::ops::iterate(value)
+}
+
+fn dedup(list: Vec<Value>) -> Vec<Value> {
+    let mut out: Vec<Value> = Vec::new();
+    for item in list {
+        if !out.contains(&item) {
+            out.push(item);
+        }
+    }
+    out
+}
+
+fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
+    let text = || value.to_string();
+    let b64 = base64::engine::general_purpose::STANDARD;
+    let other = || args.need(0, "b").and_then(|v| items(&v));
+    let path = text();
+    let indent = |default: i128| args.named("indent").and_then(|v| v.as_int()).unwrap_or(default).clamp(0, 16) as usize;
+    let sort = |default: bool| args.named("sort_keys").map_or(default, |v| v.is_true());
+    Ok(match name {
+        "b64encode" => b64.encode(text()).into(),
+        "b64decode" => {
+            let bytes = b64.decode(text().trim()).map_err(|e| Error::new(e.to_string()))?;
+            String::from_utf8_lossy(&bytes).into_owned().into()
+        }
+        "basename" => path.rsplit('/').next().unwrap_or("").into(),
+        "dirname" => path.rsplit_once('/').map_or("", |(d, _)| if d.is_empty() { "/" } else { d }).into(),
+        "win_basename" => path.rsplit(['\\', '/']).next().unwrap_or("").into(),
+        "win_dirname" => path.rsplit_once(['\\', '/']).map_or("", |(d, _)| d).into(),
+        "expanduser" => path.strip_prefix('~').map_or(path.clone(), |rest| std::env::var("HOME").unwrap_or_default() + rest).into(),
+        "expandvars" => path.into(),
+        "realpath" => bakery_host::fs::canonicalize(&path).map_or(path, |p| p.display().to_string()).into(),
+        "relpath" => path.strip_prefix(&(args.text(0, "start", "") + "/")).unwrap_or(&path).into(),
+        "splitext" => {
+            let dot = path.rfind('.').filter(|at| *at > path.rfind('/').map_or(0, |s| s + 1));
+            let (head, tail) = dot.map_or((path.as_str(), ""), |at| path.split_at(at));
+            Value::tuple(vec![head.into(), tail.into()])
+        }
+        "path_join" => {
+            let parts = value.as_items().unwrap_or_else(|| vec![value.clone()]);
+            let joined = parts.iter().fold(std::path::PathBuf::new(), |p, part| p.join(part.to_string()));
+            joined.display().to_string().into()
+        }
+        "fileglob" => {
+            let (folder, pattern) = path.rsplit_once('/').unwrap_or((".", &path));
+            let found = bakery_host::fs::read_dir(folder).unwrap_or_default();
+            let fits = |p: &&std::path::PathBuf| p.is_file() && p.file_name().is_some_and(|n| lookup_glob(pattern, &n.to_string_lossy()));
+            Value::strings(found.iter().filter(fits).map(|p| p.display().to_string()))
+        }
+        "bool" => match value {
+            Value::None => Value::None,
+            Value::Bool(b) => Value::Bool(*b),
+            _ => matches!(text().to_lowercase().as_str(), "yes" | "on" | "1" | "true" | "y" | "t").into(),
+        },
+        "checksum" | "sha1" => hex(&sha1::Sha1::digest(text())),
+        "md5" => hex(&md5::Md5::digest(text())),
+        "hash" => match args.text(0, "hashtype", "sha1").as_str() {
+            "md5" => hex(&md5::Md5::digest(text())),
+            "sha224" => hex(&sha2::Sha224::digest(text())),
+            "sha256" => hex(&sha2::Sha256::digest(text())),
+            "sha384" => hex(&sha2::Sha384::digest(text())),
+            "sha512" => hex(&sha2::Sha512::digest(text())),
+            _ => hex(&sha1::Sha1::digest(text())),
+        },
+        "password_hash" => return Err(Error::new("the filter 'password_hash' is not one that bakery has; hash the password with openssl passwd and give the result")),
+        "combine" => combine(value, args)?,
+        "comment" => comment(&text(), args).into(),
+        "dict2items" => {
+            let (key, val) = (args.text(0, "key_name", "key"), args.text(1, "value_name", "value"));
+            let map = value.as_map().ok_or_else(|| Error::new("dict2items requires a dictionary"))?;
+            Value::list(map.pairs().into_iter().map(|(k, v)| Value::map([(key.clone(), k), (val.clone(), v)])).collect())
+        }
+        "items2dict" => {
+            let (key, val) = (args.text(0, "key_name", "key"), args.text(1, "value_name", "value"));
+            let map = Map::new();
+            for item in items(value)? {
+                let k = item.get(&key).ok_or_else(|| Error::new(format!("items2dict requires each dictionary to have the key '{key}'")))?;
+                map.insert(k, item.get(&val).unwrap_or_default());
+            }
+            map.into()
+        }
+        "union" => dedup(items(value)?.into_iter().chain(other()?).collect()).into(),
+        "intersect" => {
+            let b = other()?;
+            dedup(items(value)?.into_iter().filter(|v| b.contains(v)).collect()).into()
+        }
+        "difference" => {
+            let b = other()?;
+            dedup(items(value)?.into_iter().filter(|v| !b.contains(v)).collect()).into()
+        }
+        "symmetric_difference" => {
+            let (a, b) = (items(value)?, other()?);
+            let only = a.iter().filter(|v| !b.contains(v)).chain(b.iter().filter(|v| !a.contains(v)));
+            dedup(only.cloned().collect()).into()
+        }
+        "unique" => match args.get(1, "attribute").filter(|v| !v.is_none()) {
+            None => dedup(items(value)?).into(),
+            Some(attribute) => {
+                let mut seen = Vec::new();
+                let mut out = Vec::new();
+                for item in items(value)? {
+                    let key = item.get(&attribute.to_string()).unwrap_or_default();
+                    if !seen.contains(&key) {
+                        seen.push(key);
+                        out.push(item);
+                    }
+                }
+                out.into()
+            }
+        },
+        "flatten" => {
+            let levels = args.get(0, "levels").and_then(|v| v.as_int()).unwrap_or(i128::MAX);
+            let skip_nulls = args.flag(1, "skip_nulls", true);
+            let mut out = Vec::new();
+            flatten(value, levels, skip_nulls, &mut out);
+            out.into()
+        }
+        "product" => {
+            let mut rows: Vec<Vec<Value>> = vec![vec![]];
+            for list in std::iter::once(value).chain(&args.positional) {
+                let list = items(list)?;
+                rows = rows.iter().flat_map(|row| list.iter().map(move |v| [row.clone(), vec![v.clone()]].concat())).collect();
+            }
+            rows.into_iter().map(Value::tuple).collect::<Vec<_>>().into()
+        }
+        "zip" | "zip_longest" => {
+            let lists: Vec<Vec<Value>> = std::iter::once(value).chain(&args.positional).map(items).collect::<Result<_>>()?;
+            let fill = args.named("fillvalue").unwrap_or_default();
+            let length = lists.iter().map(Vec::len);
+            let length = if name == "zip" { length.min() } else { length.max() }.unwrap_or(0);
+            (0..length).map(|at| Value::tuple(lists.iter().map(|l| l.get(at).cloned().unwrap_or_else(|| fill.clone())).collect())).collect::<Vec<_>>().into()
+        }
+        "combinations" | "permutations" => {
+            let list = items(value)?;
+            let size = args.get(0, "r").and_then(|v| v.as_int()).unwrap_or(list.len() as i128) as usize;
+            let mut out = Vec::new();
+            choose(&list, size, name == "permutations", &mut vec![], &mut out);
+            out.into()
+        }
+        "subelements" => subelements(value, args)?,
+        "extract" => {
+            let container = args.need(0, "container")?;
+            let mut found = container.as_map().and_then(|m| m.get_value(value)).or_else(|| container.as_items()?.get(value.as_int()? as usize).cloned()).unwrap_or_else(|| Value::undefined(format!("no key {value:?}")));
+            for key in args.get(1, "morekeys").map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default() {
+                found = found.as_map().and_then(|m| m.get_value(&key)).unwrap_or_else(|| Value::undefined(format!("no key {key:?}")));
+            }
+            match &found {
+                Value::Str(text) if text.is_template() => templar.resolve(text)?,
+                _ => found,
+            }
+        }
+        "from_json" => json::parse(&text()).map_err(|e| Error::new(e.to_string()))?,
+        "from_yaml" => yaml::parse_data("from_yaml", &text()).map_err(|e| Error::new(e.to_string()))?,
+        "from_yaml_all" => {
+            let documents = yaml::parse_all(&bakery_lang::Source::new("from_yaml_all", text())).map_err(|e| Error::new(e.to_string()))?;
+            documents.iter().map(|d| d.to_value().untrusted()).collect::<Vec<_>>().into()
+        }
+        "to_json" => json::dumps(value, indent(0), sort(false)).into(),
+        "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),
+        "to_yaml" => yaml::emit(value, yaml::Style { indent: 2, sort_keys: sort(true), flow_leaves: true }).into(),
+        "to_nice_yaml" => yaml::emit(value, yaml::Style { indent: indent(4), sort_keys: sort(true), flow_leaves: false }).into(),
+        "human_readable" => human(value.as_float().or_else(|| text().parse().ok()).unwrap_or(0.0), args.flag(0, "isbits", false)).into(),
+        "human_to_bytes" => human_to_bytes(&text())?,
+        "log" => {
+            let n = value.as_float().ok_or_else(|| Error::new("log() can only be used on numbers"))?;
+            match args.get(0, "base").and_then(|b| b.as_float()) {
+                Some(base) if (base - 10.0).abs() < f64::EPSILON => n.log10(),
+                Some(base) => n.log(base),
+                None => n.ln(),
+            }
+            .into()
+        }
+        "pow" => value.as_float().zip(args.get(0, "y").and_then(|v| v.as_float())).map(|(a, b)| Value::Float(a.powf(b))).ok_or_else(|| Error::new("pow() can only be used on numbers"))?,
+        "root" => {
+            let base = args.get(0, "base").and_then(|v| v.as_float()).unwrap_or(2.0);
+            Value::Float(value.as_float().ok_or_else(|| Error::new("root() can only be used on numbers"))?.powf(1.0 / base))
+        }
+        "mandatory" => value.clone(),
+        "quote" => quote(&text()).into(),
+        "regex_escape" => text().chars().map(|c| if c.is_alphanumeric() || c == '_' || !c.is_ascii() { c.to_string() } else { format!("\\{c}") }).collect::<String>().into(),
+        "regex_replace" => {
+            let regex = compile(&args.text(0, "pattern", ""), flags(args)).map_err(Error::new)?;
+            let count = args.named("count").and_then(|v| v.as_int()).unwrap_or(0).max(0) as usize;
+            replace(&regex, &text(), &args.text(1, "replacement", ""), count).map_err(Error::new)?.0.into()
+        }
+        "regex_search" => {
+            let regex = compile(&args.text(0, "regex", ""), flags(args)).map_err(Error::new)?;
+            let subject = text();
+            let Ok(Some(found)) = regex.captures(subject.as_str()) else { return Ok(Value::None) };
+            let groups: Vec<Value> = args.positional.iter().skip(1).map(|g| {
+                let pattern = g.to_string();
+                expand(&pattern, &found).into()
+            }).collect();
+            if groups.is_empty() { found.get(0).map_or(Value::None, |m| m.as_str().into()) } else { groups.into() }
+        }
+        "regex_findall" => {
+            let regex = compile(&args.text(0, "regex", ""), flags(args)).map_err(Error::new)?;
+            let subject = text();
+            let mut out = Vec::new();
+            for captures in regex.captures_iter(subject.as_str()) {
+                let captures = captures.map_err(|e| Error::new(e.to_string()))?;
+                let group = |at: usize| Value::from(captures.get(at).map_or("", |m| m.as_str()));
+                out.push(match captures.len() {
+                    1 => group(0),
+                    2 => group(1),
+                    n => Value::list((1..n).map(group).collect()),
+                });
+            }
+            out.into()
+        }
+        "random_mac" => format!("{}{}", text(), ":00".repeat(6usize.saturating_sub(text().split(':').count()))).into(),
+        "shuffle" => value.clone(),
+        "split" => Value::strings(match args.get(0, "sep").filter(|v| !v.is_none()) {
+            Some(separator) => text().split(&separator.to_string()).map(str::to_owned).collect::<Vec<_>>(),
+            None => text().split_whitespace().map(str::to_owned).collect(),
+        }),
+        "strftime" => {
+            let seconds = args.get(0, "second").and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
+            let time = seconds.and_then(|s| jiff::Timestamp::from_second(s as i64).ok()).map_or_else(jiff::Zoned::now, |t| t.to_zoned(jiff::tz::TimeZone::system()));
+            let time = if args.flag(1, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
+            time.strftime(&text()).to_string().into()
+        }
+        "to_datetime" => value.clone(),
+        "ternary" => match value {
+            Value::None if args.get(2, "none_val").is_some() => args.get(2, "none_val").unwrap_or_default(),
+            _ => args.need(usize::from(!value.is_true()), if value.is_true() { "true_val" } else { "false_val" })?,
+        },
+        "to_uuid" => {
+            let space = uuid::Uuid::parse_str("361e6d51-faec-444a-9079-341386da8e2e").map_err(|e| Error::new(e.to_string()))?;
+            uuid::Uuid::new_v5(&space, text().as_bytes()).to_string().into()
+        }
+        "type_debug" => value.type_name().into(),
+        "urldecode" => {
+            let mut bytes = Vec::new();
+            let source = text().replace('+', " ");
+            let mut rest = source.bytes();
+            while let Some(b) = rest.next() {
+                if b == b'%' {
+                    let pair: Vec<u8> = rest.by_ref().take(2).collect();
+                    bytes.push(u8::from_str_radix(&String::from_utf8_lossy(&pair), 16).unwrap_or(b'%'));
+                } else {
+                    bytes.push(b);
+                }
+            }
+            String::from_utf8_lossy(&bytes).into_owned().into()
+        }
+        "urlsplit" => urlsplit(&text(), args)?,
+        other => return Err(Error::new(format!("No filter named '{other}'."))),
+    })
+}
+
+fn lookup_glob(pattern: &str, name: &str) -> bool {
+    let regex: String = pattern.chars().map(|c| match c {
+        '*' => ".*".to_owned(),
+        '?' => ".".to_owned(),
+        c if c.is_alphanumeric() => c.to_string(),
+        c => format!("\\{c}"),
+    }).collect();
+    compile(&format!("^{regex}\\Z"), Flags::default()).is_ok_and(|r| r.is_match(name).unwrap_or(false))
+}
+
+fn flags(args: &Arguments) -> Flags {
+    let on = |name: &str| args.named(name).is_some_and(|v| v.is_true());
+    Flags { ignore_case: on("ignorecase"), multiline: on("multiline"), dot_all: false }
+}
+
+fn flatten(value: &Value, levels: i128, skip_nulls: bool, out: &mut Vec<Value>) {
+    for item in value.as_items().unwrap_or_else(|| vec![value.clone()]) {
+        match &item {
+            Value::None if skip_nulls => {}
+            Value::List(_) | Value::Tuple(_) if levels >= 1 => flatten(&item, levels - 1, skip_nulls, out),
+            _ => out.push(item),
+        }
+    }
+}
+
+fn choose(list: &[Value], size: usize, ordered: bool, held: &mut Vec<usize>, out: &mut Vec<Value>) {
+    if held.len() == size {
+        out.push(Value::tuple(held.iter().map(|at| list[*at].clone()).collect()));
+        return;
+    }
+    let from = if ordered { 0 } else { held.last().map_or(0, |l| l + 1) };
+    for at in from..list.len() {
+        if !held.contains(&at) && out.len() < 1_000_000 {
+            held.push(at);
+            choose(list, size, ordered, held, out);
+            held.pop();
+        }
+    }
+}
+
+fn combine(value: &Value, args: &Arguments) -> Result<Value> {
+    let recursive = args.named("recursive").is_some_and(|v| v.is_true());
+    let list_merge = args.named("list_merge").map_or_else(|| "replace".to_owned(), |v| v.to_string());
+    let mut maps = Vec::new();
+    for item in std::iter::once(value).chain(&args.positional) {
+        match item {
+            Value::Map(map) => maps.push(map.clone()),
+            Value::List(_) | Value::Tuple(_) => {
+                for inner in item.as_items().unwrap_or_default() {
+                    maps.push(inner.as_map().cloned().ok_or_else(|| Error::new("failed to combine variables, expected dicts"))?);
+                }
+            }
+            other => return Err(Error::new(format!("failed to combine variables, expected dicts but got a '{}'", other.type_name()))),
+        }
+    }
+    let out = Map::new();
+    for map in maps {
+        merge_into(&out, &map, recursive, &list_merge);
+    }
+    Ok(out.into())
+}
+
+fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
+    for (key, value) in map.pairs() {
+        let merged = match (out.get_value(&key), &value) {
+            (Some(Value::Map(old)), Value::Map(new)) if recursive => {
+                let inner = old.copied();
+                merge_into(&inner, new, recursive, list_merge);
+                inner.into()
+            }
+            (Some(Value::List(old)), Value::List(new)) if list_merge != "replace" => {
+                let (old, new) = (old.items(), new.items());
+                let without = |a: &[Value], b: &[Value]| a.iter().filter(|v| !b.contains(v)).cloned().collect::<Vec<_>>();
+                Value::list(match list_merge {
+                    "keep" => old,
+                    "append" => [old, new].concat(),
+                    "prepend" => [new, old].concat(),
+                    "append_rp" => [without(&old, &new), new].concat(),
+                    _ => [new.clone(), without(&old, &new)].concat(),
+                })
+            }
+            _ => value,
+        };
+        out.insert(key, merged);
+    }
+}
+
+fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
+    let path = args.need(0, "subelements")?;
+    let keys: Vec<String> = match &path {
+        Value::Str(s) => s.as_str().split('.').map(str::to_owned).collect(),
+        other => items(other)?.iter().map(ToString::to_string).collect(),
+    };
+    let skip = args.flag(1, "skip_missing", false);
+    let elements = match value {
+        Value::Map(map) => map.pairs().into_iter().map(|(_, v)| v).collect(),
+        other => items(other)?,
+    };
+    let mut out = Vec::new();
+    for element in elements {
+        let mut found = Some(element.clone());
+        for key in &keys {
+            found = found.and_then(|v| v.get(key));
+        }
+        match found.as_ref().and_then(Value::as_items) {
+            Some(list) => out.extend(list.into_iter().map(|v| Value::tuple(vec![element.clone(), v]))),
+            None if skip => {}
+            None => return Err(Error::new(format!("could not find '{}' key in iterated item", keys.join(".")))),
+        }
+    }
+    Ok(out.into())
+}
+
+fn comment(text: &str, args: &Arguments) -> String {
+    let style = args.text(0, "style", "plain");
+    let (beginning, decoration, end) = match style.as_str() {
+        "erlang" => ("", "% ", ""),
+        "c" => ("", "// ", ""),
+        "cblock" => ("/*", " * ", " */"),
+        "xml" => ("<!--", " - ", "-->"),
+        _ => ("", "# ", ""),
+    };
+    let get = |name: &str, default: &str| args.named(name).map_or_else(|| default.to_owned(), |v| v.to_string());
+    let decoration = get("decoration", decoration);
+    let prefix = get("prefix", decoration.trim_end());
+    let postfix = get("postfix", decoration.trim_end());
+    let newline = get("newline", "\n");
+    let count = |name: &str| args.named(name).and_then(|v| v.as_int()).unwrap_or(1).clamp(0, 100) as usize;
+    let mut out = Vec::new();
+    let beginning = get("beginning", beginning);
+    if !beginning.is_empty() {
+        out.push(beginning);
+    }
+    out.extend(std::iter::repeat_n(prefix.clone(), if prefix.is_empty() { 0 } else { count("prefix_count") }));
+    out.extend(text.lines().map(|line| format!("{decoration}{line}").trim_end().to_owned()));
+    out.extend(std::iter::repeat_n(postfix.clone(), if postfix.is_empty() { 0 } else { count("postfix_count") }));
+    let end = get("end", end);
+    if !end.is_empty() {
+        out.push(end);
+    }
+    out.join(&newline)
+}
+
+/// Python's `shlex.quote`.
+pub(crate) fn quote(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+    if !text.is_empty() && text.chars().all(safe) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
+
+fn human(size: f64, bits: bool) -> String {
+    let units = ["Y", "Z", "E", "P", "T", "G", "M", "K"];
+    let base = if bits { "bits" } else { "Bytes" };
+    for (at, unit) in units.iter().enumerate() {
+        let limit = 1024f64.powi((units.len() - at) as i32);
+        if size >= limit {
+            return format!("{:.2} {unit}{}", size / limit, if bits { "b" } else { "B" });
+        }
+    }
+    format!("{size:.2} {base}")
+}
+
+fn human_to_bytes(text: &str) -> Result<Value> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..split].parse().map_err(|_| Error::new(format!("human_to_bytes() can't interpret: {text}")))?;
+    let power = match text[split..].trim().chars().next().map(|c| c.to_ascii_uppercase()) {
+        None | Some('B') => 0,
+        Some('K') => 1,
+        Some('M') => 2,
+        Some('G') => 3,
+        Some('T') => 4,
+        Some('P') => 5,
+        Some(_) => return Err(Error::new(format!("human_to_bytes() can't interpret: {text}"))),
+    };
+    Ok(Value::Int((number * 1024f64.powi(power)).round() as i128))
+}
+
+fn urlsplit(url: &str, args: &Arguments) -> Result<Value> {
+    let (url, fragment) = url.split_once('#').unwrap_or((url, ""));
+    let (url, query) = url.split_once('?').unwrap_or((url, ""));
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (netloc, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+    let (login, place) = netloc.rsplit_once('@').unwrap_or(("", netloc));
+    let (user, password) = login.split_once(':').unwrap_or((login, ""));
+    let (hostname, port) = place.rsplit_once(':').unwrap_or((place, ""));
+    let text = |s: &str| if s.is_empty() { Value::None } else { Value::from(s) };
+    let map = Value::map([
+        ("fragment", Value::from(fragment)),
+        ("hostname", text(hostname)),
+        ("netloc", netloc.into()),
+        ("password", text(password)),
+        ("path", path.into()),
+        ("port", port.parse::<i64>().map_or(Value::None, Value::from)),
+        ("query", query.into()),
+        ("scheme", scheme.into()),
+        ("username", text(user)),
+    ]);
+    match args.get(0, "query").filter(|q| !q.to_string().is_empty()) {
+        Some(part) => map.get(&part.to_string()).ok_or_else(|| Error::new(format!("urlsplit: unknown URL component: {part}"))),
+        None => Ok(map),
+    }
+}
+
+/// `now(utc, fmt)`.
+pub(crate) fn now(args: &Arguments) -> String {
+    let time = jiff::Zoned::now();
+    let time = if args.flag(0, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
+    time.strftime(&args.text(1, "fmt", "%Y-%m-%d %H:%M:%S%.6f")).to_string()
+}

@@ -1,0 +1,523 @@
+//! Files into plays: playbooks, task files, roles with their dependencies, static imports.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bakery_host::fs;
+use bakery_jinja::{MapScope, Scope, Syntax};
+use bakery_lang::yaml::{self, Node};
+use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
+
+use super::role::part;
+use super::task::{self, Place, is_block, keywords, task};
+use super::{Block, Entry, Keywords, Play, Playbook, Role, RoleUse, Task};
+use crate::{Error, Result};
+
+/// Keywords of plays.
+const PLAY: &[&str] = &[
+    "any_errors_fatal", "become", "become_method", "become_user", "check_mode", "collections", "connection",
+    "environment", "fact_path", "force_handlers", "gather_facts", "gather_subset", "gather_timeout", "handlers",
+    "hosts", "ignore_errors", "max_fail_percentage", "module_defaults", "name", "no_log", "order", "port",
+    "post_tasks", "pre_tasks", "remote_user", "roles", "run_once", "serial", "strategy", "tags", "tasks", "throttle",
+    "timeout", "user", "vars", "vars_files", "vars_prompt", "import_playbook", "include",
+];
+
+/// Keys of a role entry that are keywords and not parameters.
+const ROLE_KEYS: &[&str] = &["role", "name", "src", "scm", "version", "delegate_to", "delegate_facts"];
+
+/// How deep imports and dependencies may nest.
+const MAX_DEPTH: usize = 60;
+
+/// Reads playbooks.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    /// Where roles are searched after the playbook's own folder.
+    pub roles_paths: Vec<PathBuf>,
+    /// The folder of the playbook.
+    pub playbook_dir: PathBuf,
+    /// Variables of the command line, for names in static imports.
+    pub extra_vars: Map,
+}
+
+/// What one play gathers while it is read.
+#[derive(Debug, Default)]
+pub(crate) struct Gathered {
+    pub(crate) handlers: Vec<Entry>,
+    pub(crate) public_roles: Vec<Arc<Role>>,
+    vars: Map,
+    depth: usize,
+    seen: Vec<String>,
+}
+
+impl Loader {
+    /// A loader for a playbook; roles are also searched in `ANSIBLE_ROLES_PATH` and the usual system folders.
+    pub fn new(playbook: &Path, extra_vars: Map) -> Self {
+        let folder = playbook.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let playbook_dir = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        let mut roles_paths: Vec<PathBuf> =
+            std::env::var_os("ANSIBLE_ROLES_PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+        if let Some(home) = std::env::var_os("HOME") {
+            roles_paths.push(PathBuf::from(home).join(".ansible/roles"));
+        }
+        roles_paths.extend(["/usr/share/ansible/roles", "/etc/ansible/roles"].map(PathBuf::from));
+        Self { roles_paths, playbook_dir, extra_vars }
+    }
+
+    /// Reads a YAML file.
+    pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
+        let text = fs::read_to_string(path)?;
+        yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)
+    }
+
+    /// Reads a file of variables.
+    pub(crate) fn vars_file(&self, path: &Path) -> Result<Map> {
+        let node = self.yaml(path)?;
+        match node.to_value() {
+            Value::Map(map) => Ok(map),
+            Value::None => Ok(Map::new()),
+            _ => Err(Error::parse(Diagnostic::at(&node.origin, "a file of variables must hold a mapping"))),
+        }
+    }
+
+    /// Reads a playbook with everything that it imports.
+    ///
+    /// # Errors
+    /// What is wrong, with its place; a missing file or role.
+    pub fn playbook(&self, path: &Path) -> Result<Playbook> {
+        if !path.exists() {
+            return Err(Error::message(format!("the playbook: {} could not be found", path.display())));
+        }
+        let node = self.yaml(path)?;
+        let Some(items) = node.as_list() else {
+            return Err(Error::parse(
+                Diagnostic::at(&node.origin, format!("A playbook must be a list of plays, got {} instead", node.kind_name()))
+                    .hint("a play starts with `- hosts: …`"),
+            ));
+        };
+        let mut plays = Vec::new();
+        for item in items {
+            let import = ["import_playbook", "ansible.builtin.import_playbook", "include"].iter().find_map(|k| item.get(k));
+            if let Some(import) = import {
+                let name = self.template(&import.to_value(), &Map::new())?.to_string();
+                let name = name.split_whitespace().next().unwrap_or_default().to_owned();
+                let inner = path.parent().unwrap_or(Path::new(".")).join(&name);
+                let imported = self.playbook(&inner)?;
+                let (keywords, _) = keywords(item, &["user"])?;
+                for mut play in imported.plays {
+                    play.keywords.vars.extend(&keywords.vars);
+                    play.keywords.when.splice(0..0, keywords.when.clone());
+                    play.keywords.tags.extend(keywords.tags.clone());
+                    plays.push(play);
+                }
+                continue;
+            }
+            plays.push(self.play(item, path)?);
+        }
+        Ok(Playbook { path: path.to_path_buf(), plays })
+    }
+
+    fn play(&self, node: &Node, file: &Path) -> Result<Play> {
+        if node.as_map().is_none() {
+            return Err(Error::parse(Diagnostic::at(&node.origin, "playbook entries must be either valid plays or 'import_playbook' statements")));
+        }
+        let (keywords, rest) = keywords(node, &["user"])?;
+        let mut play = Play {
+            name: String::new(),
+            hosts: Value::None,
+            keywords,
+            vars_files: vec![],
+            vars_prompt: vec![],
+            gather_facts: None,
+            gather_subset: None,
+            serial: None,
+            force_handlers: None,
+            max_fail_percentage: None,
+            order: None,
+            strategy: None,
+            pre_tasks: vec![],
+            roles: vec![],
+            tasks: vec![],
+            post_tasks: vec![],
+            handlers: vec![],
+            public_roles: vec![],
+            origin: node.origin.clone(),
+        };
+        let mut gathered = Gathered { vars: play.keywords.vars.clone(), ..Gathered::default() };
+        let list = |value: &Node| match value.as_list() {
+            Some(items) => items.iter().map(Node::to_value).collect(),
+            None if value.is_none() => vec![],
+            None => vec![value.to_value()],
+        };
+        for (key, value) in rest {
+            let v = || Some(value.to_value()).filter(|v| !v.is_none());
+            match key.as_str().unwrap_or_default() {
+                "hosts" => play.hosts = value.to_value(),
+                "gather_facts" => play.gather_facts = v(),
+                "gather_subset" => play.gather_subset = v(),
+                "serial" => play.serial = v(),
+                "force_handlers" => play.force_handlers = v(),
+                "max_fail_percentage" => play.max_fail_percentage = v(),
+                "order" => play.order = v(),
+                "strategy" => play.strategy = v(),
+                "vars_files" => play.vars_files = list(value),
+                "vars_prompt" => play.vars_prompt = list(value),
+                "gather_timeout" | "fact_path" | "user" => {}
+                "roles" | "tasks" | "pre_tasks" | "post_tasks" | "handlers" => {}
+                name => {
+                    let hint = suggest(name, PLAY.iter().copied());
+                    return Err(Error::parse(
+                        Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Play")).maybe_hint(hint),
+                    ));
+                }
+            }
+        }
+        if play.hosts.is_none() {
+            return Err(Error::parse(Diagnostic::at(&node.origin, "the field 'hosts' is required but was not set")));
+        }
+        play.name = match node.get("name").filter(|n| !n.is_none()) {
+            Some(name) => self.template(&name.to_value(), &play.keywords.vars).map_or_else(|_| name.to_value().to_string(), |v| v.to_string()),
+            None => match &play.hosts {
+                Value::List(items) => items.items().iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                other => other.to_string(),
+            },
+        };
+        let entries = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
+            node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, None, gathered))
+        };
+        play.pre_tasks = entries("pre_tasks", &mut gathered)?;
+        if let Some(roles) = node.get("roles") {
+            for entry in roles.as_list().unwrap_or_default() {
+                play.roles.push(self.role_entry(entry, None, &mut gathered)?);
+            }
+        }
+        play.tasks = entries("tasks", &mut gathered)?;
+        play.post_tasks = entries("post_tasks", &mut gathered)?;
+        let own = entries("handlers", &mut gathered)?;
+        play.handlers = std::mem::take(&mut gathered.handlers);
+        play.handlers.extend(own);
+        play.public_roles = gathered.public_roles;
+        Ok(play)
+    }
+
+    /// A value with the variables that are known before any host is: for names of static imports.
+    pub(crate) fn template(&self, value: &Value, vars: &Map) -> Result<Value> {
+        let Value::Str(text) = value else { return Ok(value.clone()) };
+        if !text.as_str().contains("{{") {
+            return Ok(value.clone());
+        }
+        let names = vars.copied();
+        names.set("playbook_dir", self.playbook_dir.display().to_string());
+        names.extend(&self.extra_vars);
+        let environment = bakery_jinja::Environment::new();
+        let scope = MapScope(names);
+        let origin = text.origin().cloned();
+        let resolve = || {
+            let source = Source::new("<import>", text.as_str());
+            environment.parse(&source, &Syntax::default()).and_then(|t| environment.native(&t, &scope as &dyn Scope))
+        };
+        resolve().map_err(|error| {
+            let message = format!("{} (only variables of the play and of the command line are known here)", error.message);
+            Error::parse(origin.map_or_else(|| Diagnostic::new(message.clone()), |o| Diagnostic::at(&o, message.clone())))
+        })
+    }
+
+    /// The tasks and blocks of a list.
+    pub(crate) fn entries(&self, node: &Node, file: &Path, role: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Vec<Entry>> {
+        if node.is_none() {
+            return Ok(vec![]);
+        }
+        let Some(items) = node.as_list() else {
+            return Err(Error::parse(Diagnostic::at(&node.origin, format!("expected a list of tasks, found {}", node.kind_name()))));
+        };
+        gathered.depth += 1;
+        if gathered.depth > MAX_DEPTH {
+            return Err(Error::parse(Diagnostic::at(&node.origin, "imports nest too deep (does a file import itself?)")));
+        }
+        let mut out = Vec::new();
+        for item in items {
+            if item.is_none() {
+                continue;
+            }
+            if is_block(item) {
+                out.push(Entry::Block(Arc::new(self.block(item, file, role, gathered)?)));
+                continue;
+            }
+            let folders: Vec<PathBuf> = std::iter::once(self.playbook_dir.join("library"))
+                .chain(role.map(|r| r.role.path.join("library")))
+                .collect();
+            let library = move |name: &str| folders.iter().any(|f| f.join(format!("{name}.py")).exists() || f.join(name).is_file());
+            let task = task(item, &Place { file, role, library: &library })?;
+            out.push(self.expand(task, file, role, gathered)?);
+        }
+        gathered.depth -= 1;
+        Ok(out)
+    }
+
+    fn block(&self, node: &Node, file: &Path, role: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Block> {
+        let keywords = task::block_keywords(node)?;
+        let part = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
+            node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, role, gathered))
+        };
+        Ok(Block {
+            name: node.get("name").map(Node::to_value),
+            keywords,
+            block: part("block", gathered)?,
+            rescue: part("rescue", gathered)?,
+            always: part("always", gathered)?,
+            role: None,
+        })
+    }
+
+    /// Static imports become blocks; everything else stays a task.
+    fn expand(&self, task: Task, file: &Path, role: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Entry> {
+        let action = bakery_modules::canonical_name(&task.action).to_owned();
+        let at = |message: String| Error::parse(Diagnostic::at(&task.origin, message));
+        let name_of = |keys: &[&str]| keys.iter().find_map(|key| task.args.get(key)).filter(|v| !v.is_none());
+        match action.as_str() {
+            "import_tasks" | "include" => {
+                let name = name_of(&["file", "_raw_params"]).ok_or_else(|| at("No file specified for import_tasks".into()))?;
+                // The old `include` is static when its name is plain and it does not loop (Ansible up to 2.15).
+                if action == "include" && (task.r#loop.is_some() || name.has_template()) {
+                    return Ok(Entry::Task(Arc::new(task)));
+                }
+                let vars = gathered.vars.copied();
+                vars.extend(&task.keywords.vars);
+                let name = self.template(&name, &vars)?.to_string();
+                let (name, params) = split_include(&name);
+                let path = find_tasks(&name, file, role, &self.playbook_dir)
+                    .ok_or_else(|| Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'")).hint("it is searched beside this file, in the role's tasks and in the playbook's folder")))?;
+                let mut keywords = task.keywords.clone();
+                keywords.vars = keywords.vars.copied();
+                keywords.vars.extend(&params);
+                for (key, value) in task.args.pairs() {
+                    if !matches!(key.as_str(), Some("file" | "_raw_params" | "apply")) {
+                        keywords.vars.insert(key, value);
+                    }
+                }
+                let node = self.yaml(&path)?;
+                let block = self.entries(&node, &path, role, gathered)?;
+                Ok(Entry::Block(Arc::new(Block { name: None, keywords, block, rescue: vec![], always: vec![], role: None })))
+            }
+            "import_role" => {
+                let name = name_of(&["name", "role", "_raw_params"]).ok_or_else(|| at("'name' is a required field for import_role.".into()))?;
+                let name = self.template(&name, &gathered.vars)?.to_string();
+                let from = |key: &str| task.args.get(key).map(|v| v.to_string());
+                let used = self.use_role(&name, Map::new(), role, &task, &from)?;
+                gathered.public_roles.push(Arc::clone(&used.role));
+                let mut block = self.role_block(&used, from("tasks_from").as_deref(), gathered)?;
+                block.keywords = task.keywords.clone();
+                self.role_handlers(&used, from("handlers_from").as_deref(), gathered)?;
+                Ok(Entry::Block(Arc::new(block)))
+            }
+            _ => Ok(Entry::Task(Arc::new(task))),
+        }
+    }
+
+    fn use_role(
+        &self,
+        name: &str,
+        params: Map,
+        parent: Option<&Arc<RoleUse>>,
+        task: &Task,
+        from: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Arc<RoleUse>> {
+        let path = self.find_role(name, parent).map_err(|e| Error { diagnostic: Diagnostic { origin: Some(task.origin.clone()), ..e.diagnostic }, code: e.code })?;
+        let role = Arc::new(self.role(name, &path, from("defaults_from").as_deref(), from("vars_from").as_deref())?);
+        Ok(Arc::new(RoleUse { role, params, parent: parent.cloned() }))
+    }
+
+    /// What `include_role` includes at run time, with the handlers that come with it.
+    pub(crate) fn include_role(&self, task: &Task, args: &Map) -> Result<(Arc<RoleUse>, Block, Gathered)> {
+        let name = args.get("name").or_else(|| args.get("role")).or_else(|| args.get("_raw_params"));
+        let name = name.ok_or_else(|| Error::parse(Diagnostic::at(&task.origin, "'name' is a required field for include_role.")))?;
+        let from = |key: &str| args.get(key).map(|v| v.to_string());
+        let used = self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, &from)?;
+        let mut gathered = Gathered::default();
+        let block = self.role_block(&used, from("tasks_from").as_deref(), &mut gathered)?;
+        self.role_handlers(&used, from("handlers_from").as_deref(), &mut gathered)?;
+        Ok((used, block, gathered))
+    }
+
+    /// What `include_tasks` includes at run time.
+    pub(crate) fn include_tasks(&self, task: &Task, name: &str) -> Result<(PathBuf, Vec<Entry>)> {
+        let path = find_tasks(name, &task.file, task.role.as_ref(), &self.playbook_dir)
+            .ok_or_else(|| Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'"))))?;
+        let node = self.yaml(&path)?;
+        let mut gathered = Gathered::default();
+        let entries = self.entries(&node, &path, task.role.as_ref(), &mut gathered)?;
+        Ok((path, entries))
+    }
+
+    /// Where a role is.
+    pub(crate) fn find_role(&self, name: &str, parent: Option<&Arc<RoleUse>>) -> Result<PathBuf> {
+        let mut folders = vec![self.playbook_dir.join("roles"), self.playbook_dir.clone()];
+        if let Some(parent) = parent {
+            folders.extend(parent.role.path.parent().map(Path::to_path_buf));
+            folders.push(parent.role.path.join("roles"));
+        }
+        folders.extend(self.roles_paths.iter().cloned());
+        let direct = Path::new(name);
+        if direct.is_absolute() && direct.is_dir() {
+            return Ok(direct.to_path_buf());
+        }
+        if let [namespace, collection, role] = name.split('.').collect::<Vec<_>>().as_slice() {
+            let inner = Path::new("ansible_collections").join(namespace).join(collection).join("roles").join(role);
+            folders.extend([self.playbook_dir.join("collections"), PathBuf::from("/usr/share/ansible/collections")]);
+            if let Some(found) = folders.iter().map(|f| f.join(&inner)).find(|p| p.is_dir()) {
+                return Ok(found);
+            }
+        }
+        folders.iter().map(|folder| folder.join(name)).find(|path| path.is_dir()).ok_or_else(|| {
+            let searched: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
+            Error::message(format!("the role '{name}' was not found in {}", searched.join(":"))).with_hint(
+                "install what the project needs with `bakery galaxy install -r requirements.yml -p roles`",
+            )
+        })
+    }
+
+    fn role(&self, name: &str, path: &Path, defaults_from: Option<&str>, vars_from: Option<&str>) -> Result<Role> {
+        let read = |folder: &str, file: Option<&str>| -> Result<Map> {
+            let folder = path.join(folder);
+            let name = file.unwrap_or("main");
+            match part(&folder, name.trim_end_matches(".yml").trim_end_matches(".yaml")) {
+                Some(found) => self.vars_file(&found),
+                None if folder.join(name).is_dir() => {
+                    let map = Map::new();
+                    for inner in fs::read_dir(folder.join(name))?.iter().filter(|p| p.is_file()) {
+                        map.extend(&self.vars_file(inner)?);
+                    }
+                    Ok(map)
+                }
+                None if file.is_some() => Err(Error::message(format!("Could not find specified file in role: {}/{name}", folder.display()))),
+                None => Ok(Map::new()),
+            }
+        };
+        let meta = match part(&path.join("meta"), "main") {
+            Some(found) => self.yaml(&found)?.to_value(),
+            None => Value::None,
+        };
+        Ok(Role {
+            name: name.to_owned(),
+            path: path.to_path_buf(),
+            defaults: read("defaults", defaults_from)?,
+            vars: read("vars", vars_from)?,
+            allow_duplicates: meta.get("allow_duplicates").is_some_and(|v| v.is_true()),
+            dependencies: meta.get("dependencies").and_then(|d| d.as_items()).unwrap_or_default(),
+        })
+    }
+
+    fn role_block(&self, used: &Arc<RoleUse>, tasks_from: Option<&str>, gathered: &mut Gathered) -> Result<Block> {
+        let mut block = Block {
+            name: None,
+            keywords: Keywords::default(),
+            block: vec![],
+            rescue: vec![],
+            always: vec![],
+            role: Some(Arc::clone(used)),
+        };
+        for dependency in &used.role.dependencies {
+            block.block.push(self.dependency(dependency, used, gathered)?);
+        }
+        let folder = used.role.path.join("tasks");
+        let name = tasks_from.unwrap_or("main");
+        match part(&folder, name.trim_end_matches(".yml").trim_end_matches(".yaml")) {
+            Some(found) => {
+                let node = self.yaml(&found)?;
+                block.block.extend(self.entries(&node, &found, Some(used), gathered)?);
+            }
+            None if tasks_from.is_some() => {
+                return Err(Error::message(format!("Could not find specified file in role: tasks/{name}")));
+            }
+            None => {}
+        }
+        Ok(block)
+    }
+
+    fn role_handlers(&self, used: &Arc<RoleUse>, from: Option<&str>, gathered: &mut Gathered) -> Result<()> {
+        if let Some(found) = part(&used.role.path.join("handlers"), from.unwrap_or("main")) {
+            let node = self.yaml(&found)?;
+            let handlers = self.entries(&node, &found, Some(used), gathered)?;
+            gathered.handlers.extend(handlers);
+        }
+        Ok(())
+    }
+
+    fn dependency(&self, value: &Value, parent: &Arc<RoleUse>, gathered: &mut Gathered) -> Result<Entry> {
+        let text = yaml::emit(&value.untrusted(), yaml::Style { indent: 2, sort_keys: false, flow_leaves: false });
+        let node = yaml::parse(&Source::new(format!("{}/meta/main.yml", parent.role.path.display()), text)).map_err(Error::parse)?;
+        self.role_entry(&node, Some(parent), gathered)
+    }
+
+    /// One entry of `roles:` or of a role's dependencies, as a block.
+    fn role_entry(&self, node: &Node, parent: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Entry> {
+        gathered.depth += 1;
+        if gathered.depth > MAX_DEPTH {
+            return Err(Error::parse(Diagnostic::at(&node.origin, "role dependencies nest too deep (do roles depend on each other?)")));
+        }
+        let (keywords, rest) = if node.as_map().is_some() { keywords(node, &[])? } else { (Keywords::default(), vec![]) };
+        let name = match node.as_str() {
+            Some(text) => text.split(',').next().unwrap_or(text).trim().to_owned(),
+            None => {
+                let name = node.get("role").or_else(|| node.get("name")).map(Node::to_value);
+                let name = name.ok_or_else(|| Error::parse(Diagnostic::at(&node.origin, "role definitions must contain a role name")))?;
+                self.template(&name, &gathered.vars)?.to_string()
+            }
+        };
+        let params = Map::new();
+        for (key, value) in rest {
+            if !ROLE_KEYS.contains(&key.as_str().unwrap_or_default()) {
+                params.insert(key.to_value().untrusted(), value.to_value());
+            }
+        }
+        let path = self.find_role(&name, parent).map_err(|e| Error { diagnostic: Diagnostic { origin: Some(node.origin.clone()), ..e.diagnostic }, code: e.code })?;
+        let role = Arc::new(self.role(&name, &path, None, None)?);
+        let used = Arc::new(RoleUse { role: Arc::clone(&role), params: params.clone(), parent: parent.cloned() });
+        // A role runs once for the same parameters, variables, conditions and tags.
+        let signature = format!("{name} {params:?} {:?} {:?} {:?}", keywords.vars, keywords.when, keywords.tags);
+        if gathered.seen.contains(&signature) && !role.allow_duplicates {
+            gathered.depth -= 1;
+            return Ok(Entry::Block(Arc::new(Block { name: None, keywords, block: vec![], rescue: vec![], always: vec![], role: None })));
+        }
+        gathered.seen.push(signature);
+        gathered.public_roles.push(Arc::clone(&role));
+        let mut block = self.role_block(&used, None, gathered)?;
+        block.keywords = keywords;
+        self.role_handlers(&used, None, gathered)?;
+        gathered.depth -= 1;
+        Ok(Entry::Block(Arc::new(block)))
+    }
+}
+
+impl Error {
+    fn with_hint(mut self, hint: &str) -> Self {
+        self.diagnostic = self.diagnostic.hint(hint);
+        self
+    }
+}
+
+/// `file.yml key=value` of old includes.
+fn split_include(text: &str) -> (String, Map) {
+    let mut words = super::split_args(text).into_iter();
+    let name = words.next().unwrap_or_default();
+    let params = words
+        .filter_map(|w| w.split_once('=').map(|(k, v)| (k.to_owned(), Value::Str(Text::plain(v.trim_matches(['"', '\''])) ))))
+        .collect();
+    (name, params)
+}
+
+/// A task file: beside the including file, in the role's tasks, in parent roles, in the playbook's folder.
+fn find_tasks(name: &str, file: &Path, role: Option<&Arc<RoleUse>>, playbook_dir: &Path) -> Option<PathBuf> {
+    let direct = Path::new(name);
+    if direct.is_absolute() {
+        return direct.is_file().then(|| direct.to_path_buf());
+    }
+    let mut folders: Vec<PathBuf> = file.parent().map(Path::to_path_buf).into_iter().collect();
+    for used in role.map(RoleUse::chain).unwrap_or_default() {
+        folders.push(used.role.path.join("tasks"));
+        folders.push(used.role.path.clone());
+    }
+    folders.push(playbook_dir.join("tasks"));
+    folders.push(playbook_dir.to_path_buf());
+    folders.iter().map(|f| f.join(direct)).find(|p| p.is_file())
+}
+

@@ -1,0 +1,15 @@
+//! Playbooks as they are written: files into plays, blocks, tasks and roles.
+//!
+//! `types` are the shapes; `load` reads playbooks and task files, `task` one task, `role` a role, `words` the
+//! `key=value` syntax.
+
+mod load;
+mod role;
+mod task;
+mod types;
+mod words;
+
+pub use load::Loader;
+pub use role::{Role, RoleUse};
+pub use types::{Block, Entry, Keywords, Loop, Play, Playbook, Task};
+pub use words::{parse_key_values, split_args};

@@ -1,0 +1,332 @@
+//! One task or block from its YAML (`ansible/playbook/task.py`, `ansible/parsing/mod_args.py`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bakery_lang::yaml::Node;
+use bakery_lang::{Diagnostic, Map, Value, suggest};
+
+use super::{Keywords, Loop, RoleUse, Task, parse_key_values};
+use crate::{Error, Result, actions};
+
+/// Keywords that blocks and tasks share.
+const SHARED: &[&str] = &[
+    "any_errors_fatal", "become", "become_exe", "become_flags", "become_method", "become_user", "check_mode",
+    "collections", "connection", "debugger", "delegate_facts", "delegate_to", "diff", "environment", "ignore_errors",
+    "ignore_unreachable", "module_defaults", "name", "no_log", "notify", "port", "remote_user", "run_once", "tags",
+    "throttle", "timeout", "vars", "when", "sudo", "sudo_user", "su", "su_user", "always_run",
+];
+
+/// Keywords of tasks alone.
+const TASK: &[&str] = &[
+    "action", "args", "async", "changed_when", "delay", "failed_when", "listen", "local_action", "loop",
+    "loop_control", "poll", "register", "retries", "until",
+];
+
+/// Options that command-like modules take among their words.
+const COMMAND_OPTIONS: &[&str] =
+    &["creates", "removes", "chdir", "executable", "warn", "stdin", "stdin_add_newline", "strip_empty_ends"];
+
+/// Modules whose text is not `key=value` words.
+const FREE_FORM: &[&str] = &[
+    "command", "shell", "raw", "script", "win_command", "win_shell", "include", "include_tasks", "import_tasks",
+    "include_vars", "import_playbook", "meta", "add_host", "group_by", "set_fact", "expect",
+];
+
+/// What a reader of tasks needs to know.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    pub(super) file: &'a Path,
+    pub(super) role: Option<&'a Arc<RoleUse>>,
+    /// Modules that come with the playbook or role.
+    pub(super) library: &'a dyn Fn(&str) -> bool,
+}
+
+fn list(node: &Node) -> Vec<Value> {
+    match node.as_list() {
+        Some(items) => items.iter().map(Node::to_value).collect(),
+        None if node.is_none() => vec![],
+        None => vec![node.to_value()],
+    }
+}
+
+/// The keywords of a mapping, and the keys that are none.
+pub(super) fn keywords<'a>(node: &'a Node, own: &[&str]) -> Result<(Keywords, Vec<(&'a Node, &'a Node)>)> {
+    let mut k = Keywords::default();
+    let mut rest = Vec::new();
+    for (key, value) in node.as_map().unwrap_or_default() {
+        let Some(name) = key.as_str() else {
+            return Err(Error::parse(Diagnostic::at(&key.origin, "a keyword must be text")));
+        };
+        let v = || Some(value.to_value()).filter(|v| !v.is_none());
+        match name {
+            "when" => k.when = list(value),
+            "tags" => k.tags = tags(value),
+            "vars" => k.vars = vars(value)?,
+            "environment" => k.environment = list(value),
+            "become" | "sudo" | "su" => k.r#become = v(),
+            "become_user" | "sudo_user" | "su_user" => k.become_user = v(),
+            "become_method" => k.become_method = v(),
+            "become_flags" | "become_exe" => {}
+            "connection" => k.connection = v(),
+            "delegate_to" => k.delegate_to = v(),
+            "delegate_facts" => k.delegate_facts = v(),
+            "run_once" => k.run_once = v(),
+            "ignore_errors" => k.ignore_errors = v(),
+            "ignore_unreachable" => k.ignore_unreachable = v(),
+            "any_errors_fatal" => k.any_errors_fatal = v(),
+            "check_mode" => k.check_mode = v(),
+            // `always_run: true` of old roles means: also in check mode.
+            "always_run" => k.check_mode = v().map(|v| Value::Bool(!v.is_true())),
+            "diff" => k.diff = v(),
+            "no_log" => k.no_log = v(),
+            "throttle" => k.throttle = v(),
+            "timeout" => k.timeout = v(),
+            "debugger" => k.debugger = v(),
+            "module_defaults" => k.module_defaults = list(value),
+            "collections" => k.collections = list(value),
+            "notify" => k.notify = list(value),
+            "remote_user" | "user" if name == "remote_user" || own.contains(&"user") => k.remote_user = v(),
+            "port" => k.port = v(),
+            "name" => {}
+            _ => rest.push((key, value)),
+        }
+    }
+    Ok((k, rest))
+}
+
+/// Tags, comma-separated text split.
+fn tags(node: &Node) -> Vec<Value> {
+    list(node)
+        .into_iter()
+        .flat_map(|v| match &v {
+            Value::Str(s) if !s.as_str().contains("{{") => {
+                s.as_str().split(',').map(|t| Value::from(t.trim())).collect::<Vec<_>>()
+            }
+            _ => vec![v],
+        })
+        .collect()
+}
+
+/// A mapping of variables; old files give a list of mappings.
+pub(super) fn vars(node: &Node) -> Result<Map> {
+    match node.to_value() {
+        Value::Map(map) => Ok(map),
+        Value::None => Ok(Map::new()),
+        Value::List(items) => {
+            let map = Map::new();
+            for item in items.items() {
+                match item {
+                    Value::Map(inner) => map.extend(&inner),
+                    _ => return Err(Error::parse(Diagnostic::at(&node.origin, "Vars in a list must be dictionaries"))),
+                }
+            }
+            Ok(map)
+        }
+        _ => Err(Error::parse(Diagnostic::at(&node.origin, "Vars must be specified as a dictionary, or a list of dictionaries"))),
+    }
+}
+
+/// Whether a mapping is a block.
+pub(super) fn is_block(node: &Node) -> bool {
+    ["block", "rescue", "always"].iter().any(|key| node.get(key).is_some())
+}
+
+/// The keywords of a block, checked.
+pub(super) fn block_keywords(node: &Node) -> Result<Keywords> {
+    let (keywords, rest) = keywords(node, &[])?;
+    for (key, _) in rest {
+        let name = key.as_str().unwrap_or_default();
+        if !matches!(name, "block" | "rescue" | "always") {
+            let known = SHARED.iter().copied().chain(["block", "rescue", "always"]);
+            return Err(Error::parse(
+                Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Block")).maybe_hint(suggest(name, known)),
+            ));
+        }
+    }
+    Ok(keywords)
+}
+
+/// Reads a task.
+pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
+    if node.as_map().is_none() {
+        return Err(Error::parse(
+            Diagnostic::at(&node.origin, format!("a task must be a mapping, found {}", node.kind_name()))
+                .hint("each task is a list item such as `- name: …` with a module's name below it"),
+        ));
+    }
+    let (keywords, rest) = keywords(node, &[])?;
+    let mut task = Task {
+        name: node.get("name").map(Node::to_value).filter(|v| !v.is_none()),
+        action: String::new(),
+        args: Map::new(),
+        keywords,
+        r#loop: None,
+        register: None,
+        changed_when: vec![],
+        failed_when: vec![],
+        until: vec![],
+        retries: None,
+        delay: None,
+        r#async: None,
+        poll: None,
+        listen: vec![],
+        origin: node.origin.clone(),
+        file: place.file.to_path_buf(),
+        role: place.role.cloned(),
+    };
+    let mut control = Map::new();
+    let mut extra_args = None;
+    let mut found: Option<(&Node, String)> = None;
+    let mut unknown: Vec<&Node> = Vec::new();
+    for (key, value) in rest {
+        let name = key.as_str().unwrap_or_default();
+        let v = || Some(value.to_value()).filter(|v| !v.is_none());
+        match name {
+            "register" => task.register = value.as_str().map(str::to_owned),
+            "changed_when" => task.changed_when = list(value),
+            "failed_when" => task.failed_when = list(value),
+            "until" => task.until = list(value),
+            "retries" => task.retries = v(),
+            "delay" => task.delay = v(),
+            "async" => task.r#async = v(),
+            "poll" => task.poll = v(),
+            "listen" => task.listen = list(value),
+            "loop_control" => control = vars(value)?,
+            "loop" => task.r#loop = Some(Loop { lookup: None, items: value.to_value(), control: Map::new() }),
+            "args" => extra_args = Some(value.to_value()),
+            "action" | "local_action" => {
+                let (action, args) = old_action(value)?;
+                task.args = args;
+                if name == "local_action" {
+                    task.keywords.delegate_to = Some("localhost".into());
+                }
+                set_action(&mut found, key, action)?;
+            }
+            _ if name.starts_with("with_") => {
+                task.r#loop =
+                    Some(Loop { lookup: Some(name["with_".len()..].to_owned()), items: value.to_value(), control: Map::new() });
+            }
+            _ if actions::is_known(name) || (place.library)(name) => {
+                task.args = arguments(name, value)?;
+                set_action(&mut found, key, name.to_owned())?;
+            }
+            _ => unknown.push(key),
+        }
+    }
+    if let Some(key) = unknown.first() {
+        let name = key.as_str().unwrap_or_default();
+        let known: Vec<&str> = SHARED.iter().chain(TASK).copied().collect();
+        let diagnostic = if found.is_some() {
+            Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Task")).maybe_hint(suggest(name, known))
+        } else {
+            let modules = bakery_modules::all().iter().map(|m| m.name).chain(actions::NAMES.iter().copied());
+            Diagnostic::at(
+                &key.origin,
+                format!(
+                    "couldn't resolve module/action '{name}'. This often indicates a misspelling, missing collection, or incorrect module path."
+                ),
+            )
+            .maybe_hint(suggest(name, modules.chain(known)))
+        };
+        return Err(Error::parse(diagnostic));
+    }
+    let Some((_, action)) = found else {
+        return Err(Error::parse(Diagnostic::at(&node.origin, "no module/action detected in task.")));
+    };
+    task.action = action;
+    if let Some(Value::Map(extra)) = extra_args {
+        // `args:` fills in what the task itself does not say.
+        for (key, value) in extra.pairs() {
+            if task.args.get_value(&key).is_none() {
+                task.args.insert(key, value);
+            }
+        }
+    } else if let Some(text @ Value::Str(_)) = extra_args {
+        task.args.set("_variable_params", text);
+    }
+    if let Some(each) = &mut task.r#loop {
+        each.control = control;
+    }
+    Ok(task)
+}
+
+fn set_action<'a>(found: &mut Option<(&'a Node, String)>, key: &'a Node, action: String) -> Result<()> {
+    if let Some((_, other)) = found {
+        return Err(Error::parse(Diagnostic::at(&key.origin, format!("conflicting action statements: {other}, {action}"))));
+    }
+    *found = Some((key, action));
+    Ok(())
+}
+
+/// `action: module key=value` and `action: {module: …}`.
+fn old_action(node: &Node) -> Result<(String, Map)> {
+    if let Some(text) = node.as_str() {
+        let (name, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
+        return Ok((name.to_owned(), words(name, rest, node)));
+    }
+    let map = node.to_value().as_map().cloned().unwrap_or_default();
+    let Some(name) = map.remove("module") else {
+        return Err(Error::parse(Diagnostic::at(&node.origin, "'action' needs a 'module'")));
+    };
+    let name = name.to_string();
+    let (name, rest) = name.split_once(char::is_whitespace).map_or((name.clone(), String::new()), |(n, r)| (n.to_owned(), r.to_owned()));
+    let args = words(&name, &rest, node);
+    args.extend(&map);
+    Ok((name, args))
+}
+
+fn words(name: &str, text: &str, node: &Node) -> Map {
+    if text.trim().is_empty() {
+        return Map::new();
+    }
+    let short = bakery_modules::canonical_name(name);
+    let free = match short {
+        "command" | "shell" | "script" | "raw" | "win_command" | "win_shell" => Some(COMMAND_OPTIONS),
+        _ => None,
+    };
+    parse_key_values(text, Some(&node.origin), free)
+}
+
+/// The arguments below a module's name.
+fn arguments(name: &str, node: &Node) -> Result<Map> {
+    let short = bakery_modules::canonical_name(name);
+    match node.to_value() {
+        Value::None => Ok(Map::new()),
+        Value::Map(map) => {
+            // `command: {cmd: …}` is the same as its text.
+            if let (true, Some(cmd)) = (matches!(short, "command" | "shell" | "script" | "raw"), map.get("cmd"))
+                && !map.contains("_raw_params")
+            {
+                map.remove("cmd");
+                map.set("_raw_params", cmd);
+            }
+            Ok(map)
+        }
+        Value::Str(text) => {
+            let map = words(name, text.as_str(), node);
+            let allowed = FREE_FORM.contains(&short) || map.get("_raw_params").is_none() || text.is_template();
+            let is_role = matches!(short, "include_role" | "import_role");
+            if !allowed && !is_role {
+                return Err(Error::parse(
+                    Diagnostic::at(&node.origin, format!("this task '{name}' has extra params, which is only allowed in the following modules: {}", FREE_FORM.join(", ")))
+                        .hint("give the arguments as a mapping below the module's name"),
+                ));
+            }
+            if text.is_template() && !FREE_FORM.contains(&short) && map.contains("_raw_params") {
+                map.remove("_raw_params");
+                map.set("_variable_params", Value::Str(text));
+            }
+            Ok(map)
+        }
+        other if FREE_FORM.contains(&short) => {
+            let map = Map::new();
+            map.set("_raw_params", other);
+            Ok(map)
+        }
+        other => Err(Error::parse(Diagnostic::at(
+            &node.origin,
+            format!("unexpected parameter type in action: {}", other.type_name()),
+        ))),
+    }
+}

@@ -1,0 +1,246 @@
+//! Evaluates text over variables: the scope that templates see.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bakery_host::fs;
+use bakery_jinja::{Arguments, Environment, Error as JinjaError, Result as JinjaResult, Scope, Syntax};
+use bakery_lang::{Diagnostic, Source, Text, Value};
+
+use crate::vars::Layers;
+use crate::{filters, lookups, tests};
+
+/// How deep variables may refer to each other.
+const MAX_DEPTH: usize = 60;
+
+/// Evaluates text for one task on one host.
+#[derive(Debug)]
+pub struct Templar<'a> {
+    /// Parsed templates.
+    pub environment: &'a Environment,
+    /// Variables.
+    pub layers: Layers,
+    /// Folders to search files and templates in, nearest first.
+    pub search: Vec<PathBuf>,
+    /// Other hosts' variables, for `hostvars`.
+    pub hostvars: Option<Value>,
+    /// Warnings to show once.
+    pub warnings: RefCell<Vec<String>>,
+    depth: Cell<usize>,
+}
+
+impl<'a> Templar<'a> {
+    /// A templar over variables.
+    pub fn new(environment: &'a Environment, layers: Layers, search: Vec<PathBuf>) -> Self {
+        Self { environment, layers, search, hostvars: None, warnings: RefCell::default(), depth: Cell::new(0) }
+    }
+
+    /// The value with every template in it evaluated; omitted items are dropped.
+    ///
+    /// # Errors
+    /// What an expression in it says, with its place.
+    pub fn value(&self, value: &Value) -> Result<Value, Diagnostic> {
+        self.evaluate(value).map_err(|e| diagnostic(e, value))
+    }
+
+    pub(crate) fn evaluate(&self, value: &Value) -> JinjaResult<Value> {
+        match value {
+            Value::Str(text) if text.is_template() => {
+                let value = self.resolve(text)?;
+                if value.is_undefined() { Err(JinjaError::of_undefined(&value)) } else { Ok(value) }
+            }
+            Value::List(_) | Value::Map(_) | Value::Tuple(_) if value.has_template() => {
+                // One environment pass per container keeps laziness out of what is handed on.
+                match value {
+                    Value::Map(map) => {
+                        let out = bakery_lang::Map::new();
+                        for (k, v) in map.pairs() {
+                            let v = self.evaluate(&v)?;
+                            if !matches!(v, Value::Omit) {
+                                out.insert(self.evaluate(&k)?, v);
+                            }
+                        }
+                        Ok(out.into())
+                    }
+                    _ => {
+                        let items: Vec<Value> = value.as_items().unwrap_or_default().iter().map(|v| self.evaluate(v)).collect::<JinjaResult<_>>()?;
+                        Ok(Value::list(items.into_iter().filter(|v| !matches!(v, Value::Omit)).collect()))
+                    }
+                }
+            }
+            Value::Undefined(_) => Err(JinjaError::of_undefined(value)),
+            other => Ok(other.clone()),
+        }
+    }
+
+    /// Text with every template in it evaluated.
+    ///
+    /// # Errors
+    /// As [`Templar::value`].
+    pub fn text(&self, value: &Value) -> Result<String, Diagnostic> {
+        self.value(value).map(|v| v.to_string())
+    }
+
+    /// A condition: an expression, with old forms accepted: braces, and text that says yes or no.
+    ///
+    /// # Errors
+    /// As [`Templar::value`].
+    pub fn condition(&self, condition: &Value) -> Result<bool, Diagnostic> {
+        let failed = |e: JinjaError| {
+            let mut d = diagnostic(e, condition);
+            d.message = format!("The conditional check '{condition}' failed. The error was: {}", d.message);
+            d
+        };
+        let value = match condition {
+            Value::Str(text) => {
+                let expression = text.as_str().trim();
+                if expression.is_empty() {
+                    return Ok(true);
+                }
+                let inner = expression.strip_prefix("{{").and_then(|e| e.strip_suffix("}}")).filter(|e| !e.contains("{{"));
+                match inner {
+                    Some(inner) => self.environment.expression(inner, self).map_err(failed)?,
+                    None if expression.contains("{{") || expression.contains("{%") => {
+                        let text = self.value(condition)?.to_string();
+                        self.environment.expression(&text, self).map_err(failed)?
+                    }
+                    None => self.environment.expression(expression, self).map_err(failed)?,
+                }
+            }
+            other => self.value(other)?,
+        };
+        match &value {
+            Value::Undefined(_) => Err(failed(JinjaError::of_undefined(&value))),
+            Value::Bool(b) => Ok(*b),
+            Value::Str(text) => {
+                self.warn(format!("the condition '{condition}' is text, not true or false; it is read as people mean it"));
+                Ok(!matches!(text.as_str().trim().to_lowercase().as_str(), "" | "false" | "no" | "off" | "0" | "none" | "n" | "f"))
+            }
+            other => Ok(other.is_true()),
+        }
+    }
+
+    /// Whether all conditions hold; the first that does not is returned.
+    ///
+    /// # Errors
+    /// As [`Templar::condition`].
+    pub fn all(&self, conditions: &[Value]) -> Result<Option<Value>, Diagnostic> {
+        for condition in conditions {
+            if !condition.is_none() && !self.condition(condition)? {
+                return Ok(Some(condition.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn warn(&self, text: String) {
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.contains(&text) {
+            warnings.push(text);
+        }
+    }
+
+    /// The path of a file that a task names: absolute, or in one of the search folders (below `kind` first).
+    pub fn find_file(&self, kind: &str, name: &str) -> Option<PathBuf> {
+        let direct = PathBuf::from(name);
+        if direct.is_absolute() {
+            return direct.exists().then_some(direct);
+        }
+        self.search
+            .iter()
+            .flat_map(|folder| [folder.join(kind).join(name), folder.join(name)])
+            .find(|path| path.exists())
+    }
+
+    /// Renders a template file.
+    ///
+    /// # Errors
+    /// As [`Templar::value`].
+    pub fn template(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<String, Diagnostic> {
+        self.environment
+            .parse(source, syntax)
+            .and_then(|template| self.environment.render(&template, self))
+            .map_err(|e| Diagnostic { message: e.message, origin: e.origin, hint: None })
+    }
+}
+
+/// An error with the place of the value that it came from, unless it has one.
+fn diagnostic(error: JinjaError, value: &Value) -> Diagnostic {
+    let origin = value.origin().cloned().or(error.origin);
+    Diagnostic { message: error.message, origin, hint: None }
+}
+
+impl Scope for Templar<'_> {
+    fn variable(&self, name: &str) -> Option<Value> {
+        if name == "hostvars" {
+            return self.hostvars.clone();
+        }
+        if name == "vars" {
+            let names = self.layers.names();
+            return Some(Value::map(names.iter().filter_map(|n| self.layers.get(n).map(|v| (n.clone(), v)))));
+        }
+        self.layers.get(name)
+    }
+
+    fn resolve(&self, text: &Text) -> JinjaResult<Value> {
+        let depth = self.depth.get();
+        if depth > MAX_DEPTH {
+            return Err(JinjaError::new(format!("recursive loop detected in template string: {}", text.as_str())));
+        }
+        self.depth.set(depth + 1);
+        let source = match text.origin() {
+            Some(origin) => Source::new(origin.source.name.clone(), text.as_str()),
+            None => Source::new("<template>", text.as_str()),
+        };
+        let result = self
+            .environment
+            .parse(&source, &Syntax::default())
+            .and_then(|template| self.environment.native(&template, self))
+            .map_err(|mut error| {
+                // The place in the file is that of the text, not the line within it.
+                if let Some(origin) = text.origin() {
+                    error.origin = Some(origin.clone());
+                }
+                error
+            });
+        self.depth.set(depth);
+        result
+    }
+
+    fn filter(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
+        let short = bakery_modules::canonical_name(name);
+        if let Some(result) = filters::call(self, short, value, args) {
+            return Some(result);
+        }
+        // Old roles use tests as filters: `result|succeeded`.
+        if matches!(short, "succeeded" | "success" | "failed" | "changed" | "skipped" | "change" | "skip") {
+            return tests::call(short, value, args).map(|r| r.map(Value::Bool));
+        }
+        None
+    }
+
+    fn test(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<bool>> {
+        tests::call(bakery_modules::canonical_name(name), value, args)
+    }
+
+    fn function(&self, name: &str, args: &Arguments) -> Option<JinjaResult<Value>> {
+        match name {
+            "lookup" => Some(lookups::call(self, args, false)),
+            "query" | "q" => Some(lookups::call(self, args, true)),
+            "now" => Some(Ok(filters::now(args).into())),
+            "undef" => Some(Ok(Value::undefined(args.text(0, "hint", "Mandatory variable has not been overridden")))),
+            _ => None,
+        }
+    }
+
+    fn load(&self, name: &str) -> JinjaResult<Arc<Source>> {
+        let path = self.find_file("templates", name).ok_or_else(|| JinjaError::new(format!("template not found: {name}")))?;
+        let text = fs::read_to_string(&path).map_err(|e| JinjaError::new(e.to_string()))?;
+        Ok(Source::new(path.display().to_string(), text))
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.layers.names()
+    }
+}

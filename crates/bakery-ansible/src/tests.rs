@@ -1,0 +1,130 @@
+//! Ansible's tests (`ansible/plugins/test/{core,files,mathstuff}.py`).
+
+use bakery_jinja::{Arguments, Error, Result};
+use bakery_lang::Value;
+use bakery_lang::regex::{Flags, compile};
+
+/// Runs a test; `None` for one that is not known here.
+pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result<bool>> {
+    let flag = |key: &str| {
+        if value.is_undefined() {
+            return Err(Error::of_undefined(value));
+        }
+        value
+            .as_map()
+            .map(|map| map.get(key).is_some_and(|v| v.is_true()))
+            .ok_or_else(|| Error::new(format!("The '{name}' test expects a dictionary")))
+    };
+    let path = || std::path::PathBuf::from(value.to_string());
+    let list = |v: Option<Value>| v.and_then(|v| v.as_items()).unwrap_or_default();
+    Some(match name {
+        "failed" | "failure" => flag("failed"),
+        "succeeded" | "success" | "successful" => flag("failed").map(|f| !f),
+        "changed" | "change" => flag("changed"),
+        "skipped" | "skip" => flag("skipped"),
+        "unreachable" => flag("unreachable"),
+        "reachable" => flag("unreachable").map(|f| !f),
+        "finished" => flag("finished"),
+        "started" => flag("started"),
+        "timedout" => flag("timedout"),
+        "truthy" | "falsy" => {
+            let convert = args.flag(0, "convert_bool", false);
+            let truth = if convert {
+                bakery_modules::args::boolean(value).unwrap_or_else(|_| value.is_true())
+            } else {
+                value.is_true()
+            };
+            Ok(truth == (name == "truthy"))
+        }
+        "match" | "search" | "regex" => {
+            let flags = Flags { ignore_case: args.flag(1, "ignorecase", false), multiline: args.flag(2, "multiline", false), dot_all: false };
+            let pattern = args.text(0, "pattern", "");
+            compile(&pattern, flags).map_err(Error::new).and_then(|regex| {
+                let text = value.to_string();
+                let found = regex.find(text.as_str()).map_err(|e| Error::new(e.to_string()))?;
+                let anchored = name == "match" || (name == "regex" && args.text(3, "match_type", "search") == "match");
+                Ok(found.is_some_and(|m| !anchored || m.start() == 0))
+            })
+        }
+        "version" | "version_compare" => version(value, args),
+        "file" | "is_file" => Ok(path().is_file()),
+        "directory" | "is_dir" => Ok(path().is_dir()),
+        "link" | "is_link" => Ok(path().is_symlink()),
+        "exists" => Ok(path().exists()),
+        "link_exists" => Ok(path().symlink_metadata().is_ok()),
+        "abs" | "is_abs" => Ok(path().is_absolute()),
+        "mount" | "is_mount" => {
+            let text = bakery_host::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+            Ok(text.lines().any(|l| l.split(' ').nth(1) == Some(value.to_string().as_str())))
+        }
+        "subset" | "issubset" => {
+            let other = list(args.get(0, "b"));
+            Ok(list(Some(value.clone())).iter().all(|v| other.contains(v)))
+        }
+        "superset" | "issuperset" => {
+            let own = list(Some(value.clone()));
+            Ok(list(args.get(0, "b")).iter().all(|v| own.contains(v)))
+        }
+        "contains" => args.need(0, "item").and_then(|item| bakery_jinja::ops::contains(value, &item)),
+        "any" => Ok(list(Some(value.clone())).iter().any(Value::is_true)),
+        "all" => Ok(list(Some(value.clone())).iter().all(Value::is_true)),
+        "nan" | "isnan" => Ok(value.as_float().is_some_and(f64::is_nan)),
+        "uri" | "url" => Ok(value.to_string().contains("://")),
+        "vault_encrypted" => Ok(value.to_string().starts_with("$ANSIBLE_VAULT")),
+        _ => return None,
+    })
+}
+
+/// A part of a version: a number, or a word.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Number(u64),
+    Word(String),
+}
+
+/// The parts of a version as `LooseVersion` splits it.
+fn parts(version: &str) -> Vec<Part> {
+    let mut out: Vec<Part> = Vec::new();
+    let mut current = String::new();
+    let finish = |current: &mut String, out: &mut Vec<Part>| {
+        if !current.is_empty() {
+            let part = std::mem::take(current);
+            out.push(part.parse().map_or_else(|_| Part::Word(part.clone()), Part::Number));
+        }
+    };
+    for c in version.chars() {
+        let kind_changes = current.chars().last().is_some_and(|last| last.is_ascii_digit() != c.is_ascii_digit());
+        if kind_changes || !c.is_alphanumeric() {
+            finish(&mut current, &mut out);
+        }
+        if c.is_alphanumeric() {
+            current.push(c);
+        }
+    }
+    finish(&mut current, &mut out);
+    out
+}
+
+fn compare(left: &str, right: &str) -> std::cmp::Ordering {
+    parts(left).cmp(&parts(right))
+}
+
+fn version(value: &Value, args: &Arguments) -> Result<bool> {
+    let (left, right) = (value.to_string(), args.need(0, "version")?.to_string());
+    if left.is_empty() {
+        return Err(Error::new("Input version value cannot be empty"));
+    }
+    let order = compare(&left, &right);
+    let operator = args.text(1, "operator", "eq");
+    Ok(match operator.as_str() {
+        "==" | "=" | "eq" => order.is_eq(),
+        "!=" | "<>" | "ne" => order.is_ne(),
+        "<" | "lt" => order.is_lt(),
+        "<=" | "le" => order.is_le(),
+        ">" | "gt" => order.is_gt(),
+        ">=" | "ge" => order.is_ge(),
+        other => {
+            return Err(Error::new(format!("Invalid operator type ({other}). Must be one of ==, =, eq, !=, <>, ne, >, gt, >=, ge, <, lt, <=, le")));
+        }
+    })
+}

@@ -1,0 +1,151 @@
+//! Variables in their order of precedence (`ansible/vars/manager.py`).
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bakery_host::fs;
+use bakery_lang::{Map, Value, json};
+
+use crate::playbook::{Loader, Role, RoleUse, parse_key_values};
+use crate::{Error, Result};
+
+/// Mappings from the most to the least important; a name is looked up in each in turn.
+#[derive(Debug, Clone, Default)]
+pub struct Layers(Vec<Map>);
+
+impl Layers {
+    /// Puts a mapping below those that are there.
+    pub fn push(&mut self, map: &Map) {
+        if !map.is_empty() {
+            self.0.push(map.clone());
+        }
+    }
+
+    /// These layers above others.
+    pub fn over(mut self, below: &Self) -> Self {
+        self.0.extend(below.0.iter().cloned());
+        self
+    }
+
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<Value> {
+        self.0.iter().find_map(|map| map.get(name))
+    }
+
+    /// Every name, once.
+    pub fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.0.iter().flat_map(|m| m.keys()).map(|k| k.to_string()).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// What a host knows.
+#[derive(Debug, Clone, Default)]
+pub struct HostVars {
+    /// From groups, the inventory and `group_vars`.
+    pub groups: Map,
+    /// From the inventory and `host_vars`.
+    pub host: Map,
+    /// Facts under their `ansible_` names.
+    pub facts: Map,
+    /// From `set_fact` and `register`.
+    pub set: Map,
+    /// From `include_vars`.
+    pub included: Map,
+}
+
+/// The variables around a task, inner ones first.
+#[derive(Debug, Clone, Default)]
+pub struct Around {
+    /// Loop variables and the like, above everything but the command line.
+    pub local: Map,
+    /// Parameters of includes.
+    pub include_params: Vec<Map>,
+    /// `vars` of the task and its blocks, inner first.
+    pub blocks: Vec<Map>,
+    /// The role of the task.
+    pub role: Option<Arc<RoleUse>>,
+}
+
+/// The layers for a task on a host, from the top: magic, command line, include and role parameters, registered and
+/// set, included, task and blocks, role variables, `vars_files`, play, facts, host, groups, role defaults.
+pub fn layers(
+    magic: &Map,
+    extra: &Map,
+    around: &Around,
+    host: &HostVars,
+    play: (&Map, &Map, &[Arc<Role>]),
+) -> Layers {
+    let (play_vars, vars_files, public_roles) = play;
+    let mut out = Layers::default();
+    out.push(magic);
+    out.push(extra);
+    out.push(&around.local);
+    around.include_params.iter().rev().for_each(|map| out.push(map));
+    let chain = around.role.as_ref().map(RoleUse::chain).unwrap_or_default();
+    chain.iter().for_each(|used| out.push(&used.params));
+    out.push(&host.set);
+    out.push(&host.included);
+    around.blocks.iter().for_each(|map| out.push(map));
+    chain.iter().for_each(|used| out.push(&used.role.vars));
+    public_roles.iter().rev().for_each(|role| out.push(&role.vars));
+    out.push(vars_files);
+    out.push(play_vars);
+    out.push(&host.facts);
+    out.push(&host.host);
+    out.push(&host.groups);
+    chain.iter().for_each(|used| out.push(&used.role.defaults));
+    public_roles.iter().rev().for_each(|role| out.push(&role.defaults));
+    out
+}
+
+/// `-e` of the command line: `@file`, JSON or YAML text, or `key=value` words.
+///
+/// # Errors
+/// A file that cannot be read or understood.
+pub fn extra_vars(given: &[String], loader: &Loader) -> Result<Map> {
+    let all = Map::new();
+    for text in given {
+        let map = if let Some(path) = text.strip_prefix('@') {
+            loader.vars_file(Path::new(path))?
+        } else if text.trim_start().starts_with(['{', '[']) {
+            let value = bakery_lang::yaml::parse(&bakery_lang::Source::new("--extra-vars", text.as_str())).map_err(Error::parse)?.to_value();
+            value.as_map().cloned().ok_or_else(|| Error::message(format!("Invalid extra vars data supplied. '{text}' could not be made into a dictionary")))?
+        } else {
+            let origin = bakery_lang::Source::new("--extra-vars", text.as_str()).at_offset(0);
+            parse_key_values(text, Some(&origin), None)
+        };
+        if map.contains("_raw_params") {
+            return Err(Error::message(format!("Invalid extra vars data supplied. '{text}' could not be made into a dictionary")));
+        }
+        all.extend(&map);
+    }
+    Ok(all)
+}
+
+/// `group_vars` or `host_vars` of a name beside an inventory or playbook: a file or a folder of files.
+///
+/// # Errors
+/// A file that cannot be understood.
+pub fn adjacent(folder: &Path, kind: &str, name: &str, loader: &Loader) -> Result<Map> {
+    let all = Map::new();
+    let base = folder.join(kind).join(name);
+    for extension in ["", ".yml", ".yaml", ".json"] {
+        let path = std::path::PathBuf::from(format!("{}{extension}", base.display()));
+        if path.is_file() {
+            all.extend(&loader.vars_file(&path)?);
+        } else if path.is_dir() {
+            for inner in fs::walk(&path)?.iter().filter(|p| p.is_file()) {
+                all.extend(&loader.vars_file(inner)?);
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A module's result as a value whose text is never evaluated.
+pub(crate) fn data(json: &serde_json::Value) -> Value {
+    json::from_json(json)
+}

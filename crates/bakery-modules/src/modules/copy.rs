@@ -1,0 +1,195 @@
+//! `copy` on the target: content or a file that is there already (what the controller sent, or `remote_src`) to a
+//! destination. Also what `template` and `assemble` end in.
+
+use std::path::{Path, PathBuf};
+
+use base64::Engine as _;
+use bakery_host::fs;
+use bakery_macros::ModuleArgs;
+use sha1::Digest as _;
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::host::{FileAttributes, Replace, describe};
+use crate::registry::module;
+use crate::{Failure, Host, Outcome, Run};
+
+/// Puts a file, a folder or given content at a destination.
+#[derive(ModuleArgs)]
+struct Args {
+    /// The source; on the controller unless `remote_src`.
+    src: Option<String>,
+    /// The content itself.
+    content: Option<String>,
+    /// Where to put it; ends in `/` for a folder.
+    #[arg(required)]
+    dest: String,
+    /// Whether `src` is on the target.
+    remote_src: bool,
+    /// Whether a dated copy of the old file is kept.
+    backup: bool,
+    /// Whether a file that differs is replaced.
+    #[arg(default = "true", alias = "thirsty")]
+    force: bool,
+    /// A command line with `%s` that must accept the new file first.
+    validate: Option<String>,
+    /// The mode of folders that are made.
+    directory_mode: Option<bakery_lang::Value>,
+    /// Whether links in the source are copied as links.
+    local_follow: Option<bool>,
+    /// Whether a link at the destination is followed.
+    follow: bool,
+    /// SHA-1 that the source must have.
+    checksum: Option<String>,
+    /// Accepted; decryption is done by the controller.
+    #[arg(default = "true")]
+    decrypt: bool,
+    /// Used internally: content in base64, from the controller.
+    #[arg(name = "_data")]
+    data: Option<String>,
+    /// Used internally: the file name of the source.
+    #[arg(name = "_original_basename")]
+    original_basename: Option<String>,
+    /// Used internally: the mode of the source, for `mode: preserve`.
+    #[arg(name = "_source_mode")]
+    source_mode: Option<i64>,
+    /// Permissions and ownership.
+    #[arg(flatten)]
+    attributes: FileAttributes,
+}
+
+pub(super) fn sha1(bytes: &[u8]) -> String {
+    sha1::Sha1::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn run(mut args: Args, host: &mut Host) -> Run {
+    let mut dest = host.path(&args.dest);
+    let source = args.src.as_deref().map(|src| host.path(src));
+    if args.data.is_none() && args.content.is_none() {
+        let Some(source) = &source else { return Err("src (or content) is required".into()) };
+        let meta = fs::metadata(source).map_err(|_| Failure::new(format!("Source {} not found", source.display())))?;
+        if meta.is_dir() {
+            return copy_folder(&args, host, source, &dest);
+        }
+        args.source_mode = Some(i64::from(meta.mode() & 0o7777));
+    }
+    let content = match (&args.data, &args.content, &source) {
+        (Some(data), _, _) => base64::engine::general_purpose::STANDARD
+            .decode(data)
+            .map_err(|e| Failure::new(format!("the content did not arrive whole: {e}")))?,
+        (None, Some(content), _) => content.clone().into_bytes(),
+        (None, None, Some(source)) => fs::read(source)?,
+        (None, None, None) => return Err("src (or content) is required".into()),
+    };
+    if args.attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve") {
+        args.attributes.mode = args.source_mode.map(bakery_lang::Value::from);
+    }
+    let sum = sha1(&content);
+    if let Some(wanted) = args.checksum.as_deref().filter(|wanted| *wanted != sum) {
+        return Err(Failure::new("Copied file does not match the expected checksum. Transfer failed.")
+            .with("checksum", sum)
+            .with("expected_checksum", wanted));
+    }
+    if args.dest.ends_with('/') || dest.is_dir() {
+        let name = args
+            .original_basename
+            .clone()
+            .or_else(|| source.as_ref().and_then(|s| s.file_name()).map(|n| n.to_string_lossy().into_owned()))
+            .ok_or("can not use content with a dir as dest")?;
+        if !dest.exists() {
+            make_folders(host, &dest, &args)?;
+        }
+        dest = dest.join(name);
+    }
+    if let Some(folder) = dest.parent()
+        && !folder.is_dir()
+        && !host.check
+    {
+        if args.original_basename.is_some() && args.dest.ends_with('/') {
+            fs::create_dir_all(folder)?;
+        } else {
+            return Err(Failure::new(format!("Destination directory {} does not exist", folder.display())));
+        }
+    }
+    let base = |outcome: Outcome, dest: &Path| {
+        outcome.fields.extend(&describe(dest));
+        let md5: String = md5::Md5::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
+        let outcome = outcome.with("dest", dest.display().to_string()).with("checksum", sum.as_str()).with("md5sum", md5);
+        match &args.src {
+            Some(src) => outcome.with("src", src.as_str()),
+            None => outcome,
+        }
+    };
+    if dest.exists() && !args.force {
+        let changed = host.attributes(&dest, &args.attributes)?;
+        return Ok(base(Outcome::changed(changed), &dest));
+    }
+    let how = Replace { backup: args.backup, validate: args.validate.clone() };
+    let (mut changed, backup) = host.replace(&dest, &content, &how)?;
+    changed |= host.attributes(&dest, &args.attributes)?;
+    let outcome = base(Outcome::changed(changed), &dest);
+    Ok(match backup {
+        Some(backup) => outcome.with("backup_file", backup.display().to_string()),
+        None => outcome,
+    })
+}
+
+fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failure> {
+    if host.check {
+        return Ok(());
+    }
+    let missing: Vec<PathBuf> = folder.ancestors().take_while(|p| !p.exists()).map(Path::to_path_buf).collect();
+    fs::create_dir_all(folder)?;
+    let attributes = FileAttributes { mode: args.directory_mode.clone(), ..args.attributes.clone() };
+    for folder in missing.iter().rev() {
+        host.attributes(folder, &attributes)?;
+    }
+    Ok(())
+}
+
+/// `src: dir/` copies what is in the folder, `src: dir` the folder itself.
+fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run {
+    let contents_only = args.src.as_deref().is_some_and(|s| s.ends_with('/'));
+    let root = if contents_only { dest.to_path_buf() } else { dest.join(source.file_name().unwrap_or_default()) };
+    let mut changed = false;
+    let folders = FileAttributes { mode: args.directory_mode.clone(), ..args.attributes.clone() };
+    let mut all = vec![source.to_path_buf()];
+    all.extend(fs::walk(source)?);
+    for path in all {
+        let target = root.join(path.strip_prefix(source).unwrap_or(&path));
+        let meta = fs::symlink_metadata(&path)?;
+        if meta.is_dir() {
+            if !target.is_dir() {
+                changed = true;
+                if !host.check {
+                    fs::create_dir_all(&target)?;
+                }
+            }
+            changed |= host.attributes(&target, &folders)?;
+        } else if meta.is_symlink() {
+            let link = fs::read_link(&path)?;
+            if fs::read_link(&target).ok().as_ref() != Some(&link) {
+                changed = true;
+                if !host.check {
+                    fs::remove_all(&target)?;
+                    fs::symlink(&link, &target)?;
+                }
+            }
+        } else {
+            let content = fs::read(&path)?;
+            if target.exists() && !args.force {
+                continue;
+            }
+            changed |= host.replace(&target, &content, &Replace { backup: args.backup, validate: None })?.0;
+            let mut attributes = args.attributes.clone();
+            if attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve") || attributes.mode.is_none() {
+                attributes.mode = Some((meta.mode() & 0o7777).into());
+            }
+            changed |= host.attributes(&target, &attributes)?;
+        }
+    }
+    let outcome = Outcome::changed(changed).with("dest", root.display().to_string());
+    outcome.fields.extend(&describe(&root));
+    Ok(outcome.with("src", source.display().to_string()))
+}
+
+module!("copy", "ansible.builtin", Args, run);

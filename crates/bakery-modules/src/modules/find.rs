@@ -1,0 +1,219 @@
+//! `find`: paths by name, age, size and content (`ansible/modules/find.py`).
+
+use std::path::Path;
+
+use bakery_host::fs;
+use bakery_lang::regex::{Flags, compile};
+use bakery_lang::{Map, Value};
+use bakery_macros::ModuleArgs;
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::host::describe;
+use crate::registry::module;
+use crate::{Failure, Host, Outcome, Run};
+
+/// Returns the paths under some folders that fit.
+#[derive(ModuleArgs)]
+struct Args {
+    /// Where to look.
+    #[arg(required, alias = "name,path")]
+    paths: Vec<String>,
+    /// Patterns of the file name: shell patterns, or regular expressions with `use_regex`.
+    #[arg(alias = "pattern")]
+    patterns: Option<Vec<String>>,
+    /// Patterns of names to leave out.
+    #[arg(alias = "exclude")]
+    excludes: Option<Vec<String>>,
+    /// A pattern that the content must have.
+    contains: Option<String>,
+    /// Whether `contains` is searched in the whole file instead of each line.
+    read_whole_file: bool,
+    /// The kind of path.
+    #[arg(default = "file", choices = "any,directory,file,link")]
+    file_type: String,
+    /// Whether folders are entered.
+    recurse: bool,
+    /// How deep to go.
+    depth: Option<i64>,
+    /// The least age, or the most with a minus: `2d`, `4w`, seconds.
+    age: Option<String>,
+    /// Which time counts for the age.
+    #[arg(default = "mtime", choices = "atime,ctime,mtime")]
+    age_stamp: String,
+    /// The least size, or the most with a minus: `10m`, bytes.
+    size: Option<String>,
+    /// Whether hidden paths are included.
+    hidden: bool,
+    /// Whether links are followed.
+    follow: bool,
+    /// Whether a checksum is returned.
+    get_checksum: bool,
+    /// The checksum's kind.
+    #[arg(default = "sha1")]
+    checksum_algorithm: String,
+    /// Whether patterns are regular expressions.
+    use_regex: bool,
+    /// The most paths to return.
+    limit: Option<i64>,
+    /// A mode that paths must have.
+    mode: Option<Value>,
+    /// Whether all bits of `mode` must be exactly so.
+    #[arg(default = "true")]
+    exact_mode: bool,
+}
+
+/// Whether a name fits a shell pattern of `*`, `?` and sets.
+pub(super) fn wildcard(pattern: &str, name: &str) -> bool {
+    let mut regex = String::from("^");
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '*' => regex.push_str(".*"),
+            '?' => regex.push('.'),
+            '[' => {
+                let set: String = chars.by_ref().take_while(|c| *c != ']').collect();
+                let set = set.strip_prefix('!').map_or(set.clone(), |rest| format!("^{rest}"));
+                regex.push_str(&format!("[{set}]"));
+            }
+            c if c.is_alphanumeric() || c == '_' => regex.push(c),
+            c => {
+                regex.push('\\');
+                regex.push(c);
+            }
+        }
+    }
+    regex.push_str("\\Z");
+    compile(&regex, Flags { dot_all: true, ..Flags::default() }).is_ok_and(|r| r.is_match(name).unwrap_or(false))
+}
+
+/// A number with a unit, in the base unit.
+fn amount(text: &str, units: &[(char, f64)]) -> Result<f64, Failure> {
+    let (number, unit) = match text.chars().last().filter(|c| c.is_ascii_alphabetic()) {
+        Some(unit) => (&text[..text.len() - 1], Some(unit.to_ascii_lowercase())),
+        None => (text, None),
+    };
+    let factor = units.iter().find(|(u, _)| Some(*u) == unit).map_or(1.0, |(_, f)| *f);
+    number.parse::<f64>().map(|n| n * factor).map_err(|_| Failure::new(format!("failed to process {text}")))
+}
+
+fn run(args: Args, host: &mut Host) -> Run {
+    let age = args.age.as_deref().map(|t| amount(t, &[('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86400.0), ('w', 604_800.0)])).transpose()?;
+    let size = args.size.as_deref().map(|t| amount(t, &[('b', 1.0), ('k', 1024.0), ('m', 1_048_576.0), ('g', 1_073_741_824.0), ('t', 1_099_511_627_776.0)])).transpose()?;
+    let contains = args.contains.as_deref().map(|p| compile(p, Flags { multiline: args.read_whole_file, ..Flags::default() })).transpose()?;
+    let fits_name = |patterns: &Option<Vec<String>>, name: &str, default: bool| match patterns {
+        None => default,
+        Some(patterns) => patterns.iter().any(|p| {
+            if args.use_regex {
+                compile(&format!("^(?:{p})"), Flags::default()).is_ok_and(|r| r.is_match(name).unwrap_or(false))
+            } else {
+                wildcard(p, name)
+            }
+        }),
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let mut files = Vec::new();
+    let mut examined = 0;
+    let skipped = Map::new();
+    for root in &args.paths {
+        let root = host.path(root);
+        if !root.is_dir() {
+            skipped.set(&root.display().to_string(), format!("'{}' is not a directory", root.display()));
+            continue;
+        }
+        let mut pending = vec![(root.clone(), 1)];
+        while let Some((folder, depth)) = pending.pop() {
+            for path in fs::read_dir(&folder).unwrap_or_default() {
+                examined += 1;
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                if !args.hidden && name.starts_with('.') {
+                    continue;
+                }
+                let meta = if args.follow { path.metadata() } else { path.symlink_metadata() };
+                let Ok(meta) = meta else { continue };
+                if meta.is_dir() && args.recurse && args.depth.is_none_or(|most| depth < most) {
+                    pending.push((path.clone(), depth + 1));
+                }
+                let kind = match args.file_type.as_str() {
+                    "any" => true,
+                    "directory" => meta.is_dir(),
+                    "link" => path.is_symlink(),
+                    _ => meta.is_file(),
+                };
+                let time = match args.age_stamp.as_str() {
+                    "atime" => meta.atime(),
+                    "ctime" => meta.ctime(),
+                    _ => meta.mtime(),
+                };
+                let old = age.is_none_or(|age| if age >= 0.0 { now - time as f64 >= age } else { now - time as f64 <= -age });
+                let large = size.is_none_or(|size| if size >= 0.0 { meta.size() as f64 >= size } else { meta.size() as f64 <= -size });
+                let mode = match &args.mode {
+                    Some(mode) => {
+                        let wanted = crate::host::parse_mode(mode, 0, false)?;
+                        let has = meta.mode() & 0o7777;
+                        if args.exact_mode { has == wanted } else { has & wanted == wanted }
+                    }
+                    None => true,
+                };
+                if kind
+                    && old
+                    && large
+                    && mode
+                    && fits_name(&args.patterns, &name, true)
+                    && !fits_name(&args.excludes, &name, false)
+                    && content_fits(&path, contains.as_ref(), args.read_whole_file, meta.is_file())
+                {
+                    files.push(entry(&args, &path, &meta));
+                }
+            }
+        }
+    }
+    files.sort_by_key(|file| file.get("path").map(|p| p.to_string()));
+    if let Some(limit) = args.limit {
+        files.truncate(limit.max(0) as usize);
+    }
+    Ok(Outcome::unchanged()
+        .with("matched", files.len())
+        .with("files", files)
+        .with("examined", examined)
+        .with("skipped_paths", skipped)
+        .msg("All paths examined"))
+}
+
+fn content_fits(path: &Path, regex: Option<&fancy_regex::Regex>, whole: bool, is_file: bool) -> bool {
+    let Some(regex) = regex else { return true };
+    if !is_file {
+        return false;
+    }
+    let Ok(text) = fs::read_to_string(path) else { return false };
+    let anchored = |line: &str| matches!(regex.find(line), Ok(Some(m)) if m.start() == 0);
+    if whole { regex.is_match(&text).unwrap_or(false) } else { text.lines().any(anchored) }
+}
+
+fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {
+    let map = describe(path);
+    map.remove("state");
+    let mode = meta.mode();
+    for (name, value) in [
+        ("path", Value::from(path.display().to_string())),
+        ("isdir", meta.is_dir().into()),
+        ("isreg", meta.is_file().into()),
+        ("islnk", path.is_symlink().into()),
+        ("inode", meta.ino().into()),
+        ("dev", meta.dev().into()),
+        ("nlink", meta.nlink().into()),
+        ("atime", meta.atime().into()),
+        ("mtime", meta.mtime().into()),
+        ("ctime", meta.ctime().into()),
+        ("rusr", (mode & 0o400 != 0).into()),
+        ("wusr", (mode & 0o200 != 0).into()),
+        ("xusr", (mode & 0o100 != 0).into()),
+    ] {
+        map.set(name, value);
+    }
+    if args.get_checksum && meta.is_file() {
+        map.set("checksum", super::stat::digest(&args.checksum_algorithm, &fs::read(path).unwrap_or_default()));
+    }
+    map.into()
+}
+
+module!("find", "ansible.builtin", Args, run);

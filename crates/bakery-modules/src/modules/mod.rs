@@ -1,0 +1,129 @@
+//! One file per module. A new one is a file, a `mod` line and a word in `ALL`; a test fails when a file is not listed.
+
+mod apt;
+mod archive;
+mod authorized_key;
+mod blockinfile;
+mod command;
+mod copy;
+mod file;
+mod filesystem;
+mod find;
+mod get_url;
+mod getent;
+mod group;
+mod hostname;
+mod ini_file;
+mod lineinfile;
+mod mount;
+mod package;
+mod package_facts;
+mod parted;
+mod ping;
+mod raw;
+mod replace;
+mod service;
+mod service_facts;
+mod setup;
+mod shell;
+mod slurp;
+mod stat;
+mod sysctl;
+mod systemd;
+mod tempfile;
+mod timezone;
+mod unarchive;
+mod user;
+mod wait_for;
+mod yum;
+mod yum_repository;
+
+use crate::Module;
+
+/// Every module.
+pub(crate) static ALL: &[&Module] = &[
+    &apt::MODULE,
+    &archive::MODULE,
+    &authorized_key::MODULE,
+    &blockinfile::MODULE,
+    &command::MODULE,
+    &copy::MODULE,
+    &file::MODULE,
+    &filesystem::MODULE,
+    &find::MODULE,
+    &get_url::MODULE,
+    &getent::MODULE,
+    &group::MODULE,
+    &hostname::MODULE,
+    &ini_file::MODULE,
+    &lineinfile::MODULE,
+    &mount::MODULE,
+    &package::MODULE,
+    &package_facts::MODULE,
+    &parted::MODULE,
+    &ping::MODULE,
+    &raw::MODULE,
+    &replace::MODULE,
+    &service::MODULE,
+    &service_facts::MODULE,
+    &setup::MODULE,
+    &shell::MODULE,
+    &slurp::MODULE,
+    &stat::MODULE,
+    &sysctl::MODULE,
+    &systemd::MODULE,
+    &tempfile::MODULE,
+    &timezone::MODULE,
+    &unarchive::MODULE,
+    &user::MODULE,
+    &wait_for::MODULE,
+    &yum::MODULE,
+    &yum_repository::MODULE,
+];
+
+/// Modules of ansible-core and the community package that roles name and that are not native here: a play that names
+/// one loads, and only running the task is an error.
+pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
+    "acl", "alternatives", "apache2_module", "apk", "apt_key", "apt_repository", "apt_rpm", "assemble",
+    "async_status", "at", "capabilities", "composer", "cpanm", "cron", "cronvar", "deb822_repository", "debconf",
+    "deploy_helper", "docker_compose", "docker_container", "docker_image", "docker_network", "docker_volume",
+    "dpkg_divert", "dpkg_selections", "ec2_metadata_facts", "expect", "firewalld", "flatpak", "gem", "git",
+    "github_release", "grafana_dashboard", "hg", "homebrew", "htpasswd", "interfaces_file", "iptables", "java_cert",
+    "java_keystore", "kernel_blacklist", "known_hosts", "locale_gen", "lvg", "lvol", "mail", "make", "modprobe",
+    "mongodb_user", "mysql_db", "mysql_query", "mysql_replication", "mysql_user", "mysql_variables", "nmcli", "npm",
+    "openssl_certificate", "openssl_csr", "openssl_dhparam", "openssl_pkcs12", "openssl_privatekey",
+    "openssl_publickey", "opkg", "osx_defaults", "pacman", "pam_limits", "pamd", "patch", "pip", "pkgng", "portage",
+    "postgresql_db", "postgresql_ext", "postgresql_owner", "postgresql_privs", "postgresql_query",
+    "postgresql_schema", "postgresql_set", "postgresql_user", "proxysql_query_rules", "rabbitmq_plugin",
+    "rabbitmq_user", "rabbitmq_vhost", "reboot", "redhat_subscription", "rhsm_repository", "rpm_key", "seboolean",
+    "sefcontext", "selinux", "selinux_permissive", "seport", "snap", "ssh_config", "subversion", "sudoers",
+    "supervisorctl", "synchronize", "sysvinit", "ufw", "uri", "wait_for_connection", "win_command", "win_copy",
+    "win_feature", "win_file", "win_get_url", "win_lineinfile", "win_package", "win_ping", "win_reboot",
+    "win_service", "win_shell", "win_stat", "win_template", "win_unzip", "win_user", "x509_certificate",
+    "x509_certificate_info", "xattr", "xml", "zabbix_host", "zfs", "zypper", "zypper_repository",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_is_listed_under_its_name() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/modules");
+        for path in bakery_host::fs::read_dir(folder).expect("readable") {
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            assert!(name == "mod" || ALL.iter().any(|m| m.name == name), "{name} is not in ALL");
+        }
+    }
+
+    #[test]
+    fn every_module_is_documented() {
+        for module in ALL {
+            let doc = module.doc();
+            assert!(!doc.summary.is_empty(), "{} has no summary", module.name);
+            for arg in doc.args {
+                assert!(!arg.doc.is_empty(), "{}.{} has no documentation", module.name, arg.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! `ping`: answers.
+
+use bakery_macros::ModuleArgs;
+
+use crate::registry::module;
+use crate::{Failure, Host, Outcome, Run};
+
+/// Answers `pong`, to see that a target can run modules.
+#[derive(ModuleArgs)]
+struct Args {
+    /// What to answer; `crash` makes it fail.
+    #[arg(default = "pong")]
+    data: String,
+}
+
+fn run(args: Args, _: &mut Host) -> Run {
+    if args.data == "crash" {
+        return Err(Failure::new("boom"));
+    }
+    Ok(Outcome::unchanged().with("ping", args.data))
+}
+
+module!("ping", "ansible.builtin", Args, run);

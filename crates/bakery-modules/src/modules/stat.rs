@@ -1,0 +1,130 @@
+//! `stat`: everything about a path.
+
+use bakery_host::{fs, users};
+use bakery_lang::{Map, Value};
+use bakery_macros::ModuleArgs;
+use sha1::Digest as _;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+
+use crate::registry::module;
+use crate::{Host, Outcome, Run};
+
+/// Returns everything about a path, in `stat`.
+#[derive(ModuleArgs)]
+struct Args {
+    /// The path.
+    #[arg(required, alias = "dest,name")]
+    path: String,
+    /// Whether a link is followed.
+    follow: bool,
+    /// Whether a checksum of a file's content is returned.
+    #[arg(default = "true")]
+    get_checksum: bool,
+    /// The checksum's kind.
+    #[arg(default = "sha1", alias = "checksum,checksum_algo", choices = "md5,sha1,sha224,sha256,sha384,sha512")]
+    checksum_algorithm: String,
+    /// Whether the MIME type is returned; asks file(1).
+    #[arg(default = "true", alias = "mime,mime_type,mime-type")]
+    get_mime: bool,
+    /// Whether the flags of lsattr(1) are returned.
+    #[arg(default = "true", alias = "attr,attributes")]
+    get_attributes: bool,
+    /// Accepted and without meaning.
+    get_md5: bool,
+    /// Accepted and without meaning.
+    get_selinux_context: bool,
+}
+
+/// The digest of bytes in hexadecimal.
+pub(super) fn digest(algorithm: &str, bytes: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
+    match algorithm {
+        "md5" => hex(&md5::Md5::digest(bytes)),
+        "sha224" => hex(&sha2::Sha224::digest(bytes)),
+        "sha256" => hex(&sha2::Sha256::digest(bytes)),
+        "sha384" => hex(&sha2::Sha384::digest(bytes)),
+        "sha512" => hex(&sha2::Sha512::digest(bytes)),
+        _ => hex(&sha1::Sha1::digest(bytes)),
+    }
+}
+
+fn run(args: Args, host: &mut Host) -> Run {
+    let path = host.path(&args.path);
+    let meta = if args.follow { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+    let stat = Map::new();
+    let meta = match meta {
+        Ok(meta) => meta,
+        Err(error) if error.is_not_found() => {
+            stat.set("exists", false);
+            return Ok(Outcome::unchanged().with("stat", stat));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let kind = meta.file_type();
+    let mode = meta.mode();
+    let bit = |bit: u32| mode & bit != 0;
+    let access = |access| rustix::fs::access(&path, access).is_ok();
+    let pairs: Vec<(&str, Value)> = vec![
+        ("exists", true.into()),
+        ("path", args.path.as_str().into()),
+        ("mode", format!("{:04o}", mode & 0o7777).into()),
+        ("isdir", kind.is_dir().into()),
+        ("ischr", kind.is_char_device().into()),
+        ("isblk", kind.is_block_device().into()),
+        ("isreg", kind.is_file().into()),
+        ("isfifo", kind.is_fifo().into()),
+        ("islnk", kind.is_symlink().into()),
+        ("issock", kind.is_socket().into()),
+        ("uid", meta.uid().into()),
+        ("gid", meta.gid().into()),
+        ("size", meta.size().into()),
+        ("inode", meta.ino().into()),
+        ("dev", meta.dev().into()),
+        ("nlink", meta.nlink().into()),
+        ("blocks", meta.blocks().into()),
+        ("block_size", meta.blksize().into()),
+        ("atime", (meta.atime() as f64 + meta.atime_nsec() as f64 / 1e9).into()),
+        ("mtime", (meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9).into()),
+        ("ctime", (meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9).into()),
+        ("wusr", bit(0o200).into()),
+        ("rusr", bit(0o400).into()),
+        ("xusr", bit(0o100).into()),
+        ("wgrp", bit(0o020).into()),
+        ("rgrp", bit(0o040).into()),
+        ("xgrp", bit(0o010).into()),
+        ("woth", bit(0o002).into()),
+        ("roth", bit(0o004).into()),
+        ("xoth", bit(0o001).into()),
+        ("isuid", bit(0o4000).into()),
+        ("isgid", bit(0o2000).into()),
+        ("readable", access(rustix::fs::Access::READ_OK).into()),
+        ("writeable", access(rustix::fs::Access::WRITE_OK).into()),
+        ("executable", access(rustix::fs::Access::EXEC_OK).into()),
+    ];
+    pairs.into_iter().for_each(|(k, v)| stat.set(k, v));
+    if let Some(user) = users::find_user(&meta.uid().to_string()) {
+        stat.set("pw_name", user.name);
+    }
+    if let Some(group) = users::find_group(&meta.gid().to_string()) {
+        stat.set("gr_name", group.name);
+    }
+    if kind.is_symlink() {
+        let target = fs::read_link(&path)?;
+        stat.set("lnk_target", target.display().to_string());
+        stat.set("lnk_source", fs::canonicalize(&path).unwrap_or_else(|_| path.with_file_name(&target)).display().to_string());
+    }
+    if kind.is_file() && args.get_checksum {
+        stat.set("checksum", digest(&args.checksum_algorithm, &fs::read(&path)?));
+    }
+    let path = path.display().to_string();
+    if kind.is_file() && args.get_mime && bakery_host::command::find_program("file").is_some() {
+        let output = host.try_run(&["file", "--mime-type", "--mime-encoding", "--brief", path.as_str()])?;
+        if let Some((mime, charset)) = output.text().trim().split_once("; charset=") {
+            stat.set("mimetype", mime);
+            stat.set("charset", charset);
+        }
+    }
+    Ok(Outcome::unchanged().with("stat", stat))
+}
+
+module!("stat", "ansible.builtin", Args, run);

@@ -1,0 +1,271 @@
+//! `user`: accounts, through useradd, usermod and userdel (`ansible/modules/user.py`).
+
+use bakery_host::{fs, users};
+use bakery_macros::ModuleArgs;
+
+use crate::registry::module;
+use crate::{Failure, Host, Outcome, Run};
+
+/// Makes, changes and removes accounts.
+#[derive(ModuleArgs)]
+struct Args {
+    /// The account.
+    #[arg(required, alias = "user")]
+    name: String,
+    /// Whether it shall be there.
+    #[arg(default = "present", choices = "absent,present")]
+    state: String,
+    /// Its number.
+    uid: Option<i64>,
+    /// Whether the number may be taken already.
+    non_unique: bool,
+    /// The description.
+    comment: Option<String>,
+    /// The primary group.
+    group: Option<String>,
+    /// Further groups.
+    groups: Option<Vec<String>>,
+    /// Whether `groups` is added to the groups that it has.
+    append: bool,
+    /// The shell.
+    shell: Option<String>,
+    /// The home folder.
+    home: Option<String>,
+    /// A folder to copy into a new home folder.
+    skeleton: Option<String>,
+    /// Whether a new account gets a home folder.
+    #[arg(default = "true", alias = "createhome")]
+    create_home: bool,
+    /// Whether the home folder is moved when `home` changes.
+    move_home: bool,
+    /// Whether it is a system account.
+    system: bool,
+    /// The encrypted password.
+    #[arg(secret)]
+    password: Option<String>,
+    /// When the password is set.
+    #[arg(default = "always", choices = "always,on_create")]
+    update_password: String,
+    /// Whether the password is locked.
+    password_lock: Option<bool>,
+    /// When the account expires, in seconds since 1970; negative for never.
+    expires: Option<f64>,
+    /// Whether removal also removes the home folder.
+    remove: bool,
+    /// Whether removal is forced.
+    force: bool,
+    /// Whether a local account is meant where others are known too.
+    local: bool,
+    /// Whether an ssh key is made.
+    generate_ssh_key: bool,
+    /// The key's size.
+    ssh_key_bits: Option<i64>,
+    /// The key's kind.
+    #[arg(default = "rsa")]
+    ssh_key_type: String,
+    /// The key's file, relative to the home folder.
+    ssh_key_file: Option<String>,
+    /// The key's comment.
+    ssh_key_comment: Option<String>,
+    /// The key's pass phrase.
+    #[arg(secret)]
+    ssh_key_passphrase: Option<String>,
+    /// The permissions mask of a new home folder.
+    umask: Option<String>,
+    /// Least days between changes of the password.
+    password_expire_min: Option<i64>,
+    /// Most days between changes of the password.
+    password_expire_max: Option<i64>,
+    /// Days of warning before the password expires.
+    password_expire_warn: Option<i64>,
+    /// SELinux user.
+    seuser: Option<String>,
+    /// Login class on BSD.
+    login_class: Option<String>,
+}
+
+fn shadow_password(name: &str) -> Option<String> {
+    let text = fs::read_to_string("/etc/shadow").ok()?;
+    text.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))?.split(':').next().map(str::to_owned))
+}
+
+fn groups_of(name: &str) -> Vec<String> {
+    users::groups("/").into_iter().filter(|g| g.members.iter().any(|m| m == name)).map(|g| g.name).collect()
+}
+
+fn run(args: Args, host: &mut Host) -> Run {
+    let name = args.name.as_str();
+    let existing = users::users("/").into_iter().find(|u| u.name == name);
+    if args.state == "absent" {
+        let Some(_) = existing else { return Ok(Outcome::unchanged().with("name", name).with("state", "absent")) };
+        if !host.check {
+            let mut argv = vec!["userdel"];
+            if args.force {
+                argv.push("-f");
+            }
+            if args.remove {
+                argv.push("-r");
+            }
+            argv.push(name);
+            host.run(&argv)?;
+        }
+        return Ok(Outcome::changed(true).with("name", name).with("state", "absent").with("force", args.force).with("remove", args.remove));
+    }
+    for group in args.groups.iter().flatten().chain(&args.group).filter(|g| !g.is_empty()) {
+        if users::find_group(group).is_none() && !host.check {
+            return Err(Failure::new(format!("Group {group} does not exist")));
+        }
+    }
+    let mut changed = false;
+    let created = existing.is_none();
+    let mut argv: Vec<String> = Vec::new();
+    let mut add = |flag: &str, value: &str| {
+        argv.push(flag.into());
+        argv.push(value.into());
+    };
+    let now = existing.clone();
+    let differs = |wanted: Option<&String>, have: Option<&String>| wanted.filter(|w| Some(*w) != have).cloned();
+    if let Some(uid) = args.uid.filter(|uid| now.as_ref().map(|u| i64::from(u.uid)) != Some(*uid)) {
+        add("-u", &uid.to_string());
+    }
+    if let Some(comment) = differs(args.comment.as_ref(), now.as_ref().map(|u| &u.gecos)) {
+        add("-c", &comment);
+    }
+    if let Some(shell) = differs(args.shell.as_ref(), now.as_ref().map(|u| &u.shell)) {
+        add("-s", &shell);
+    }
+    if let Some(home) = differs(args.home.as_ref(), now.as_ref().map(|u| &u.home)) {
+        add("-d", &home);
+    }
+    if let Some(group) = &args.group {
+        let gid = users::find_group(group).map(|g| g.gid);
+        if now.as_ref().map(|u| u.gid) != gid || created {
+            add("-g", group);
+        }
+    }
+    if let Some(groups) = &args.groups {
+        let wanted: Vec<String> = groups.iter().filter(|g| !g.is_empty()).cloned().collect();
+        let have = groups_of(name);
+        let missing = wanted.iter().any(|g| !have.contains(g));
+        let extra = !args.append && have.iter().any(|g| !wanted.contains(g));
+        if (missing || extra) && !(created && wanted.is_empty()) {
+            add("-G", &wanted.join(","));
+            if args.append && !created {
+                argv.push("-a".into());
+            }
+        }
+    }
+    if let Some(expires) = args.expires {
+        let date = if expires < 0.0 {
+            String::new()
+        } else {
+            jiff::Timestamp::from_second(expires as i64).map(|t| t.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
+        };
+        let days = if expires < 0.0 { String::new() } else { ((expires / 86400.0) as i64).to_string() };
+        let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
+        let has = shadow.lines().find(|l| l.starts_with(&format!("{name}:"))).and_then(|l| l.split(':').nth(7)).unwrap_or("");
+        if has != days {
+            argv.push("-e".into());
+            argv.push(date);
+        }
+    }
+    if let Some(password) = &args.password {
+        let has = shadow_password(name);
+        if created || (args.update_password == "always" && has.as_deref().map(|p| p.trim_start_matches('!')) != Some(password)) {
+            argv.push("-p".into());
+            argv.push(password.clone());
+        }
+    }
+    if let Some(lock) = args.password_lock {
+        let locked = shadow_password(name).is_some_and(|p| p.starts_with('!'));
+        if !created && locked != lock {
+            argv.push(if lock { "-L" } else { "-U" }.into());
+        }
+    }
+    if created {
+        changed = true;
+        if args.system {
+            argv.push("-r".into());
+        }
+        if args.create_home {
+            argv.push("-m".into());
+            if let Some(skeleton) = &args.skeleton {
+                argv.extend(["-k".into(), skeleton.clone()]);
+            }
+        } else {
+            argv.push("-M".into());
+        }
+        if args.group.is_none() && users::groups("/").iter().any(|g| g.name == name) {
+            argv.extend(["-g".into(), name.into()]);
+        }
+    } else if argv.iter().any(|a| a == "-d") && args.move_home {
+        argv.push("-m".into());
+    }
+    if args.non_unique && argv.iter().any(|a| a == "-u") {
+        argv.push("-o".into());
+    }
+    if created || !argv.is_empty() {
+        changed = true;
+        if !host.check {
+            let mut command = vec![if created { "useradd" } else { "usermod" }.to_owned()];
+            command.extend(argv);
+            command.push(name.into());
+            // Passwords must not show in errors; the words are therefore not repeated there.
+            let output = host.try_run(&command)?;
+            if !output.success() {
+                return Err(Failure::new(output.error_text().trim().to_owned()).with("rc", output.code).with("name", name));
+            }
+        }
+    }
+    let mut ages: Vec<String> = Vec::new();
+    for (value, flag) in [(args.password_expire_min, "-m"), (args.password_expire_max, "-M"), (args.password_expire_warn, "-W")] {
+        if let Some(days) = value {
+            ages.extend([flag.to_owned(), days.to_string()]);
+        }
+    }
+    if !ages.is_empty() && created && !host.check {
+        let mut command = vec!["chage".to_owned()];
+        command.extend(ages);
+        command.push(name.into());
+        host.run(&command)?;
+    }
+    let Some(user) = users::users("/").into_iter().find(|u| u.name == name) else {
+        return Ok(Outcome::changed(changed).with("name", name).with("state", "present"));
+    };
+    let mut outcome = Outcome::changed(changed)
+        .with("name", name)
+        .with("state", "present")
+        .with("uid", user.uid)
+        .with("group", user.gid)
+        .with("home", user.home.as_str())
+        .with("shell", user.shell.as_str())
+        .with("comment", user.gecos.as_str());
+    if args.generate_ssh_key {
+        let file = std::path::Path::new(&user.home).join(args.ssh_key_file.clone().unwrap_or_else(|| format!(".ssh/id_{}", args.ssh_key_type)));
+        if !file.exists() {
+            outcome.changed = true;
+            if !host.check {
+                let folder = file.parent().unwrap_or(std::path::Path::new("/"));
+                fs::create_private_dir(folder)?;
+                fs::lchown(folder, Some(user.uid), Some(user.gid))?;
+                let comment = args.ssh_key_comment.clone().unwrap_or_else(|| "ansible-generated".into());
+                let bits = args.ssh_key_bits.map(|b| b.to_string());
+                let path = file.display().to_string();
+                let pass = args.ssh_key_passphrase.clone().unwrap_or_default();
+                let mut argv = vec!["ssh-keygen", "-q", "-t", &args.ssh_key_type, "-C", &comment, "-N", &pass, "-f", &path];
+                if let Some(bits) = &bits {
+                    argv.extend(["-b", bits]);
+                }
+                host.run(&argv)?;
+                for path in [file.clone(), file.with_extension("pub")] {
+                    fs::lchown(path, Some(user.uid), Some(user.gid))?;
+                }
+            }
+        }
+        let public = fs::read_to_string(format!("{}.pub", file.display())).unwrap_or_default();
+        outcome = outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", public.trim());
+    }
+    Ok(outcome)
+}
+
+module!("user", "ansible.builtin", Args, run);

@@ -1,0 +1,157 @@
+//! The list of modules, and how one is called.
+
+use bakery_lang::{Map, Value};
+
+use crate::args::{ArgSpec, ModuleArgs, Reader};
+use crate::{Host, Outcome, Run, modules};
+
+/// A module: its name and what to call.
+#[derive(Debug)]
+pub struct Module {
+    /// The short name, such as `file`.
+    pub name: &'static str,
+    /// The collection that it lives in, such as `ansible.builtin`.
+    pub collection: &'static str,
+    pub(crate) call: fn(&str, &Map, &mut Host) -> Value,
+    pub(crate) doc: fn() -> ModuleDoc,
+}
+
+/// What the reference page shows.
+#[derive(Debug)]
+pub struct ModuleDoc {
+    /// A sentence.
+    pub summary: &'static str,
+    /// The arguments.
+    pub args: Vec<ArgSpec>,
+}
+
+impl Module {
+    /// A module from its arguments' type and its function.
+    pub(crate) const fn new(
+        name: &'static str,
+        collection: &'static str,
+        call: fn(&str, &Map, &mut Host) -> Value,
+        doc: fn() -> ModuleDoc,
+    ) -> Self {
+        Self { name, collection, call, doc }
+    }
+
+    /// Its reference page.
+    pub fn doc(&self) -> ModuleDoc {
+        (self.doc)()
+    }
+}
+
+/// Makes a `MODULE` constant out of a name, a collection, an arguments type and a function.
+macro_rules! module {
+    ($name:literal, $collection:literal, $args:ty, $run:path) => {
+        /// The module as the registry knows it.
+        pub(crate) const MODULE: $crate::registry::Module = $crate::registry::Module::new(
+            $name,
+            $collection,
+            |name, args, host| $crate::registry::call::<$args>(name, args, host, $run),
+            $crate::registry::doc::<$args>,
+        );
+    };
+}
+pub(crate) use module;
+
+pub(crate) fn doc<A: ModuleArgs>() -> ModuleDoc {
+    ModuleDoc { summary: A::SUMMARY, args: A::spec() }
+}
+
+pub(crate) fn call<A: ModuleArgs>(name: &str, given: &Map, host: &mut Host, run: fn(A, &mut Host) -> Run) -> Value {
+    let failed = |msg: String| {
+        let map = Map::new();
+        map.set("failed", true);
+        map.set("changed", false);
+        map.set("msg", msg);
+        map
+    };
+    let reader = match Reader::new::<A>(name, given) {
+        Ok(reader) => reader,
+        Err(message) => return failed(message).into(),
+    };
+    let args = match A::read(&reader) {
+        Ok(args) => args,
+        Err(message) => return failed(message).into(),
+    };
+    let result = match run(args, host) {
+        Ok(Outcome { changed, fields }) => {
+            let map = Map::new();
+            map.set("changed", changed);
+            map.extend(&fields);
+            map
+        }
+        Err(failure) => {
+            let map = failed(failure.msg);
+            map.extend(&failure.fields);
+            map
+        }
+    };
+    let diffs = host.take_diffs();
+    if host.diff && !diffs.is_empty() {
+        result.set("diff", Value::list(diffs));
+    }
+    let left = host.take_left_to_boot();
+    if !left.is_empty() {
+        result.set("left_to_boot", Value::strings(left));
+    }
+    let warnings = host.take_warnings();
+    if !warnings.is_empty() {
+        result.set("warnings", Value::strings(warnings));
+    }
+    let invocation = Map::new();
+    invocation.set("module_args", reader.shown());
+    result.set("invocation", invocation);
+    result.into()
+}
+
+/// Every module, by name.
+pub fn all() -> &'static [&'static Module] {
+    modules::ALL
+}
+
+/// Collections whose modules are found under their short names, most specific last.
+const PREFIXES: &[&str] = &[
+    "ansible.builtin.", "ansible.legacy.", "ansible.posix.", "community.general.", "community.crypto.",
+    "community.mysql.", "community.postgresql.", "community.docker.", "community.zabbix.", "community.grafana.",
+    "community.mongodb.", "ansible.utils.", "ansible.netcommon.",
+];
+
+/// The name without a collection that modules are searched under, with today's name for renamed ones.
+pub fn canonical_name(name: &str) -> &str {
+    let short = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    match short {
+        "systemd_service" => "systemd",
+        "dnf" | "yum4" | "dnf5" => "yum",
+        "gather_facts" => "setup",
+        other => other,
+    }
+}
+
+/// The module of a name, with or without its collection.
+pub fn find(name: &str) -> Option<&'static Module> {
+    let short = canonical_name(name);
+    all().iter().copied().find(|module| module.name == short)
+}
+
+/// Whether a name is that of a module of ansible-core or of the community package that is not native here, so that a
+/// play which never runs it still loads.
+pub fn is_known_elsewhere(name: &str) -> bool {
+    name.matches('.').count() >= 2 || modules::KNOWN_ELSEWHERE.contains(&canonical_name(name))
+}
+
+/// Runs a module; the result is a mapping with at least `changed`, and `failed` and `msg` when it could not.
+pub fn run(name: &str, args: &Map, host: &mut Host) -> Value {
+    match find(name) {
+        Some(module) => (module.call)(canonical_name(name), args, host),
+        None => {
+            let map = Map::new();
+            map.set("failed", true);
+            map.set("changed", false);
+            map.set("msg", format!("the module `{name}` is not one that bakery has"));
+            map.into()
+        }
+    }
+}
