@@ -21,5 +21,5 @@ pub mod vars;
 
 pub use callback::{Callback, HostStats, Status};
 pub use error::{Error, Result};
-pub use executor::{Options, RunOutcome, run};
+pub use executor::{Options, RunOutcome, is_selected, run};
 pub use templar::Templar;

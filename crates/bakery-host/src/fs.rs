@@ -218,3 +218,13 @@ pub fn walk(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     out.sort();
     Ok(out)
 }
+
+/// Sets the kernel's host name.
+pub fn set_hostname(name: &str) -> Result<()> {
+    rustix::system::sethostname(name.as_bytes()).at("set the host name to", name)
+}
+
+/// Flushes everything to disk.
+pub fn sync() {
+    rustix::fs::sync();
+}

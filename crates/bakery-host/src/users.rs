@@ -1,5 +1,7 @@
 //! /etc/passwd and /etc/group, read by ourselves: a static program cannot use the system's name service.
 
+#![allow(unsafe_code)]
+
 use std::path::Path;
 
 use crate::fs::read_to_string;
@@ -70,4 +72,22 @@ pub fn find_group(name: &str) -> Option<Group> {
 /// The user that this process acts as.
 pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// Becomes a user for good: groups, home, and all of the process's identity.
+pub fn become_user(user: &User, groups: &[u32]) -> std::io::Result<()> {
+    let list: Vec<libc::gid_t> = std::iter::once(user.gid).chain(groups.iter().copied()).collect();
+    // SAFETY: the calls read the list and change this process's identity; called before any thread starts.
+    unsafe {
+        if libc::setgroups(list.len(), list.as_ptr()) != 0
+            || libc::setgid(user.gid) != 0
+            || libc::setuid(user.uid) != 0
+        {
+            return Err(std::io::Error::last_os_error());
+        }
+        std::env::set_var("HOME", &user.home);
+        std::env::set_var("USER", &user.name);
+        std::env::set_var("LOGNAME", &user.name);
+    }
+    Ok(())
 }

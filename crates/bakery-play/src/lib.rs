@@ -1,1 +1,89 @@
+//! The `ansible-playbook` command, as `bakery play` and as the agent's boot phase run it: options, and the output
+//! formats that people and programs know.
+//!
+//! A crate of its own because two programs format playbook runs: `bakery` on a workstation and the agent in an image.
 
+mod default_output;
+mod json_output;
+mod listing;
+mod options;
+
+use std::io::Write;
+use std::path::Path;
+
+use bakery_ansible::connection::Connections;
+use bakery_ansible::inventory::Inventory;
+use bakery_ansible::playbook::{Loader, Playbook};
+use bakery_ansible::{Callback, Error, RunOutcome, vars};
+use bakery_events::exit;
+
+pub use default_output::{Colour, DefaultOutput};
+pub use json_output::JsonOutput;
+pub use options::{Output, PlayArgs};
+
+/// Runs the command; the exit code is Ansible's.
+pub fn main(args: &PlayArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> i32 {
+    let mut code = exit::OK;
+    for playbook in &args.playbooks {
+        match one(args, Path::new(playbook), out, err, colour) {
+            Ok(one) => code |= one,
+            Err(error) => {
+                // Nothing else can be done when stderr is gone.
+                let _ = writeln!(err, "{}", colour.red(&format!("ERROR! {}", error.diagnostic)));
+                return error.code;
+            }
+        }
+    }
+    code
+}
+
+fn one(args: &PlayArgs, path: &Path, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> Result<i32, Error> {
+    let (loader, playbook, inventory) = load(args, path)?;
+    if args.syntax_check {
+        let _ = writeln!(out, "\nplaybook: {}", path.display());
+        return Ok(exit::OK);
+    }
+    let options = args.options(&loader)?;
+    if args.list_tasks || args.list_tags || args.list_hosts {
+        listing::list(args, path, &playbook, &inventory, &options, out);
+        return Ok(exit::OK);
+    }
+    let mut connections = Connections::local(Some(loader.playbook_dir.clone()));
+    let outcome = with_output(args, out, err, colour, |callback| {
+        bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, callback)
+    })?;
+    Ok(outcome.code)
+}
+
+/// Reads what a run needs.
+///
+/// # Errors
+/// What cannot be found or understood, with its place.
+pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory), Error> {
+    let mut loader = Loader::new(path, bakery_lang::Map::new());
+    loader.extra_vars = vars::extra_vars(&args.extra_vars, &loader)?;
+    let playbook = loader.playbook(path)?;
+    let sources = args.inventory_sources();
+    let inventory = Inventory::load(&sources, &loader)?;
+    Ok((loader, playbook, inventory))
+}
+
+/// Runs something with the callback that the options or `ANSIBLE_STDOUT_CALLBACK` name.
+///
+/// # Errors
+/// What the run says.
+pub fn with_output(
+    args: &PlayArgs,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    colour: Colour,
+    run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
+) -> Result<RunOutcome, Error> {
+    match args.output() {
+        Output::Default => run(&mut DefaultOutput::new(out, err, colour, args.verbose, args.diff)),
+        Output::Json => {
+            let mut json = JsonOutput::new(out, err);
+            run(&mut json)
+        }
+    }
+}

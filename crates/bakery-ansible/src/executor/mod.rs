@@ -9,3 +9,8 @@ mod run;
 mod task;
 
 pub use run::{Options, RunOutcome, run};
+
+/// Whether the tags that a command line asks for select a task with these.
+pub fn is_selected(tags: &[String], options: &Options) -> bool {
+    context::selected(tags, &options.tags, &options.skip_tags)
+}

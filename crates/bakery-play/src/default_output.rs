@@ -1,0 +1,242 @@
+//! The output that people know (`ansible/plugins/callback/default.py`).
+
+use std::io::Write;
+
+use bakery_ansible::callback::TaskInfo;
+use bakery_ansible::{Callback, HostStats, Status};
+use bakery_lang::{Diagnostic, Map, Origin, Value, json};
+use similar::TextDiff;
+
+/// Whether and how text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Colour(pub bool);
+
+impl Colour {
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+    /// For failures.
+    pub fn red(self, text: &str) -> String {
+        self.paint("0;31", text)
+    }
+    fn green(self, text: &str) -> String {
+        self.paint("0;32", text)
+    }
+    fn yellow(self, text: &str) -> String {
+        self.paint("0;33", text)
+    }
+    fn cyan(self, text: &str) -> String {
+        self.paint("0;36", text)
+    }
+    fn purple(self, text: &str) -> String {
+        self.paint("1;35", text)
+    }
+    fn status(self, status: Status, text: &str) -> String {
+        match status {
+            Status::Ok => self.green(text),
+            Status::Changed => self.yellow(text),
+            Status::Skipped => self.cyan(text),
+            Status::Failed | Status::Unreachable => self.red(text),
+        }
+    }
+}
+
+/// Banners and lines.
+pub struct DefaultOutput<'a> {
+    out: &'a mut dyn Write,
+    err: &'a mut dyn Write,
+    colour: Colour,
+    verbosity: u8,
+    diff: bool,
+}
+
+impl std::fmt::Debug for DefaultOutput<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DefaultOutput")
+    }
+}
+
+impl<'a> DefaultOutput<'a> {
+    /// Writes results to `out` and errors to `err`.
+    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, colour: Colour, verbosity: u8, diff: bool) -> Self {
+        Self { out, err, colour, verbosity, diff }
+    }
+
+    fn line(&mut self, text: &str) {
+        // A reader that went away is noticed by the signal, not here.
+        let _ = writeln!(self.out, "{text}");
+        let _ = self.out.flush();
+    }
+
+    fn banner(&mut self, text: &str) {
+        let width = 79usize.saturating_sub(text.chars().count() + 1).max(3);
+        self.line("");
+        self.line(&format!("{text} {}", "*".repeat(width)));
+    }
+
+    /// The result as it is shown: sorted, without what only programs read.
+    fn shown(&self, result: &Map, action: &str) -> String {
+        let shown = result.copied();
+        shown.remove("_ansible_verbose_always");
+        if self.verbosity < 3 {
+            shown.remove("invocation");
+        }
+        shown.remove("diff");
+        if action != "debug" && shown.get("changed").is_none() {
+            shown.set("changed", false);
+        }
+        if action == "debug" {
+            shown.remove("changed");
+            return json::dumps(&shown.into(), 4, true);
+        }
+        if shown.contains("stdout") && shown.contains("stdout_lines") && self.verbosity < 3 && self.verbosity > 0 {
+            return json::dumps(&shown.into(), 0, true);
+        }
+        json::dumps(&shown.into(), 0, true)
+    }
+
+    fn diffs(&mut self, result: &Map) {
+        let items = match result.get("results").and_then(|r| r.as_items()) {
+            Some(_) => vec![],
+            None => result.get("diff").map(|d| d.as_items().unwrap_or_else(|| vec![d])).unwrap_or_default(),
+        };
+        for diff in items {
+            let text = |name: &str| diff.get(name).map(|v| v.to_string()).unwrap_or_default();
+            let (before, after) = (text("before"), text("after"));
+            let unified = TextDiff::from_lines(&before, &after)
+                .unified_diff()
+                .context_radius(3)
+                .header(&format!("before: {}", text("before_header")), &format!("after: {}", text("after_header")))
+                .to_string();
+            for line in unified.lines() {
+                let painted = match line.chars().next() {
+                    Some('+') => self.colour.green(line),
+                    Some('-') => self.colour.red(line),
+                    Some('@') => self.colour.cyan(line),
+                    _ => line.to_owned(),
+                };
+                self.line(&painted);
+            }
+            self.line("");
+        }
+    }
+
+    fn report(&mut self, task: &TaskInfo, host: &str, label: Option<&str>, status: Status, result: &Map, ignored: bool) {
+        let hidden = Map::new();
+        let result = if task.no_log {
+            hidden.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
+            hidden.set("changed", result.get("changed").unwrap_or(Value::Bool(false)));
+            &hidden
+        } else {
+            result
+        };
+        if self.diff && !task.no_log {
+            self.diffs(result);
+        }
+        let short = task.action.rsplit('.').next().unwrap_or(&task.action).to_owned();
+        let always = result.get("_ansible_verbose_always").is_some();
+        let loud = self.verbosity > 0 || always;
+        let shown = self.shown(result, &short);
+        let item = label.map(|l| if task.no_log { "None" } else { l });
+        let line = match (status, item) {
+            (Status::Failed, None) => format!("fatal: [{host}]: FAILED! => {shown}"),
+            (Status::Failed, Some(item)) => format!("failed: [{host}] (item={item}) => {shown}"),
+            (Status::Unreachable, _) => format!("fatal: [{host}]: UNREACHABLE! => {shown}"),
+            (Status::Skipped, None) if self.verbosity > 0 => format!("skipping: [{host}] => {shown}"),
+            (Status::Skipped, None) => format!("skipping: [{host}]"),
+            (Status::Skipped, Some(item)) if self.verbosity > 0 => format!("skipping: [{host}] => (item={item})  => {shown}"),
+            (Status::Skipped, Some(item)) => format!("skipping: [{host}] => (item={item}) "),
+            (_, item) => {
+                let word = if status == Status::Changed { "changed" } else { "ok" };
+                let item = item.map(|i| format!(" => (item={i})")).unwrap_or_default();
+                if loud && short != "include_vars" { format!("{word}: [{host}]{item} => {shown}") } else { format!("{word}: [{host}]{item}") }
+            }
+        };
+        let painted = self.colour.status(status, &line);
+        self.line(&painted);
+        if ignored {
+            let text = self.colour.cyan("...ignoring");
+            self.line(&text);
+        }
+    }
+}
+
+impl Callback for DefaultOutput<'_> {
+    fn play_start(&mut self, _: u64, name: &str, _: &Origin) {
+        self.banner(&format!("PLAY [{name}]"));
+    }
+
+    fn no_hosts(&mut self) {
+        let text = self.colour.cyan("skipping: no hosts matched");
+        self.line(&text);
+    }
+
+    fn task_start(&mut self, task: &TaskInfo) {
+        let word = if task.handler { "RUNNING HANDLER" } else { "TASK" };
+        self.banner(&format!("{word} [{}]", task.name));
+        if self.verbosity > 1 && !task.origin.source.name.starts_with('<') {
+            let path = self.colour.cyan(&format!("task path: {}:{}", task.origin.source.name, task.origin.line));
+            self.line(&path);
+        }
+    }
+
+    fn item(&mut self, task: &TaskInfo, host: &str, label: &str, status: Status, result: &Map) {
+        self.report(task, host, Some(label), status, result, false);
+    }
+
+    fn result(&mut self, task: &TaskInfo, host: &str, status: Status, result: &Map, ignored: bool, delegated: Option<&str>) {
+        let host = delegated.map_or_else(|| host.to_owned(), |other| format!("{host} -> {other}"));
+        if result.get("results").is_some() && status != Status::Skipped && status != Status::Unreachable {
+            // The items were shown one by one.
+            if ignored {
+                let text = self.colour.cyan("...ignoring");
+                self.line(&text);
+            }
+            return;
+        }
+        if task.name.is_empty() && status == Status::Failed {
+            let line = self.colour.red(&format!("fatal: [{host}]: FAILED! => {}", json::dumps(&Value::Map(result.clone()), 0, true)));
+            self.line(&line);
+            return;
+        }
+        self.report(task, &host, None, status, result, ignored);
+    }
+
+    fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, _: &Map) {
+        let text = self.colour.yellow(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name));
+        self.line(&text);
+    }
+
+    fn included(&mut self, file: &str, hosts: &[String], label: Option<&str>) {
+        let item = label.map(|l| format!(" => (item={l})")).unwrap_or_default();
+        let text = self.colour.cyan(&format!("included: {file} for {}{item}", hosts.join(", ")));
+        self.line(&text);
+    }
+
+    fn warning(&mut self, text: &str) {
+        let _ = writeln!(self.err, "{}", self.colour.purple(&format!("[WARNING]: {text}")));
+    }
+
+    fn error(&mut self, diagnostic: &Diagnostic) {
+        let _ = writeln!(self.err, "{}", self.colour.red(&format!("[ERROR]: {diagnostic}")));
+    }
+
+    fn stats(&mut self, hosts: &[(String, HostStats)]) {
+        self.banner("PLAY RECAP");
+        for (host, s) in hosts {
+            let name = format!("{host:<26}");
+            let name = if s.failed > 0 || s.unreachable > 0 {
+                self.colour.red(&name)
+            } else if s.changed > 0 {
+                self.colour.yellow(&name)
+            } else {
+                self.colour.green(&name)
+            };
+            self.line(&format!(
+                "{name} : ok={:<4} changed={:<4} unreachable={:<4} failed={:<4} skipped={:<4} rescued={:<4} ignored={:<4}",
+                s.ok, s.changed, s.unreachable, s.failed, s.skipped, s.rescued, s.ignored
+            ));
+        }
+        self.line("");
+    }
+}
