@@ -1,1 +1,190 @@
+//! Where bakery keeps things: bases and layers by key, baked images, run records. Plain files, no server.
+//!
+//! ```text
+//! HOME/layers/KEY/{diff/,layer.json}     a file-system delta and what made it
+//! HOME/images/ID/{disk.raw,disk.qcow2,image.json}
+//! HOME/instances/ID/                     machines (bakery-launch)
+//! HOME/volumes/ID/                       data volumes (bakery-launch)
+//! HOME/work/PID-N/                       what is being made; removed when its maker is gone
+//! ```
+//!
+//! Invariant: what is in `layers` and `images` is whole: it is made in `work` and renamed into place.
 
+mod image;
+mod key;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bakery_host::{Result, fs, signal};
+use serde::{Deserialize, Serialize};
+
+pub use image::{Image, Images};
+pub use key::Key;
+
+/// The folder of everything.
+#[derive(Debug, Clone)]
+pub struct Store {
+    root: PathBuf,
+}
+
+/// What a layer was made of.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Layer {
+    /// Its key.
+    pub key: String,
+    /// The key of the layer below.
+    pub parent: Option<String>,
+    /// What made it, in words.
+    pub made_by: String,
+}
+
+/// A folder for work in progress; removed when dropped.
+#[derive(Debug)]
+pub struct Work {
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Work {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Leaves it for people to look at.
+    pub fn keep(mut self) -> PathBuf {
+        self.keep = true;
+        self.path.clone()
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        if !self.keep {
+            // What cannot be removed now is removed at the next start.
+            let _ = fs::remove_all(&self.path);
+        }
+    }
+}
+
+static WORKS: AtomicU32 = AtomicU32::new(0);
+
+impl Store {
+    /// The store at `BAKERY_HOME`, else the usual place of the user; remains of processes that died are removed.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn open() -> Result<Self> {
+        let root = match std::env::var_os("BAKERY_HOME").filter(|h| !h.is_empty()) {
+            Some(home) => PathBuf::from(home),
+            None if bakery_host::users::effective_uid() == 0 => PathBuf::from("/var/lib/bakery"),
+            None => match std::env::var_os("XDG_DATA_HOME").filter(|h| !h.is_empty()) {
+                Some(data) => PathBuf::from(data).join("bakery"),
+                None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share/bakery"),
+            },
+        };
+        Self::at(root)
+    }
+
+    /// The store at a folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be made.
+    pub fn at(root: PathBuf) -> Result<Self> {
+        for name in ["layers", "images", "instances", "volumes", "work"] {
+            fs::create_dir_all(root.join(name))?;
+        }
+        let store = Self { root: fs::canonicalize(root)? };
+        store.sweep()?;
+        Ok(store)
+    }
+
+    /// The folder of everything.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Removes what processes that died have left in `work`.
+    fn sweep(&self) -> Result<()> {
+        for path in fs::read_dir(self.root.join("work"))? {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let owner = name.split('-').next().and_then(|pid| pid.parse::<i32>().ok());
+            let kept = name.starts_with("failed");
+            if owner.is_some_and(|pid| !signal::is_alive(pid)) && !kept {
+                fs::remove_all(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A new folder for work in progress.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn work(&self) -> Result<Work> {
+        let number = WORKS.fetch_add(1, Ordering::Relaxed);
+        let path = self.root.join("work").join(format!("{}-{number}", std::process::id()));
+        fs::remove_all(&path)?;
+        fs::create_private_dir(&path)?;
+        // Root file systems below it must be reachable for their own users.
+        fs::chmod(&path, 0o755)?;
+        Ok(Work { path, keep: false })
+    }
+
+    /// The folder of a failed bake, of which the last one is kept.
+    pub fn failed(&self) -> PathBuf {
+        self.root.join("work").join("failed")
+    }
+
+    /// The delta of a layer, if it is there.
+    pub fn layer(&self, key: &Key) -> Option<PathBuf> {
+        let path = self.root.join("layers").join(key.as_str());
+        path.join("layer.json").is_file().then(|| path.join("diff"))
+    }
+
+    /// Moves a delta into place as the layer of a key.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn publish_layer(&self, delta: &Path, layer: &Layer) -> Result<PathBuf> {
+        let place = self.root.join("layers").join(&layer.key);
+        let staged = self.work()?;
+        fs::rename(delta, staged.path().join("diff"))?;
+        let text = serde_json::to_string_pretty(layer).unwrap_or_default();
+        fs::write_atomic(staged.path().join("layer.json"), text)?;
+        // A half-made one of another age is in the way of the rename.
+        fs::remove_all(&place)?;
+        let path = staged.keep();
+        fs::rename(path, &place)?;
+        Ok(place.join("diff"))
+    }
+
+    /// The images.
+    pub fn images(&self) -> Images<'_> {
+        Images::new(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn layers_are_whole_and_dead_work_is_swept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::at(folder.path().to_path_buf()).expect("opens");
+        let key = Key::new("base").with("a", "b");
+        assert!(store.layer(&key).is_none());
+        let work = store.work().expect("work");
+        let delta = work.path().join("upper");
+        fs::create_dir_all(&delta).expect("made");
+        fs::write_atomic(delta.join("f"), "x").expect("written");
+        let layer = Layer { key: key.as_str().into(), parent: None, made_by: "test".into() };
+        store.publish_layer(&delta, &layer).expect("published");
+        assert!(store.layer(&key).expect("is there").join("f").is_file());
+        fs::create_dir_all(store.root().join("work/999999999-0")).expect("made");
+        drop(Store::at(folder.path().to_path_buf()).expect("opens again"));
+        assert!(!store.root().join("work/999999999-0").exists());
+    }
+}

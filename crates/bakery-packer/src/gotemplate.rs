@@ -1,0 +1,214 @@
+//! The template engine of JSON templates (Go's `text/template` as Packer uses it): `{{user `x`}}`, `{{timestamp}}` …
+//!
+//! Fields such as `{{.Path}}` and functions that are only known while something runs are left as they are.
+
+use bakery_lang::{Map, Value};
+
+/// What functions can ask.
+pub(crate) struct Functions<'a> {
+    /// Variables.
+    pub(crate) user: &'a Map,
+    /// Whether `env` is allowed, as it is in the defaults of variables only.
+    pub(crate) env: bool,
+    /// The template's folder.
+    pub(crate) folder: &'a str,
+    /// The build's name and type, once known.
+    pub(crate) build: Option<(&'a str, &'a str)>,
+    /// One clock for a whole run.
+    pub(crate) now: jiff::Timestamp,
+}
+
+/// Evaluates text; the message names the function that failed.
+pub(crate) fn render(text: &str, functions: &Functions<'_>) -> Result<String, String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("{{") {
+        out.push_str(&rest[..at]);
+        let Some(length) = rest[at + 2..].find("}}") else {
+            return Err("`{{` without `}}`".into());
+        };
+        let whole = &rest[at..at + 4 + length];
+        let inner = rest[at + 2..at + 2 + length].trim().trim_matches('-').trim();
+        match action(inner, functions)? {
+            Some(value) => out.push_str(&value),
+            None => out.push_str(whole),
+        }
+        rest = &rest[at + 4 + length..];
+    }
+    out.push_str(rest);
+    Ok(out)
+}
+
+/// Evaluates every text in a value.
+pub(crate) fn render_value(value: &Value, functions: &Functions<'_>) -> Result<Value, String> {
+    Ok(match value {
+        Value::Str(text) => render(text.as_str(), functions)?.into(),
+        Value::List(list) => Value::list(list.items().iter().map(|v| render_value(v, functions)).collect::<Result<_, _>>()?),
+        Value::Map(map) => {
+            let out = Map::new();
+            for (key, value) in map.pairs() {
+                out.insert(key, render_value(&value, functions)?);
+            }
+            out.into()
+        }
+        other => other.clone(),
+    })
+}
+
+/// Words of a pipeline: names, fields, and quoted text.
+fn words(text: &str) -> Vec<String> {
+    let mut out = Vec::new();
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c.is_whitespace() => {}
+            '"' | '`' => {
+                let mut word = String::from("\"");
+                while let Some(d) = chars.next() {
+                    if d == c {
+                        break;
+                    }
+                    if d == '\\' && c == '"' {
+                        word.extend(chars.next());
+                    } else {
+                        word.push(d);
+                    }
+                }
+                out.push(word);
+            }
+            '(' | ')' | '|' => out.push(c.to_string()),
+            c => {
+                let mut word = String::from(c);
+                while let Some(d) = chars.next_if(|d| !d.is_whitespace() && !matches!(d, '(' | ')' | '|' | '"' | '`')) {
+                    word.push(d);
+                }
+                out.push(word);
+            }
+        }
+    }
+    out
+}
+
+/// The value of an action; nothing when it belongs to a later time.
+fn action(text: &str, functions: &Functions<'_>) -> Result<Option<String>, String> {
+    let words = words(text);
+    if words.iter().any(|w| w.starts_with('.')) || matches!(words.first().map(String::as_str), Some("if" | "else" | "end" | "range" | "with" | "build")) {
+        return Ok(None);
+    }
+    let mut at = 0;
+    pipeline(&words, &mut at, functions)
+}
+
+fn pipeline(words: &[String], at: &mut usize, functions: &Functions<'_>) -> Result<Option<String>, String> {
+    let mut piped: Option<String> = None;
+    loop {
+        let mut args: Vec<String> = Vec::new();
+        let mut name = None;
+        while let Some(word) = words.get(*at) {
+            *at += 1;
+            match word.as_str() {
+                "|" => break,
+                ")" => {
+                    *at -= 1;
+                    break;
+                }
+                "(" => {
+                    args.push(pipeline(words, at, functions)?.unwrap_or_default());
+                    *at += 1;
+                }
+                word if word.starts_with('"') => args.push(word[1..].to_owned()),
+                word if name.is_none() && args.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit() || c == '-') => name = Some(word.to_owned()),
+                word => args.push(word.to_owned()),
+            }
+        }
+        args.extend(piped.take());
+        let value = match name {
+            Some(name) => match call(&name, &args, functions)? {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+            None => args.first().cloned().unwrap_or_default(),
+        };
+        let more = *at < words.len() && words.get(*at - 1).is_some_and(|w| w == "|");
+        if !more {
+            return Ok(Some(value));
+        }
+        piped = Some(value);
+    }
+}
+
+fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option<String>, String> {
+    let arg = |at: usize| args.get(at).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
+    let clean = |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c) { c } else { '-' }).collect::<String>();
+    Ok(Some(match name {
+        "user" => {
+            // Undeclared variables are empty, as in Packer.
+            let value = functions.user.get(&arg(0)?).unwrap_or_default();
+            if value.is_none() { String::new() } else { value.to_string() }
+        }
+        "env" if functions.env => std::env::var(arg(0)?).unwrap_or_default(),
+        "env" => return Err("`env` can only be used in the defaults of variables".into()),
+        "timestamp" => functions.now.as_second().to_string(),
+        "isotime" => match args.first() {
+            None => functions.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            Some(layout) => functions.now.strftime(&go_layout(layout)).to_string(),
+        },
+        "strftime" => functions.now.strftime(&arg(0)?).to_string(),
+        "uuid" => uuid::Uuid::new_v4().to_string(),
+        "pwd" => std::env::current_dir().map(|p| p.display().to_string()).unwrap_or_default(),
+        "template_dir" => functions.folder.to_owned(),
+        "packer_version" => "1.11.0".into(),
+        "build_name" => match functions.build {
+            Some((name, _)) => name.to_owned(),
+            None => return Ok(None),
+        },
+        "build_type" => match functions.build {
+            Some((_, kind)) => kind.to_owned(),
+            None => return Ok(None),
+        },
+        "upper" => arg(0)?.to_uppercase(),
+        "lower" => arg(0)?.to_lowercase(),
+        "clean_resource_name" | "clean_ami_name" => clean(&arg(0)?),
+        "replace_all" => arg(2)?.replace(&arg(0)?, &arg(1)?),
+        "replace" => {
+            let count: i64 = arg(2)?.parse().map_err(|_| "`replace` needs a count")?;
+            let text = arg(3)?;
+            if count < 0 { text.replace(&arg(0)?, &arg(1)?) } else { text.replacen(&arg(0)?, &arg(1)?, count as usize) }
+        }
+        "split" => {
+            let index: usize = arg(2)?.parse().map_err(|_| "`split` needs an index")?;
+            arg(0)?.split(&arg(1)?).nth(index).ok_or("`split` has no such part")?.to_owned()
+        }
+        "printf" => return Ok(None),
+        other => {
+            let known = ["user", "env", "timestamp", "isotime", "uuid", "pwd", "template_dir", "build_name", "build_type", "upper", "lower", "clean_resource_name", "replace", "split", "strftime"];
+            let hint = bakery_lang::suggest(other, known).map(|h| format!(" ({h})")).unwrap_or_default();
+            return Err(format!("function \"{other}\" not defined{hint}"));
+        }
+    }))
+}
+
+/// Go's reference time as strftime's letters.
+fn go_layout(layout: &str) -> String {
+    let pairs = [("2006", "%Y"), ("01", "%m"), ("02", "%d"), ("15", "%H"), ("04", "%M"), ("05", "%S"), ("06", "%y"), ("Jan", "%b"), ("Mon", "%a"), ("MST", "%Z")];
+    pairs.iter().fold(layout.to_owned(), |text, (go, strf)| text.replace(go, strf))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_pipes_and_late_fields() {
+        let user = Map::new();
+        user.set("v", "A b:c");
+        let functions = Functions { user: &user, env: false, folder: "/t", build: Some(("n", "disk")), now: jiff::Timestamp::UNIX_EPOCH };
+        let render = |text: &str| render(text, &functions);
+        assert_eq!(render("x-{{user `v` | clean_resource_name}}").as_deref(), Ok("x-A b-c"));
+        assert_eq!(render("{{ split (user \"v\") \" \" 1 }}").as_deref(), Ok("b:c"));
+        assert_eq!(render("{{timestamp}} {{isotime \"2006-01-02\"}}").as_deref(), Ok("0 1970-01-01"));
+        assert_eq!(render("{{.Vars}} {{build_type}}").as_deref(), Ok("{{.Vars}} disk"));
+        assert_eq!(render("[{{user `undeclared`}}]").as_deref(), Ok("[]"));
+        assert!(render("{{usr `v`}}").expect_err("unknown").contains("did you mean `user`"));
+    }
+}

@@ -1,0 +1,154 @@
+//! Which builders, provisioners and post-processors there are, and the options of those that bakery runs.
+
+use bakery_lang::{Diagnostic, suggest};
+
+use crate::{Component, Result, Template};
+
+/// A kind of component.
+#[derive(Debug)]
+pub struct Known {
+    /// Its type.
+    pub kind: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// Whether bakery runs it.
+    pub runs: bool,
+    /// Its options; empty for those that are only recognised.
+    pub keys: &'static [&'static str],
+}
+
+/// Options that every provisioner has.
+const COMMON: &[&str] = &["only", "except", "override", "pause_before", "max_retries", "timeout", "name", "continue_on_error"];
+
+/// Builders.
+pub const BUILDERS: &[Known] = &[
+    Known {
+        kind: "disk",
+        about: "a bootable disk image, baked on this machine",
+        runs: true,
+        keys: &["base", "include", "size", "image_name", "formats", "kernel_args", "mirror"],
+    },
+    Known { kind: "amazon-ebs", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
+    Known { kind: "amazon-ebssurrogate", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
+    Known { kind: "amazon-chroot", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
+    Known { kind: "amazon-instance", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
+    Known { kind: "amazon-ebsvolume", about: "EBS volumes", runs: false, keys: &[] },
+    Known { kind: "qemu", about: "an image from a machine in QEMU", runs: false, keys: &[] },
+    Known { kind: "docker", about: "a container image", runs: false, keys: &[] },
+    Known { kind: "null", about: "nothing but provisioners", runs: false, keys: &[] },
+    Known { kind: "file", about: "a file", runs: false, keys: &[] },
+    Known { kind: "googlecompute", about: "a Google Cloud image", runs: false, keys: &[] },
+    Known { kind: "azure-arm", about: "an Azure image", runs: false, keys: &[] },
+    Known { kind: "virtualbox-iso", about: "a VirtualBox image", runs: false, keys: &[] },
+    Known { kind: "vmware-iso", about: "a VMware image", runs: false, keys: &[] },
+];
+
+/// Provisioners.
+pub const PROVISIONERS: &[Known] = &[
+    Known {
+        kind: "ansible",
+        about: "a playbook, run natively in the image",
+        runs: true,
+        keys: &[
+            "playbook_file", "command", "extra_arguments", "ansible_env_vars", "user", "groups", "empty_groups",
+            "host_alias", "local_port", "ssh_host_key_file", "ssh_authorized_key_file", "ansible_proxy_key_type",
+            "ansible_ssh_extra_args", "sftp_command", "use_sftp", "skip_version_check", "inventory_directory",
+            "inventory_file", "inventory_file_template", "keep_inventory_file", "galaxy_file", "galaxy_command",
+            "galaxy_force_install", "galaxy_force_with_deps", "roles_path", "collections_path", "use_proxy",
+            "ansible_winrm_use_http",
+        ],
+    },
+    Known {
+        kind: "ansible-local",
+        about: "a playbook, run natively in the image",
+        runs: true,
+        keys: &[
+            "playbook_file", "playbook_files", "command", "playbook_dir", "playbook_paths", "role_paths",
+            "collection_paths", "group_vars", "host_vars", "inventory_file", "inventory_groups", "extra_arguments",
+            "staging_directory", "clean_staging_directory", "galaxy_file", "galaxy_command", "galaxy_force_install",
+            "galaxy_roles_path", "galaxy_collections_path",
+        ],
+    },
+    Known {
+        kind: "shell",
+        about: "commands in the image",
+        runs: true,
+        keys: &[
+            "inline", "script", "scripts", "inline_shebang", "execute_command", "env_var_format", "environment_vars",
+            "env", "use_env_var_file", "remote_folder", "remote_file", "remote_path", "binary", "expect_disconnect",
+            "skip_clean", "start_retry_timeout", "pause_after", "valid_exit_codes",
+        ],
+    },
+    Known { kind: "file", about: "files into the image", runs: true, keys: &["source", "sources", "content", "destination", "direction", "generated"] },
+    Known {
+        kind: "shell-local",
+        about: "commands on this machine",
+        runs: true,
+        keys: &["command", "inline", "script", "scripts", "execute_command", "env_var_format", "environment_vars", "env", "only_on", "tempfile_extension", "use_linux_pathing", "valid_exit_codes", "inline_shebang"],
+    },
+    Known { kind: "sleep", about: "waits", runs: true, keys: &["duration"] },
+    Known { kind: "breakpoint", about: "waits for a person", runs: true, keys: &["note", "disable"] },
+    Known { kind: "powershell", about: "commands on Windows", runs: false, keys: &[] },
+    Known { kind: "windows-shell", about: "commands on Windows", runs: false, keys: &[] },
+    Known { kind: "windows-restart", about: "restarts Windows", runs: false, keys: &[] },
+];
+
+/// Post-processors, which are read and, but for `manifest`, not run.
+const POST_PROCESSORS: &[&str] =
+    &["manifest", "checksum", "compress", "shell-local", "artifice", "vagrant", "amazon-import", "docker-tag", "docker-save", "docker-push", "docker-import", "provenance"];
+
+/// Checks the names of everything and the options of what bakery runs; the provisioners' files must be there.
+///
+/// # Errors
+/// What is not known, with its place and what is.
+pub fn validate(template: &Template) -> Result<()> {
+    for builder in &template.builders {
+        check(builder, "builder", BUILDERS, &[])?;
+    }
+    for provisioner in &template.provisioners {
+        check(provisioner, "provisioner", PROVISIONERS, COMMON)?;
+        for key in ["playbook_file", "script", "galaxy_file", "inventory_file"] {
+            if let Some(file) = provisioner.text(key)
+                && !template.folder.join(&file).exists()
+            {
+                return Err(at(provisioner, format!("`{key}`: there is no file `{file}` in {}", template.folder.display())).into());
+            }
+        }
+        if provisioner.kind == "ansible" && provisioner.text("playbook_file").is_none() {
+            return Err(at(provisioner, "`playbook_file` must be specified".into()).into());
+        }
+    }
+    for component in template.post_processors.iter().flatten() {
+        if !POST_PROCESSORS.contains(&component.kind.as_str()) {
+            let diagnostic = at(component, format!("unknown post-processor type `{}`", component.kind));
+            return Err(diagnostic.maybe_hint(suggest(&component.kind, POST_PROCESSORS.iter().copied())).into());
+        }
+    }
+    Ok(())
+}
+
+fn at(component: &Component, message: String) -> Diagnostic {
+    match &component.origin {
+        Some(origin) => Diagnostic::at(origin, message),
+        None => Diagnostic::new(message),
+    }
+}
+
+fn check(component: &Component, what: &str, known: &[Known], common: &[&str]) -> Result<()> {
+    let names = || known.iter().map(|k| k.kind);
+    let Some(found) = known.iter().find(|k| k.kind == component.kind) else {
+        let hint = suggest(&component.kind, names()).unwrap_or_else(|| format!("known: {}", names().collect::<Vec<_>>().join(", ")));
+        return Err(at(component, format!("unknown {what} type `{}`", component.kind)).hint(hint).into());
+    };
+    if found.keys.is_empty() {
+        return Ok(());
+    }
+    for key in component.config.keys() {
+        let key = key.to_string();
+        if !found.keys.contains(&key.as_str()) && !common.contains(&key.as_str()) && !key.starts_with('_') {
+            let hint = suggest(&key, found.keys.iter().copied());
+            return Err(at(component, format!("unknown option `{key}` of the {what} `{}`", component.kind)).maybe_hint(hint).into());
+        }
+    }
+    Ok(())
+}
