@@ -1,1 +1,67 @@
+//! Images: a template's build becomes a chain of layers, a sealed tree and a bootable disk.
+//!
+//! ```text
+//! builder ─base→ layer ─provisioners→ layers ─seal→ layer ─disk→ raw, qcow2 ─→ registry entry
+//! ```
+//!
+//! `plan` computes every key before anything runs, `bake` runs what is missing, `base`, `provision`, `seal` and `disk`
+//! are the steps, `rootfs` is a stack of layers mounted for one of them.
+//!
+//! Invariants: everything that comes from the image runs in a sandbox; the host only looks at the tree through tools
+//! that do not follow its links. Mounts exist in this process's own namespace and vanish with it.
 
+mod bake;
+mod base;
+mod boot_files;
+mod disk;
+mod plan;
+mod provision;
+mod rootfs;
+pub mod seal;
+
+pub use bake::{BakeOptions, Baked, TOOLS, bake};
+pub use plan::{Plan, plan};
+
+/// What goes wrong, in a sentence that says where and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// The sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// A result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// A sentence.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    /// The same with what to do.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<bakery_host::Error> for Error {
+    fn from(error: bakery_host::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<bakery_packer::Error> for Error {
+    fn from(error: bakery_packer::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+impl From<bakery_ansible::Error> for Error {
+    fn from(error: bakery_ansible::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}

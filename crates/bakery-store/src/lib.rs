@@ -68,6 +68,11 @@ impl Drop for Work {
     }
 }
 
+/// The time as records keep it: RFC 3339, to the second, UTC.
+pub fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 static WORKS: AtomicU32 = AtomicU32::new(0);
 
 impl Store {

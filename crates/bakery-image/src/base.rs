@@ -1,0 +1,158 @@
+//! What an image starts from: a distribution by mmdebstrap, a root tarball, or an earlier bake.
+
+use std::path::PathBuf;
+
+use bakery_events::{Reporter, Step};
+use bakery_host::{Cmd, command::find_program, fs};
+use bakery_store::{Key, Layer, Store};
+
+use crate::{Error, Result};
+
+/// What a Debian image needs to boot, take its address by DHCP and be logged into.
+const BOOT_PACKAGES: &[&str] = &[
+    "systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "initramfs-tools", "zstd", "grub-pc-bin",
+    "grub-efi-amd64-bin", "ca-certificates", "iproute2", "e2fsprogs", "kmod", "openssh-server", "systemd-resolved",
+    "procps", "netbase",
+];
+
+/// A base.
+#[derive(Debug, Clone)]
+pub enum Base {
+    /// A suite of Debian.
+    Debian {
+        /// Such as `bookworm`.
+        suite: String,
+        /// More packages.
+        include: Vec<String>,
+        /// The mirror; the host's own sources if not given.
+        mirror: Option<String>,
+    },
+    /// A tarball of a root file system.
+    Tarball(PathBuf),
+}
+
+impl Base {
+    /// Reads `debian:SUITE`, or the path of a tarball.
+    ///
+    /// # Errors
+    /// A base that is not known or not there.
+    pub(crate) fn parse(name: &str, include: &[String], mirror: Option<&str>) -> Result<Self> {
+        if let Some(suite) = name.strip_prefix("debian:") {
+            let valid = !suite.is_empty() && suite.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+            if !valid {
+                return Err(Error::new(format!("`{suite}` is no suite of Debian")));
+            }
+            return Ok(Self::Debian { suite: suite.to_owned(), include: include.to_vec(), mirror: mirror.map(str::to_owned) });
+        }
+        let path = PathBuf::from(name);
+        if name.contains(".tar") || name.ends_with(".tgz") {
+            if !path.is_file() {
+                return Err(Error::new(format!("the base `{name}` is not there")));
+            }
+            return Ok(Self::Tarball(fs::canonicalize(path)?));
+        }
+        Err(Error::new(format!("unknown base `{name}`")).hint("known: debian:SUITE, such as debian:bookworm, or the path of a root tarball"))
+    }
+
+    /// The key of the base's layer. A suite is taken as it is until `--refresh` asks for it anew.
+    pub(crate) fn key(&self) -> Result<Key> {
+        Ok(match self {
+            Self::Debian { suite, include, mirror } => Key::new("debian")
+                .with("suite", suite)
+                .with("packages", BOOT_PACKAGES.join(","))
+                .with("include", include.join(","))
+                .with("mirror", mirror.as_deref().unwrap_or("host")),
+            Self::Tarball(path) => Key::new("tarball").with("bytes", blake3::hash(&fs::read(path)?).as_bytes()),
+        })
+    }
+
+    /// What it is, in words.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Debian { suite, .. } => format!("debian:{suite}"),
+            Self::Tarball(path) => path.display().to_string(),
+        }
+    }
+
+    /// Makes its layer, unless it is there.
+    pub(crate) fn layer(&self, store: &Store, refresh: bool, reporter: &dyn Reporter) -> Result<Key> {
+        let key = self.key()?;
+        let step = Step::start(reporter, "base", &self.shown());
+        if store.layer(&key).is_some() && !refresh {
+            step.finish("cached");
+            return Ok(key);
+        }
+        let work = store.work()?;
+        let tree = work.path().join("tree");
+        match self {
+            Self::Debian { suite, include, mirror } => {
+                if find_program("mmdebstrap").is_none() {
+                    return Err(Error::new("mmdebstrap is not installed").hint("`bakery doctor` says what is missing and the command that installs it"));
+                }
+                let mut packages: Vec<String> = BOOT_PACKAGES.iter().map(|s| (*s).to_owned()).collect();
+                packages.extend(include.iter().cloned());
+                let mut cmd = Cmd::new("mmdebstrap")
+                    .args(["--variant=minbase", "--mode=root", "--aptopt=APT::Install-Recommends \"false\""])
+                    .arg(format!("--include={}", packages.join(",")))
+                    .arg(suite)
+                    .arg(&tree)
+                    // The scratch folder's file system must allow devices and programs.
+                    .env("TMPDIR", work.path());
+                match mirror {
+                    Some(mirror) => cmd = cmd.arg(mirror),
+                    None => {
+                        for line in debian_sources(suite) {
+                            cmd = cmd.arg(line);
+                        }
+                    }
+                }
+                cmd.run().map_err(|e| Error::new(format!("the base system could not be made: {e}")).hint("is Debian's mirror reachable? proxies are taken from the environment"))?;
+            }
+            Self::Tarball(path) => {
+                fs::create_dir_all(&tree)?;
+                Cmd::new("tar").args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"]).arg(path).arg("-C").arg(&tree).run().map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
+            }
+        }
+        store.publish_layer(&tree, &Layer { key: key.as_str().to_owned(), parent: None, made_by: self.shown() })?;
+        step.finish("done");
+        Ok(key)
+    }
+}
+
+/// The host's own sources of Debian, as one-line entries, so that proxies and mirrors of a site are used; none where
+/// the host's are of another suite.
+fn debian_sources(suite: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    files.extend(fs::read_dir("/etc/apt/sources.list.d").unwrap_or_default());
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        if file.extension().is_some_and(|e| e == "sources") {
+            for stanza in text.split("\n\n") {
+                let field = |name: &str| stanza.lines().filter(|l| !l.starts_with('#')).find_map(|l| l.strip_prefix(&format!("{name}:")).map(|v| v.trim().to_owned()));
+                let (Some(uris), Some(suites)) = (field("URIs"), field("Suites")) else { continue };
+                for uri in uris.split_whitespace() {
+                    for one in suites.split_whitespace() {
+                        lines.push((uri.to_owned(), one.to_owned(), field("Components").unwrap_or_else(|| "main".into()), field("Signed-By")));
+                    }
+                }
+            }
+        } else {
+            for line in text.lines().filter(|l| l.starts_with("deb ")) {
+                let words: Vec<&str> = line.split_whitespace().filter(|w| !w.starts_with('[')).collect();
+                if let [_, uri, one, components @ ..] = words.as_slice() {
+                    lines.push(((*uri).to_owned(), (*one).to_owned(), components.join(" "), None));
+                }
+            }
+        }
+    }
+    lines
+        .into_iter()
+        .filter(|(_, one, components, signed)| {
+            let ours = one == suite || one.strip_prefix(suite).is_some_and(|rest| rest.starts_with('-'));
+            // Third parties name the suite too; Debian's own has `main` and Debian's keyring.
+            ours && components.split_whitespace().any(|c| c == "main") && signed.as_ref().is_none_or(|s| s.contains("debian-archive"))
+        })
+        .map(|(uri, one, components, _)| format!("deb {uri} {one} {components}"))
+        .collect()
+}
