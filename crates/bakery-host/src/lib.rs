@@ -10,6 +10,7 @@ pub mod lock;
 pub mod namespace;
 pub mod sandbox;
 pub mod signal;
+pub mod terminal;
 pub mod users;
 
 pub use command::{Cmd, Output};

@@ -1,0 +1,319 @@
+//! What can be typed.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use bakery_play::PlayArgs;
+use clap::{Args, Parser, Subcommand};
+
+/// Bakes machine images and finishes them at boot, with the same code in both phases, out of the files you already
+/// have: Packer templates, playbooks and roles, cloud-config user-data, Terraform files.
+#[derive(Debug, Parser)]
+#[command(name = "bakery", version, propagate_version = true, arg_required_else_help = true)]
+#[command(after_help = "Start here:\n  bakery doctor                 what this host lacks, and the command that installs it\n  bakery bake packer.json       a bootable image from a template\n  bakery apply main.tf --local  a machine from it, with its data volume\n  bakery replace --image NAME   a new machine from a newer image, the data kept\n\nSettings: flags, then environment (BAKERY_HOME, BAKERY_AGENT, BAKERY_ACCEL), then built-in values.")]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Write events as JSON, one a line, to stdout
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Bake an image from a Packer template (JSON or HCL2)
+    #[command(visible_alias = "build")]
+    Bake(BakeArgs),
+    /// Check a Packer template
+    Validate(ValidateArgs),
+    /// List images
+    Images,
+    /// Show an image
+    Show {
+        /// Its name or id
+        image: String,
+    },
+    /// Run playbooks natively, as ansible-playbook does
+    Play(PlayArgs),
+    /// Say what runs at bake and what at boot, task by task
+    Explain(ExplainArgs),
+    /// Install roles, as ansible-galaxy does
+    Galaxy(GalaxyArgs),
+    /// Show what `apply` would do
+    Plan(TfArgs),
+    /// Make machines and volumes as Terraform files say, on this host
+    Apply(TfArgs),
+    /// Throw machines away; data volumes stay
+    Destroy(TfArgs),
+    /// Throw an instance away and boot a new one from a newer image, its volumes kept
+    Replace(ReplaceArgs),
+    /// List machines and volumes
+    Ls,
+    /// Show a machine's console
+    Logs {
+        /// Its id or address
+        instance: Option<String>,
+        /// Go on as it writes more
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Run a command in a machine
+    Exec {
+        /// Its id or address; the only one if there is one
+        #[arg(long, short)]
+        instance: Option<String>,
+        /// The command
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
+    /// Log into a machine
+    Ssh {
+        /// Its id or address
+        instance: Option<String>,
+    },
+    /// Talk to a machine's serial console; Ctrl-] leaves
+    Console {
+        /// Its id or address
+        instance: Option<String>,
+    },
+    /// Carry out user-data on this machine, or say what it would do
+    Boot(bakery_cloudinit::BootArgs),
+    /// Say what this host lacks, and the command that installs it
+    Doctor,
+    /// Show a module's reference page
+    Doc {
+        /// The module
+        module: Option<String>,
+        /// List the modules
+        #[arg(long, short)]
+        list: bool,
+    },
+    /// Write completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual page
+    Man,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  bakery bake                       the template of this folder\n  bakery bake --local packer.json   an AMI's template, baked here, without a cloud account\n\nAn image whose inputs have not changed is not baked again.")]
+pub(crate) struct BakeArgs {
+    /// The template: a file, or a folder of *.pkr.hcl files
+    pub(crate) template: Option<PathBuf>,
+    /// Bake templates for AMIs on this machine
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// What to start from: debian:SUITE, or a root tarball
+    #[arg(long)]
+    pub(crate) base: Option<String>,
+    /// Set a variable of the template
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) vars: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) var_file: Vec<PathBuf>,
+    /// Only builds of these names or types
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// No builds of these names or types
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) except: Vec<String>,
+    /// Make everything anew
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Make the base anew, from today's packages
+    #[arg(long)]
+    pub(crate) refresh: bool,
+    /// Accepted for Packer's sake
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Colours, for Packer's sake
+    #[arg(long, value_name = "BOOL")]
+    pub(crate) color: Option<bool>,
+    /// Accepted for Packer's sake: what failed is always cleaned up
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) on_error: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ValidateArgs {
+    /// The template
+    pub(crate) template: Option<PathBuf>,
+    /// Only check the syntax
+    #[arg(long)]
+    pub(crate) syntax_only: bool,
+    /// Set a variable of the template
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) vars: Vec<String>,
+    /// Read variables from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) var_file: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Without options the two sets of variables are `cloud_init=false` and `cloud_init=true`.")]
+pub(crate) struct ExplainArgs {
+    /// The playbook
+    pub(crate) playbook: PathBuf,
+    /// Variables while baking
+    #[arg(long, value_name = "VARS")]
+    pub(crate) bake: Vec<String>,
+    /// Variables at boot
+    #[arg(long, value_name = "VARS")]
+    pub(crate) boot: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GalaxyArgs {
+    #[command(subcommand)]
+    pub(crate) verb: GalaxyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum GalaxyVerb {
+    /// Install the roles of a requirements file
+    Install(GalaxyInstall),
+    /// List installed roles
+    List(GalaxyPath),
+    /// Remove a role
+    Remove {
+        /// The role
+        name: String,
+        #[command(flatten)]
+        path: GalaxyPath,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GalaxyInstall {
+    /// The requirements file
+    #[arg(short, long = "role-file", alias = "requirements-file", value_name = "FILE", default_value = "requirements.yml")]
+    pub(crate) requirements: PathBuf,
+    #[command(flatten)]
+    pub(crate) path: GalaxyPath,
+    /// Replace roles that are there
+    #[arg(short, long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GalaxyPath {
+    /// Where roles are
+    #[arg(short = 'p', long, default_value = "roles", value_name = "FOLDER")]
+    pub(crate) roles_path: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TfArgs {
+    /// The file, or the folder of *.tf files
+    #[arg(default_value = ".")]
+    pub(crate) path: PathBuf,
+    /// On this host, without a cloud account (the only way there is)
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// The image to use whatever the files say
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Set a variable
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) vars: Vec<String>,
+    /// Forward this port of the machines, too
+    #[arg(long, value_name = "PORT")]
+    pub(crate) forward: Vec<u16>,
+    /// Wait until the boots are finished, and fail if one does
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// The most seconds to wait
+    #[arg(long, default_value_t = 900)]
+    pub(crate) timeout: u64,
+    /// Exit with 2 when a plan has changes
+    #[arg(long)]
+    pub(crate) detailed_exitcode: bool,
+    /// With `destroy`: remove the data volumes too
+    #[arg(long)]
+    pub(crate) volumes: bool,
+    /// Accepted for Terraform's sake: nothing is asked
+    #[arg(long)]
+    pub(crate) auto_approve: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReplaceArgs {
+    /// The instance: its address or id; the only one if there is one
+    pub(crate) instance: Option<String>,
+    /// The image of the new one; the newest of the same name if not given
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// Do not wait until its boot is finished
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+    /// The most seconds to wait
+    #[arg(long, default_value_t = 900)]
+    pub(crate) timeout: u64,
+    /// Set a variable of the Terraform files
+    #[arg(long = "var", value_name = "NAME=VALUE")]
+    pub(crate) vars: Vec<String>,
+}
+
+/// The command line of another tool as one of ours, by the name that we were started under.
+pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
+    let name = args.first().map(PathBuf::from).and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
+    let verb = match name.as_deref() {
+        Some("ansible-playbook") => "play",
+        Some("ansible-galaxy") => "galaxy",
+        Some("packer") => {
+            // Packer spells long options with one dash.
+            let mut out = vec![OsString::from("bakery")];
+            out.extend(args.into_iter().skip(1).map(|arg| {
+                let text = arg.to_string_lossy().into_owned();
+                if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 { OsString::from(format!("-{text}")) } else { arg }
+            }));
+            return out;
+        }
+        _ => return without_role(args),
+    };
+    let mut out = vec![OsString::from("bakery"), OsString::from(verb)];
+    out.extend(args.into_iter().skip(1));
+    without_role(out)
+}
+
+/// `galaxy role install` is `galaxy install`: roles are what there is.
+fn without_role(mut args: Vec<OsString>) -> Vec<OsString> {
+    let at = args.iter().position(|a| a == "galaxy").map(|at| at + 1);
+    if let Some(at) = at.filter(|at| args.get(*at).is_some_and(|a| a == "role")) {
+        args.remove(at);
+    }
+    args
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn other_names_are_verbs() {
+        let to = |words: &[&str]| -> Vec<String> {
+            under_other_names(words.iter().map(OsString::from).collect()).iter().map(|w| w.to_string_lossy().into_owned()).collect()
+        };
+        assert_eq!(to(&["/usr/bin/ansible-playbook", "-v", "x.yml"]), ["bakery", "play", "-v", "x.yml"]);
+        assert_eq!(to(&["packer", "build", "-var", "a=b", "t.json"]), ["bakery", "build", "--var", "a=b", "t.json"]);
+        assert_eq!(to(&["bakery", "ls"]), ["bakery", "ls"]);
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

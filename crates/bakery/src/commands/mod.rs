@@ -1,0 +1,114 @@
+//! One file per group of verbs; each takes what was typed and gives an exit code or an error with a hint.
+
+mod bake;
+mod doctor;
+mod explain;
+mod galaxy;
+mod images;
+mod machines;
+mod reference;
+
+use std::io::{BufWriter, Write as _};
+
+use bakery_events::exit;
+
+use crate::cli::{Cli, Verb};
+use crate::terminal::{self, Terminal};
+
+/// What a verb says when it cannot.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+    pub(crate) code: i32,
+}
+
+pub(crate) type Outcome = Result<i32, Failure>;
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None, code: exit::ERROR }
+    }
+}
+
+impl From<bakery_host::Error> for Failure {
+    fn from(error: bakery_host::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+impl From<bakery_packer::Error> for Failure {
+    fn from(error: bakery_packer::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+impl From<bakery_image::Error> for Failure {
+    fn from(error: bakery_image::Error) -> Self {
+        Self { message: error.message, hint: error.hint, code: exit::ERROR }
+    }
+}
+impl From<bakery_launch::Error> for Failure {
+    fn from(error: bakery_launch::Error) -> Self {
+        Self { message: error.message, hint: error.hint, code: exit::ERROR }
+    }
+}
+impl From<bakery_galaxy::Error> for Failure {
+    fn from(error: bakery_galaxy::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+impl From<bakery_ansible::Error> for Failure {
+    fn from(error: bakery_ansible::Error) -> Self {
+        Self { message: error.diagnostic.to_string(), hint: None, code: error.code }
+    }
+}
+impl From<bakery_cloudinit::Error> for Failure {
+    fn from(error: bakery_cloudinit::Error) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// Carries a verb out; the exit code.
+pub(crate) fn run(cli: Cli) -> i32 {
+    let terminal = Terminal::new(cli.global.json, cli.global.quiet);
+    let result = match cli.verb {
+        Verb::Bake(args) => bake::bake(&args, &terminal),
+        Verb::Validate(args) => bake::validate(&args),
+        Verb::Images => images::list(&terminal),
+        Verb::Show { image } => images::show(&image, &terminal),
+        Verb::Play(args) => {
+            let mut out = BufWriter::new(std::io::stdout());
+            let code = bakery_play::main(&args, &mut out, &mut std::io::stderr(), terminal::stdout_colour());
+            let _ = out.flush();
+            Ok(code)
+        }
+        Verb::Explain(args) => explain::explain(&args, &terminal),
+        Verb::Galaxy(args) => galaxy::galaxy(&args.verb, &terminal),
+        Verb::Plan(args) => machines::plan(&args, &terminal),
+        Verb::Apply(args) => machines::apply(&args, &terminal),
+        Verb::Destroy(args) => machines::destroy(&args, &terminal),
+        Verb::Replace(args) => machines::replace(&args, &terminal),
+        Verb::Ls => machines::list(&terminal),
+        Verb::Logs { instance, follow } => machines::logs(instance.as_deref(), follow),
+        Verb::Exec { instance, command } => machines::exec(instance.as_deref(), &command),
+        Verb::Ssh { instance } => machines::exec(instance.as_deref(), &[]),
+        Verb::Console { instance } => machines::console(instance.as_deref()),
+        Verb::Boot(args) => bakery_cloudinit::boot(&args, &mut std::io::stdout()).map_err(Failure::from),
+        Verb::Doctor => doctor::doctor(&terminal),
+        Verb::Doc { module, list } => reference::doc(module.as_deref(), list),
+        Verb::Completions { shell } => reference::completions(shell),
+        Verb::Man => reference::man(),
+    };
+    terminal.settle();
+    result.unwrap_or_else(|failure| {
+        terminal::complain(&failure.message, failure.hint.as_deref());
+        failure.code
+    })
+}
+
+/// `NAME=VALUE` pairs.
+pub(crate) fn pairs(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    texts
+        .iter()
+        .map(|text| text.split_once('=').map(|(k, v)| (k.trim().to_owned(), v.to_owned())).ok_or_else(|| Failure::new(format!("`{text}` is not NAME=VALUE"))))
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! The program as people use it; one binary for all of it.
+
+mod suite;
