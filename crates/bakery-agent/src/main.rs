@@ -46,7 +46,8 @@ struct AnsiblePlaybook {
 fn main() -> ExitCode {
     bakery_host::signal::default_broken_pipe();
     let name = std::env::args_os().next().unwrap_or_default();
-    let name = std::path::Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let name =
+        std::path::Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let code = match name.as_str() {
         "ansible-playbook" => play(&AnsiblePlaybook::parse().args),
         _ => verb(Cli::parse().verb),
@@ -74,10 +75,18 @@ fn verb(verb: Verb) -> i32 {
         Verb::Serve { user } => {
             let mut input = BufReader::new(std::io::stdin());
             let mut output = BufWriter::new(std::io::stdout());
-            told(bakery_agent::serve(&mut input, &mut output, user.as_deref()).map(|()| 0).map_err(|e| e.to_string()))
+            told(
+                bakery_agent::serve(&mut input, &mut output, user.as_deref())
+                    .map(|()| 0)
+                    .map_err(|e| e.to_string()),
+            )
         }
         Verb::Play(args) => play(&args),
-        Verb::Boot(args) => told(bakery_cloudinit::boot(&args, &mut std::io::stdout()).map_err(|e| e.to_string())),
-        Verb::Status { wait } => told(bakery_cloudinit::status(wait, &mut std::io::stdout()).map_err(|e| e.to_string())),
+        Verb::Boot(args) => {
+            told(bakery_cloudinit::boot(&args, &mut std::io::stdout()).map_err(|e| e.to_string()))
+        }
+        Verb::Status { wait } => {
+            told(bakery_cloudinit::status(wait, &mut std::io::stdout()).map_err(|e| e.to_string()))
+        }
     }
 }

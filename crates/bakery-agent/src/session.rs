@@ -15,7 +15,10 @@ pub fn serve(input: &mut impl Read, output: &mut impl Write, user: Option<&str>)
     if let Some(name) = user {
         become_user(name)?;
     }
-    bakery_protocol::write(output, &Hello { protocol: VERSION, agent: env!("CARGO_PKG_VERSION").to_owned() })?;
+    bakery_protocol::write(
+        output,
+        &Hello { protocol: VERSION, agent: env!("CARGO_PKG_VERSION").to_owned() },
+    )?;
     loop {
         let request: Request = match bakery_protocol::read(input) {
             Ok(request) => request,
@@ -50,7 +53,7 @@ fn become_user(name: &str) -> Result<(), Error> {
     let unknown = || std::io::Error::other(format!("there is no user `{name}`"));
     let user = users::find_user(name).ok_or_else(unknown)?;
     let groups: Vec<u32> =
-        users::groups("/").into_iter().filter(|g| g.members.iter().any(|m| *m == user.name)).map(|g| g.gid).collect();
+        users::groups("/").into_iter().filter(|g| g.members.contains(&user.name)).map(|g| g.gid).collect();
     users::become_user(&user, &groups)?;
     Ok(())
 }

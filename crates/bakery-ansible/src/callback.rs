@@ -61,7 +61,16 @@ pub trait Callback {
     /// One item of a loop ended on a host.
     fn item(&mut self, task: &TaskInfo, host: &str, label: &str, status: Status, result: &Map) {}
     /// A task ended on a host.
-    fn result(&mut self, task: &TaskInfo, host: &str, status: Status, result: &Map, ignored: bool, delegated: Option<&str>) {}
+    fn result(
+        &mut self,
+        task: &TaskInfo,
+        host: &str,
+        status: Status,
+        result: &Map,
+        ignored: bool,
+        delegated: Option<&str>,
+    ) {
+    }
     /// A task is tried again.
     fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {}
     /// A file was included.

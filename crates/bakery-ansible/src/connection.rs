@@ -106,7 +106,14 @@ impl Connections {
         }
     }
 
-    fn remote(&mut self, target: &Target, on_controller: bool, phase: Phase, user: String, call: &Call<'_>) -> Result<Value, Unreachable> {
+    fn remote(
+        &mut self,
+        target: &Target,
+        on_controller: bool,
+        phase: Phase,
+        user: String,
+        call: &Call<'_>,
+    ) -> Result<Value, Unreachable> {
         let key = (on_controller, user.clone());
         if !self.agents.contains_key(&key) {
             let agent = start(target, &user)?;
@@ -126,7 +133,8 @@ impl Connections {
             environment: call.environment.clone(),
             cwd,
         };
-        let answer = bakery_protocol::write(&mut agent.stdin, &request).and_then(|()| bakery_protocol::read::<Response>(&mut agent.stdout));
+        let answer = bakery_protocol::write(&mut agent.stdin, &request)
+            .and_then(|()| bakery_protocol::read::<Response>(&mut agent.stdout));
         match answer {
             Ok(response) => Ok(data(&response.result)),
             Err(error) => {
@@ -136,7 +144,6 @@ impl Connections {
         }
     }
 }
-
 
 fn start(target: &Target, user: &str) -> Result<Agent, Unreachable> {
     let failed = |e: bakery_host::Error| Unreachable(e.to_string());
@@ -158,7 +165,13 @@ fn start(target: &Target, user: &str) -> Result<Agent, Unreachable> {
         }
     };
     if matches!(target, Target::Rootfs(..)) {
-        cmd = cmd.env_clear().env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/root").env("USER", "root").env("LANG", "C.UTF-8").env("TERM", "dumb");
+        cmd = cmd
+            .env_clear()
+            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .env("HOME", "/root")
+            .env("USER", "root")
+            .env("LANG", "C.UTF-8")
+            .env("TERM", "dumb");
         for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
             if let Ok(value) = std::env::var(name) {
                 cmd = cmd.env(name, value);
@@ -170,9 +183,14 @@ fn start(target: &Target, user: &str) -> Result<Agent, Unreachable> {
         return Err(Unreachable("the agent has no channel".into()));
     };
     let mut agent = Agent { child, stdin: BufWriter::new(stdin), stdout: BufReader::new(stdout) };
-    let hello: Hello = bakery_protocol::read(&mut agent.stdout).map_err(|e| Unreachable(format!("the agent did not start: {e}")))?;
+    let hello: Hello = bakery_protocol::read(&mut agent.stdout)
+        .map_err(|e| Unreachable(format!("the agent did not start: {e}")))?;
     if hello.protocol != bakery_protocol::VERSION {
-        return Err(Unreachable(format!("the agent speaks protocol {} and this program {}", hello.protocol, bakery_protocol::VERSION)));
+        return Err(Unreachable(format!(
+            "the agent speaks protocol {} and this program {}",
+            hello.protocol,
+            bakery_protocol::VERSION
+        )));
     }
     Ok(agent)
 }

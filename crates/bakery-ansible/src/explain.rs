@@ -6,9 +6,9 @@
 use bakery_jinja::Environment;
 use bakery_lang::{Map, Value};
 
+use crate::Templar;
 use crate::playbook::{Entry, Keywords, Loader, Play, Playbook, Task};
 use crate::vars::{Around, HostVars, layers};
-use crate::Templar;
 
 /// Whether a task runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +100,11 @@ impl Walk<'_> {
         match entry {
             Entry::Task(task) => {
                 let state = Self::enter(&State::default(), &task.keywords);
-                lines.push(self.line(task, &state, Some("a handler: runs if a task that notifies it changed something")));
+                lines.push(self.line(
+                    task,
+                    &state,
+                    Some("a handler: runs if a task that notifies it changed something"),
+                ));
             }
             Entry::Block(block) => block.block.iter().for_each(|inner| self.handler(inner, lines)),
         }
@@ -112,7 +116,7 @@ impl Walk<'_> {
             around.role.clone_from(&task.role);
         }
         let role = around.role.as_ref().map(|r| format!("{} : ", r.role.name)).unwrap_or_default();
-        let name = task.name.as_ref().map_or_else(|| task.action.clone(), |n| n.to_string());
+        let name = task.name.as_ref().map_or_else(|| task.action.clone(), std::string::ToString::to_string);
         let verdicts = self
             .sets
             .iter()
@@ -124,7 +128,7 @@ impl Walk<'_> {
                 }
             })
             .collect();
-        let delegated = task.keywords.delegate_to.as_ref().map(|d| d.to_string());
+        let delegated = task.keywords.delegate_to.as_ref().map(std::string::ToString::to_string);
         Line {
             play: self.play.name.clone(),
             name: format!("{role}{name}"),
@@ -140,7 +144,13 @@ impl Walk<'_> {
         magic.set("playbook_dir", self.loader.playbook_dir.display().to_string());
         magic.set("inventory_hostname", "localhost");
         magic.set("ansible_check_mode", false);
-        let stack = layers(&magic, set, around, &HostVars::default(), (&self.play.keywords.vars, &Map::new(), &self.play.public_roles));
+        let stack = layers(
+            &magic,
+            set,
+            around,
+            &HostVars::default(),
+            (&self.play.keywords.vars, &Map::new(), &self.play.public_roles),
+        );
         let templar = Templar::new(&self.environment, stack, vec![]);
         // A false condition decides even when another one cannot be known.
         let mut unknown = None;
@@ -151,7 +161,8 @@ impl Walk<'_> {
                 Err(error) => {
                     // Text `a and not b.c` with a false first half is false whatever the rest is: Jinja decided it
                     // already; here the unknown part was reached.
-                    let message = error.message.rsplit("The error was: ").next().unwrap_or_default().to_owned();
+                    let message =
+                        error.message.rsplit("The error was: ").next().unwrap_or_default().to_owned();
                     unknown.get_or_insert(format!("`{condition}`: {message}"));
                 }
             }

@@ -1,24 +1,85 @@
 //! Ansible's filters (`ansible/plugins/filter/{core,mathstuff,urls,urlsplit}.py` and the usual ones of collections).
 
-use base64::Engine as _;
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
 use bakery_lang::regex::{Flags, compile, expand, replace};
 use bakery_lang::{Map, Value, json, yaml};
+use base64::Engine as _;
 use sha2::Digest as _;
 
 use crate::Templar;
 
 /// Runs a filter; `None` for one that is not known here.
-pub(crate) fn call(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Option<Result<Value>> {
+pub(crate) fn call(
+    templar: &Templar<'_>,
+    name: &str,
+    value: &Value,
+    args: &Arguments,
+) -> Option<Result<Value>> {
     const KNOWN: &[&str] = &[
-        "b64decode", "b64encode", "basename", "bool", "checksum", "combinations", "combine", "comment", "dict2items",
-        "difference", "dirname", "expanduser", "expandvars", "extract", "fileglob", "flatten", "from_json",
-        "from_yaml", "from_yaml_all", "hash", "human_readable", "human_to_bytes", "intersect", "items2dict", "log",
-        "mandatory", "md5", "password_hash", "path_join", "permutations", "pow", "product", "quote", "random_mac",
-        "realpath", "regex_escape", "regex_findall", "regex_replace", "regex_search", "relpath", "root", "sha1",
-        "shuffle", "split", "splitext", "strftime", "subelements", "symmetric_difference", "ternary", "to_datetime",
-        "to_json", "to_nice_json", "to_nice_yaml", "to_uuid", "to_yaml", "type_debug", "union", "unique",
-        "urldecode", "urlsplit", "win_basename", "win_dirname", "zip", "zip_longest",
+        "b64decode",
+        "b64encode",
+        "basename",
+        "bool",
+        "checksum",
+        "combinations",
+        "combine",
+        "comment",
+        "dict2items",
+        "difference",
+        "dirname",
+        "expanduser",
+        "expandvars",
+        "extract",
+        "fileglob",
+        "flatten",
+        "from_json",
+        "from_yaml",
+        "from_yaml_all",
+        "hash",
+        "human_readable",
+        "human_to_bytes",
+        "intersect",
+        "items2dict",
+        "log",
+        "mandatory",
+        "md5",
+        "password_hash",
+        "path_join",
+        "permutations",
+        "pow",
+        "product",
+        "quote",
+        "random_mac",
+        "realpath",
+        "regex_escape",
+        "regex_findall",
+        "regex_replace",
+        "regex_search",
+        "relpath",
+        "root",
+        "sha1",
+        "shuffle",
+        "split",
+        "splitext",
+        "strftime",
+        "subelements",
+        "symmetric_difference",
+        "ternary",
+        "to_datetime",
+        "to_json",
+        "to_nice_json",
+        "to_nice_yaml",
+        "to_uuid",
+        "to_yaml",
+        "type_debug",
+        "union",
+        "unique",
+        "urldecode",
+        "urlsplit",
+        "win_basename",
+        "win_dirname",
+        "zip",
+        "zip_longest",
     ];
     if !KNOWN.contains(&name) {
         return None;
@@ -58,7 +119,9 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
     let b64 = base64::engine::general_purpose::STANDARD;
     let other = || args.need(0, "b").and_then(|v| items(&v));
     let path = text();
-    let indent = |default: i128| args.named("indent").and_then(|v| v.as_int()).unwrap_or(default).clamp(0, 16) as usize;
+    let indent = |default: i128| {
+        args.named("indent").and_then(|v| v.as_int()).unwrap_or(default).clamp(0, 16) as usize
+    };
     let sort = |default: bool| args.named("sort_keys").map_or(default, |v| v.is_true());
     Ok(match name {
         "b64encode" => b64.encode(text()).into(),
@@ -70,7 +133,10 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
         "dirname" => path.rsplit_once('/').map_or("", |(d, _)| if d.is_empty() { "/" } else { d }).into(),
         "win_basename" => path.rsplit(['\\', '/']).next().unwrap_or("").into(),
         "win_dirname" => path.rsplit_once(['\\', '/']).map_or("", |(d, _)| d).into(),
-        "expanduser" => path.strip_prefix('~').map_or(path.clone(), |rest| std::env::var("HOME").unwrap_or_default() + rest).into(),
+        "expanduser" => path
+            .strip_prefix('~')
+            .map_or(path.clone(), |rest| std::env::var("HOME").unwrap_or_default() + rest)
+            .into(),
         "expandvars" => path.into(),
         "realpath" => bakery_host::fs::canonicalize(&path).map_or(path, |p| p.display().to_string()).into(),
         "relpath" => path.strip_prefix(&(args.text(0, "start", "") + "/")).unwrap_or(&path).into(),
@@ -87,7 +153,9 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
         "fileglob" => {
             let (folder, pattern) = path.rsplit_once('/').unwrap_or((".", &path));
             let found = bakery_host::fs::read_dir(folder).unwrap_or_default();
-            let fits = |p: &&std::path::PathBuf| p.is_file() && p.file_name().is_some_and(|n| lookup_glob(pattern, &n.to_string_lossy()));
+            let fits = |p: &&std::path::PathBuf| {
+                p.is_file() && p.file_name().is_some_and(|n| lookup_glob(pattern, &n.to_string_lossy()))
+            };
             Value::strings(found.iter().filter(fits).map(|p| p.display().to_string()))
         }
         "bool" => match value {
@@ -105,19 +173,30 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
             "sha512" => hex(&sha2::Sha512::digest(text())),
             _ => hex(&sha1::Sha1::digest(text())),
         },
-        "password_hash" => return Err(Error::new("the filter 'password_hash' is not one that bakery has; hash the password with openssl passwd and give the result")),
+        "password_hash" => {
+            return Err(Error::new(
+                "the filter 'password_hash' is not one that bakery has; hash the password with openssl passwd and give the result",
+            ));
+        }
         "combine" => combine(value, args)?,
         "comment" => comment(&text(), args).into(),
         "dict2items" => {
             let (key, val) = (args.text(0, "key_name", "key"), args.text(1, "value_name", "value"));
             let map = value.as_map().ok_or_else(|| Error::new("dict2items requires a dictionary"))?;
-            Value::list(map.pairs().into_iter().map(|(k, v)| Value::map([(key.clone(), k), (val.clone(), v)])).collect())
+            Value::list(
+                map.pairs()
+                    .into_iter()
+                    .map(|(k, v)| Value::map([(key.clone(), k), (val.clone(), v)]))
+                    .collect(),
+            )
         }
         "items2dict" => {
             let (key, val) = (args.text(0, "key_name", "key"), args.text(1, "value_name", "value"));
             let map = Map::new();
             for item in items(value)? {
-                let k = item.get(&key).ok_or_else(|| Error::new(format!("items2dict requires each dictionary to have the key '{key}'")))?;
+                let k = item.get(&key).ok_or_else(|| {
+                    Error::new(format!("items2dict requires each dictionary to have the key '{key}'"))
+                })?;
                 map.insert(k, item.get(&val).unwrap_or_default());
             }
             map.into()
@@ -162,16 +241,27 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
             let mut rows: Vec<Vec<Value>> = vec![vec![]];
             for list in std::iter::once(value).chain(&args.positional) {
                 let list = items(list)?;
-                rows = rows.iter().flat_map(|row| list.iter().map(move |v| [row.clone(), vec![v.clone()]].concat())).collect();
+                rows = rows
+                    .iter()
+                    .flat_map(|row| list.iter().map(move |v| [row.clone(), vec![v.clone()]].concat()))
+                    .collect();
             }
             rows.into_iter().map(Value::tuple).collect::<Vec<_>>().into()
         }
         "zip" | "zip_longest" => {
-            let lists: Vec<Vec<Value>> = std::iter::once(value).chain(&args.positional).map(items).collect::<Result<_>>()?;
+            let lists: Vec<Vec<Value>> =
+                std::iter::once(value).chain(&args.positional).map(items).collect::<Result<_>>()?;
             let fill = args.named("fillvalue").unwrap_or_default();
             let length = lists.iter().map(Vec::len);
             let length = if name == "zip" { length.min() } else { length.max() }.unwrap_or(0);
-            (0..length).map(|at| Value::tuple(lists.iter().map(|l| l.get(at).cloned().unwrap_or_else(|| fill.clone())).collect())).collect::<Vec<_>>().into()
+            (0..length)
+                .map(|at| {
+                    Value::tuple(
+                        lists.iter().map(|l| l.get(at).cloned().unwrap_or_else(|| fill.clone())).collect(),
+                    )
+                })
+                .collect::<Vec<_>>()
+                .into()
         }
         "combinations" | "permutations" => {
             let list = items(value)?;
@@ -183,9 +273,18 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
         "subelements" => subelements(value, args)?,
         "extract" => {
             let container = args.need(0, "container")?;
-            let mut found = container.as_map().and_then(|m| m.get_value(value)).or_else(|| container.as_items()?.get(value.as_int()? as usize).cloned()).unwrap_or_else(|| Value::undefined(format!("no key {value:?}")));
-            for key in args.get(1, "morekeys").map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default() {
-                found = found.as_map().and_then(|m| m.get_value(&key)).unwrap_or_else(|| Value::undefined(format!("no key {key:?}")));
+            let mut found = container
+                .as_map()
+                .and_then(|m| m.get_value(value))
+                .or_else(|| container.as_items()?.get(value.as_int()? as usize).cloned())
+                .unwrap_or_else(|| Value::undefined(format!("no key {value:?}")));
+            for key in
+                args.get(1, "morekeys").map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default()
+            {
+                found = found
+                    .as_map()
+                    .and_then(|m| m.get_value(&key))
+                    .unwrap_or_else(|| Value::undefined(format!("no key {key:?}")));
             }
             match &found {
                 Value::Str(text) if text.is_template() => templar.resolve(text)?,
@@ -195,14 +294,24 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
         "from_json" => json::parse(&text()).map_err(|e| Error::new(e.to_string()))?,
         "from_yaml" => yaml::parse_data("from_yaml", &text()).map_err(|e| Error::new(e.to_string()))?,
         "from_yaml_all" => {
-            let documents = yaml::parse_all(&bakery_lang::Source::new("from_yaml_all", text())).map_err(|e| Error::new(e.to_string()))?;
+            let documents = yaml::parse_all(&bakery_lang::Source::new("from_yaml_all", text()))
+                .map_err(|e| Error::new(e.to_string()))?;
             documents.iter().map(|d| d.to_value().untrusted()).collect::<Vec<_>>().into()
         }
         "to_json" => json::dumps(value, indent(0), sort(false)).into(),
         "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),
-        "to_yaml" => yaml::emit(value, yaml::Style { indent: 2, sort_keys: sort(true), flow_leaves: true }).into(),
-        "to_nice_yaml" => yaml::emit(value, yaml::Style { indent: indent(4), sort_keys: sort(true), flow_leaves: false }).into(),
-        "human_readable" => human(value.as_float().or_else(|| text().parse().ok()).unwrap_or(0.0), args.flag(0, "isbits", false)).into(),
+        "to_yaml" => {
+            yaml::emit(value, yaml::Style { indent: 2, sort_keys: sort(true), flow_leaves: true }).into()
+        }
+        "to_nice_yaml" => {
+            yaml::emit(value, yaml::Style { indent: indent(4), sort_keys: sort(true), flow_leaves: false })
+                .into()
+        }
+        "human_readable" => human(
+            value.as_float().or_else(|| text().parse().ok()).unwrap_or(0.0),
+            args.flag(0, "isbits", false),
+        )
+        .into(),
         "human_to_bytes" => human_to_bytes(&text())?,
         "log" => {
             let n = value.as_float().ok_or_else(|| Error::new("log() can only be used on numbers"))?;
@@ -213,14 +322,33 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
             }
             .into()
         }
-        "pow" => value.as_float().zip(args.get(0, "y").and_then(|v| v.as_float())).map(|(a, b)| Value::Float(a.powf(b))).ok_or_else(|| Error::new("pow() can only be used on numbers"))?,
+        "pow" => value
+            .as_float()
+            .zip(args.get(0, "y").and_then(|v| v.as_float()))
+            .map(|(a, b)| Value::Float(a.powf(b)))
+            .ok_or_else(|| Error::new("pow() can only be used on numbers"))?,
         "root" => {
             let base = args.get(0, "base").and_then(|v| v.as_float()).unwrap_or(2.0);
-            Value::Float(value.as_float().ok_or_else(|| Error::new("root() can only be used on numbers"))?.powf(1.0 / base))
+            Value::Float(
+                value
+                    .as_float()
+                    .ok_or_else(|| Error::new("root() can only be used on numbers"))?
+                    .powf(1.0 / base),
+            )
         }
         "mandatory" => value.clone(),
         "quote" => quote(&text()).into(),
-        "regex_escape" => text().chars().map(|c| if c.is_alphanumeric() || c == '_' || !c.is_ascii() { c.to_string() } else { format!("\\{c}") }).collect::<String>().into(),
+        "regex_escape" => text()
+            .chars()
+            .map(|c| {
+                if c.is_alphanumeric() || c == '_' || !c.is_ascii() {
+                    c.to_string()
+                } else {
+                    format!("\\{c}")
+                }
+            })
+            .collect::<String>()
+            .into(),
         "regex_replace" => {
             let regex = compile(&args.text(0, "pattern", ""), flags(args)).map_err(Error::new)?;
             let count = args.named("count").and_then(|v| v.as_int()).unwrap_or(0).max(0) as usize;
@@ -230,11 +358,20 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
             let regex = compile(&args.text(0, "regex", ""), flags(args)).map_err(Error::new)?;
             let subject = text();
             let Ok(Some(found)) = regex.captures(subject.as_str()) else { return Ok(Value::None) };
-            let groups: Vec<Value> = args.positional.iter().skip(1).map(|g| {
-                let pattern = g.to_string();
-                expand(&pattern, &found).into()
-            }).collect();
-            if groups.is_empty() { found.get(0).map_or(Value::None, |m| m.as_str().into()) } else { groups.into() }
+            let groups: Vec<Value> = args
+                .positional
+                .iter()
+                .skip(1)
+                .map(|g| {
+                    let pattern = g.to_string();
+                    expand(&pattern, &found).into()
+                })
+                .collect();
+            if groups.is_empty() {
+                found.get(0).map_or(Value::None, |m| m.as_str().into())
+            } else {
+                groups.into()
+            }
         }
         "regex_findall" => {
             let regex = compile(&args.text(0, "regex", ""), flags(args)).map_err(Error::new)?;
@@ -251,25 +388,35 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
             }
             out.into()
         }
-        "random_mac" => format!("{}{}", text(), ":00".repeat(6usize.saturating_sub(text().split(':').count()))).into(),
+        "random_mac" => {
+            format!("{}{}", text(), ":00".repeat(6usize.saturating_sub(text().split(':').count()))).into()
+        }
         "shuffle" => value.clone(),
         "split" => Value::strings(match args.get(0, "sep").filter(|v| !v.is_none()) {
             Some(separator) => text().split(&separator.to_string()).map(str::to_owned).collect::<Vec<_>>(),
             None => text().split_whitespace().map(str::to_owned).collect(),
         }),
         "strftime" => {
-            let seconds = args.get(0, "second").and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
-            let time = seconds.and_then(|s| jiff::Timestamp::from_second(s as i64).ok()).map_or_else(jiff::Zoned::now, |t| t.to_zoned(jiff::tz::TimeZone::system()));
-            let time = if args.flag(1, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
+            let seconds =
+                args.get(0, "second").and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
+            let time = seconds
+                .and_then(|s| jiff::Timestamp::from_second(s as i64).ok())
+                .map_or_else(jiff::Zoned::now, |t| t.to_zoned(jiff::tz::TimeZone::system()));
+            let time =
+                if args.flag(1, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
             time.strftime(&text()).to_string().into()
         }
         "to_datetime" => value.clone(),
         "ternary" => match value {
             Value::None if args.get(2, "none_val").is_some() => args.get(2, "none_val").unwrap_or_default(),
-            _ => args.need(usize::from(!value.is_true()), if value.is_true() { "true_val" } else { "false_val" })?,
+            _ => args.need(
+                usize::from(!value.is_true()),
+                if value.is_true() { "true_val" } else { "false_val" },
+            )?,
         },
         "to_uuid" => {
-            let space = uuid::Uuid::parse_str("361e6d51-faec-444a-9079-341386da8e2e").map_err(|e| Error::new(e.to_string()))?;
+            let space = uuid::Uuid::parse_str("361e6d51-faec-444a-9079-341386da8e2e")
+                .map_err(|e| Error::new(e.to_string()))?;
             uuid::Uuid::new_v5(&space, text().as_bytes()).to_string().into()
         }
         "type_debug" => value.type_name().into(),
@@ -293,12 +440,15 @@ fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Re
 }
 
 fn lookup_glob(pattern: &str, name: &str) -> bool {
-    let regex: String = pattern.chars().map(|c| match c {
-        '*' => ".*".to_owned(),
-        '?' => ".".to_owned(),
-        c if c.is_alphanumeric() => c.to_string(),
-        c => format!("\\{c}"),
-    }).collect();
+    let regex: String = pattern
+        .chars()
+        .map(|c| match c {
+            '*' => ".*".to_owned(),
+            '?' => ".".to_owned(),
+            c if c.is_alphanumeric() => c.to_string(),
+            c => format!("\\{c}"),
+        })
+        .collect();
     compile(&format!("^{regex}\\Z"), Flags::default()).is_ok_and(|r| r.is_match(name).unwrap_or(false))
 }
 
@@ -341,10 +491,20 @@ fn combine(value: &Value, args: &Arguments) -> Result<Value> {
             Value::Map(map) => maps.push(map.clone()),
             Value::List(_) | Value::Tuple(_) => {
                 for inner in item.as_items().unwrap_or_default() {
-                    maps.push(inner.as_map().cloned().ok_or_else(|| Error::new("failed to combine variables, expected dicts"))?);
+                    maps.push(
+                        inner
+                            .as_map()
+                            .cloned()
+                            .ok_or_else(|| Error::new("failed to combine variables, expected dicts"))?,
+                    );
                 }
             }
-            other => return Err(Error::new(format!("failed to combine variables, expected dicts but got a '{}'", other.type_name()))),
+            other => {
+                return Err(Error::new(format!(
+                    "failed to combine variables, expected dicts but got a '{}'",
+                    other.type_name()
+                )));
+            }
         }
     }
     let out = Map::new();
@@ -364,7 +524,9 @@ fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
             }
             (Some(Value::List(old)), Value::List(new)) if list_merge != "replace" => {
                 let (old, new) = (old.items(), new.items());
-                let without = |a: &[Value], b: &[Value]| a.iter().filter(|v| !b.contains(v)).cloned().collect::<Vec<_>>();
+                let without = |a: &[Value], b: &[Value]| {
+                    a.iter().filter(|v| !b.contains(v)).cloned().collect::<Vec<_>>()
+                };
                 Value::list(match list_merge {
                     "keep" => old,
                     "append" => [old, new].concat(),
@@ -399,7 +561,9 @@ fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
         match found.as_ref().and_then(Value::as_items) {
             Some(list) => out.extend(list.into_iter().map(|v| Value::tuple(vec![element.clone(), v]))),
             None if skip => {}
-            None => return Err(Error::new(format!("could not find '{}' key in iterated item", keys.join(".")))),
+            None => {
+                return Err(Error::new(format!("could not find '{}' key in iterated item", keys.join("."))));
+            }
         }
     }
     Ok(out.into())
@@ -414,7 +578,8 @@ fn comment(text: &str, args: &Arguments) -> String {
         "xml" => ("<!--", " - ", "-->"),
         _ => ("", "# ", ""),
     };
-    let get = |name: &str, default: &str| args.named(name).map_or_else(|| default.to_owned(), |v| v.to_string());
+    let get =
+        |name: &str, default: &str| args.named(name).map_or_else(|| default.to_owned(), |v| v.to_string());
     let decoration = get("decoration", decoration);
     let prefix = get("prefix", decoration.trim_end());
     let postfix = get("postfix", decoration.trim_end());
@@ -425,9 +590,15 @@ fn comment(text: &str, args: &Arguments) -> String {
     if !beginning.is_empty() {
         out.push(beginning);
     }
-    out.extend(std::iter::repeat_n(prefix.clone(), if prefix.is_empty() { 0 } else { count("prefix_count") }));
+    out.extend(std::iter::repeat_n(
+        prefix.clone(),
+        if prefix.is_empty() { 0 } else { count("prefix_count") },
+    ));
     out.extend(text.lines().map(|line| format!("{decoration}{line}").trim_end().to_owned()));
-    out.extend(std::iter::repeat_n(postfix.clone(), if postfix.is_empty() { 0 } else { count("postfix_count") }));
+    out.extend(std::iter::repeat_n(
+        postfix.clone(),
+        if postfix.is_empty() { 0 } else { count("postfix_count") },
+    ));
     let end = get("end", end);
     if !end.is_empty() {
         out.push(end);
@@ -458,7 +629,8 @@ fn human(size: f64, bits: bool) -> String {
 
 fn human_to_bytes(text: &str) -> Result<Value> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..split].parse().map_err(|_| Error::new(format!("human_to_bytes() can't interpret: {text}")))?;
+    let number: f64 =
+        text[..split].parse().map_err(|_| Error::new(format!("human_to_bytes() can't interpret: {text}")))?;
     let power = match text[split..].trim().chars().next().map(|c| c.to_ascii_uppercase()) {
         None | Some('B') => 0,
         Some('K') => 1,
@@ -492,7 +664,9 @@ fn urlsplit(url: &str, args: &Arguments) -> Result<Value> {
         ("username", text(user)),
     ]);
     match args.get(0, "query").filter(|q| !q.to_string().is_empty()) {
-        Some(part) => map.get(&part.to_string()).ok_or_else(|| Error::new(format!("urlsplit: unknown URL component: {part}"))),
+        Some(part) => map
+            .get(&part.to_string())
+            .ok_or_else(|| Error::new(format!("urlsplit: unknown URL component: {part}"))),
         None => Ok(map),
     }
 }

@@ -58,7 +58,10 @@ impl Inventory {
         if path.is_dir() {
             for inner in fs::read_dir(path)? {
                 let name = inner.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                if !matches!(name.as_str(), "group_vars" | "host_vars") && !name.starts_with('.') && !name.ends_with('~') {
+                if !matches!(name.as_str(), "group_vars" | "host_vars")
+                    && !name.starts_with('.')
+                    && !name.ends_with('~')
+                {
                     self.source(&inner, loader)?;
                 }
             }
@@ -66,7 +69,10 @@ impl Inventory {
             return Ok(());
         }
         if !path.exists() {
-            return Err(Error::message(format!("Unable to parse {} as an inventory source: it is not there", path.display())));
+            return Err(Error::message(format!(
+                "Unable to parse {} as an inventory source: it is not there",
+                path.display()
+            )));
         }
         if let Some(folder) = path.parent() {
             self.folders.push(folder.to_path_buf());
@@ -115,7 +121,9 @@ impl Inventory {
         if let Some(Value::Map(vars)) = value.get("vars") {
             own.vars.extend(&vars);
         }
-        for (pattern, vars) in value.get("hosts").and_then(|h| h.as_map().cloned()).unwrap_or_default().pairs() {
+        for (pattern, vars) in
+            value.get("hosts").and_then(|h| h.as_map().cloned()).unwrap_or_default().pairs()
+        {
             for host in ranges(&pattern.to_string()) {
                 let known = self.add_host(&host, name);
                 if let Value::Map(vars) = &vars {
@@ -123,7 +131,9 @@ impl Inventory {
                 }
             }
         }
-        for (child, inner) in value.get("children").and_then(|c| c.as_map().cloned()).unwrap_or_default().pairs() {
+        for (child, inner) in
+            value.get("children").and_then(|c| c.as_map().cloned()).unwrap_or_default().pairs()
+        {
             let child = child.to_string();
             self.group_mut(name).children.push(child.clone());
             self.yaml_group(&child, &inner);
@@ -141,7 +151,10 @@ impl Inventory {
             if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
                 let (group, what) = header.split_once(':').unwrap_or((header, "hosts"));
                 if !matches!(what, "hosts" | "children" | "vars") {
-                    return Err(Error::message(format!("{name}:{}: Section [{header}] has unknown type: {what}", at + 1)));
+                    return Err(Error::message(format!(
+                        "{name}:{}: Section [{header}] has unknown type: {what}",
+                        at + 1
+                    )));
                 }
                 section = group.to_owned();
                 kind = what.to_owned();
@@ -151,7 +164,9 @@ impl Inventory {
             let value = |text: &str| literal(text);
             match kind.as_str() {
                 "vars" => {
-                    let (key, text) = line.split_once('=').ok_or_else(|| Error::message(format!("{name}:{}: Expected key=value, got: {line}", at + 1)))?;
+                    let (key, text) = line.split_once('=').ok_or_else(|| {
+                        Error::message(format!("{name}:{}: Expected key=value, got: {line}", at + 1))
+                    })?;
                     self.group_mut(&section).vars.set(key.trim(), value(text.trim()));
                 }
                 "children" => {
@@ -176,8 +191,12 @@ impl Inventory {
 
     /// The groups of a host: those that it is in and those around them, `all` not named.
     pub fn groups_of(&self, host: &str) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.groups.iter().filter(|g| g.name != "ungrouped" && g.hosts.iter().any(|h| h == host)).map(|g| g.name.clone()).collect();
+        let mut names: Vec<String> = self
+            .groups
+            .iter()
+            .filter(|g| g.name != "ungrouped" && g.hosts.iter().any(|h| h == host))
+            .map(|g| g.name.clone())
+            .collect();
         let mut at = 0;
         while at < names.len() {
             let inner = names[at].clone();
@@ -340,7 +359,9 @@ mod tests {
         let loader = Loader::new(Path::new("site.yml"), Map::new());
         let mut inventory = Inventory::load(&["localhost,".into()], &loader).expect("a list");
         assert_eq!(inventory.matching("all"), ["localhost"]);
-        inventory.ini("t", "[web]\nw[1:3] a=1\n[db]\nd1\n[all:vars]\nx=y\n[site:children]\nweb\ndb\n").expect("valid");
+        inventory
+            .ini("t", "[web]\nw[1:3] a=1\n[db]\nd1\n[all:vars]\nx=y\n[site:children]\nweb\ndb\n")
+            .expect("valid");
         assert_eq!(inventory.matching("web:!w2"), ["w1", "w3"]);
         assert_eq!(inventory.matching("site"), ["w1", "w2", "w3", "d1"]);
         assert_eq!(inventory.groups_of("w1"), ["site", "web"]);

@@ -8,9 +8,28 @@ use crate::Templar;
 
 /// The lookups of this crate.
 pub(crate) const NAMES: &[&str] = &[
-    "dict", "env", "file", "fileglob", "filetree", "first_found", "flattened", "indexed_items", "inventory_hostnames", "items",
-    "lines", "list", "nested", "password", "pipe", "random_choice", "sequence", "subelements", "template", "together",
-    "varnames", "vars",
+    "dict",
+    "env",
+    "file",
+    "fileglob",
+    "filetree",
+    "first_found",
+    "flattened",
+    "indexed_items",
+    "inventory_hostnames",
+    "items",
+    "lines",
+    "list",
+    "nested",
+    "password",
+    "pipe",
+    "random_choice",
+    "sequence",
+    "subelements",
+    "template",
+    "together",
+    "varnames",
+    "vars",
 ];
 
 /// `lookup(name, …)`, or `query(name, …)` for a list.
@@ -37,7 +56,9 @@ pub(crate) fn call(templar: &Templar<'_>, args: &Arguments, wantlist: bool) -> R
     }
     Ok(match found.as_slice() {
         [one] => one.clone(),
-        many if many.iter().all(|v| v.as_str().is_some()) => many.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into(),
+        many if many.iter().all(|v| v.as_str().is_some()) => {
+            many.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into()
+        }
         many => many.to_vec().into(),
     })
 }
@@ -71,7 +92,11 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
             terms.iter().for_each(|t| deep(t, &mut out));
             out
         }
-        "indexed_items" => flatten_once(&listify(terms)).into_iter().enumerate().map(|(i, v)| Value::list(vec![i.into(), v])).collect(),
+        "indexed_items" => flatten_once(&listify(terms))
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| Value::list(vec![i.into(), v]))
+            .collect(),
         "dict" => {
             let mut out = Vec::new();
             for term in terms {
@@ -81,15 +106,21 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
             out
         }
         "together" => {
-            let lists: Vec<Vec<Value>> = listify(terms).iter().map(|t| t.as_items().unwrap_or_else(|| vec![t.clone()])).collect();
+            let lists: Vec<Vec<Value>> =
+                listify(terms).iter().map(|t| t.as_items().unwrap_or_else(|| vec![t.clone()])).collect();
             let length = lists.iter().map(Vec::len).max().unwrap_or(0);
-            (0..length).map(|at| Value::list(lists.iter().map(|l| l.get(at).cloned().unwrap_or_default()).collect())).collect()
+            (0..length)
+                .map(|at| Value::list(lists.iter().map(|l| l.get(at).cloned().unwrap_or_default()).collect()))
+                .collect()
         }
         "nested" | "cartesian" => {
             let mut rows: Vec<Vec<Value>> = vec![vec![]];
             for list in listify(terms) {
                 let list = list.as_items().unwrap_or_else(|| vec![list.clone()]);
-                rows = rows.iter().flat_map(|row| list.iter().map(move |v| [row.clone(), vec![v.clone()]].concat())).collect();
+                rows = rows
+                    .iter()
+                    .flat_map(|row| list.iter().map(move |v| [row.clone(), vec![v.clone()]].concat()))
+                    .collect();
             }
             rows.into_iter().map(Value::list).collect()
         }
@@ -100,22 +131,33 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
             };
             let skip = terms.get(2).and_then(|o| o.get("skip_missing")).is_some_and(|v| v.is_true());
             let args = Arguments::of(vec![key.clone(), skip.into()]);
-            templar.filter("subelements", list, &args).unwrap_or_else(|| Ok(Value::None))?.as_items().unwrap_or_default()
+            templar
+                .filter("subelements", list, &args)
+                .unwrap_or_else(|| Ok(Value::None))?
+                .as_items()
+                .unwrap_or_default()
         }
         "sequence" => sequence(terms, options)?,
         "random_choice" => {
             let list = listify(terms);
-            let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+            let nanos = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |d| d.subsec_nanos());
             list.get(nanos as usize % list.len().max(1)).cloned().into_iter().collect()
         }
         "env" => texts()
             .iter()
-            .map(|name| std::env::var(name).map_or_else(|_| options.get("default").unwrap_or_else(|| "".into()), Value::from))
+            .map(|name| {
+                std::env::var(name)
+                    .map_or_else(|_| options.get("default").unwrap_or_else(|| "".into()), Value::from)
+            })
             .collect(),
         "file" | "unvault" => {
             let mut out = Vec::new();
             for name in texts() {
-                let path = templar.find_file("files", &name).ok_or_else(|| Error::new(format!("could not locate file in lookup: {name}")))?;
+                let path = templar
+                    .find_file("files", &name)
+                    .ok_or_else(|| Error::new(format!("could not locate file in lookup: {name}")))?;
                 let text = fs::read_to_string(path).map_err(|e| Error::new(e.to_string()))?;
                 let strip = options.get("rstrip").is_none_or(|v| v.is_true());
                 out.push(if strip { text.trim_end() } else { &text }.into());
@@ -125,10 +167,17 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
         "template" => {
             let mut out = Vec::new();
             for name in texts() {
-                let path = templar.find_file("templates", &name).ok_or_else(|| Error::new(format!("the template file {name} could not be found for the lookup")))?;
+                let path = templar.find_file("templates", &name).ok_or_else(|| {
+                    Error::new(format!("the template file {name} could not be found for the lookup"))
+                })?;
                 let text = fs::read_to_string(&path).map_err(|e| Error::new(e.to_string()))?;
                 let source = Source::new(path.display().to_string(), text);
-                out.push(templar.template(&source, &bakery_jinja::Syntax::default()).map_err(|d| Error::new(d.message))?.into());
+                out.push(
+                    templar
+                        .template(&source, &bakery_jinja::Syntax::default())
+                        .map_err(|d| Error::new(d.message))?
+                        .into(),
+                );
             }
             out
         }
@@ -138,7 +187,9 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
                 let (folder, _) = pattern.rsplit_once('/').unwrap_or((".", &pattern));
                 let base = templar.find_file("files", folder).unwrap_or_else(|| folder.into());
                 let full = format!("{}/{}", base.display(), pattern.rsplit('/').next().unwrap_or(&pattern));
-                let found = templar.filter("fileglob", &full.into(), &Arguments::default()).unwrap_or_else(|| Ok(Value::None))?;
+                let found = templar
+                    .filter("fileglob", &full.into(), &Arguments::default())
+                    .unwrap_or_else(|| Ok(Value::None))?;
                 out.extend(found.as_items().unwrap_or_default());
             }
             out
@@ -147,7 +198,11 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
         "lines" | "pipe" => {
             let mut out = Vec::new();
             for line in texts() {
-                let output = Cmd::new("/bin/sh").arg("-c").arg(&line).output().map_err(|e| Error::new(e.to_string()))?;
+                let output = Cmd::new("/bin/sh")
+                    .arg("-c")
+                    .arg(&line)
+                    .output()
+                    .map_err(|e| Error::new(e.to_string()))?;
                 if !output.success() {
                     return Err(Error::new(format!("lookup_plugin.{name}({line}) returned {}", output.code)));
                 }
@@ -165,7 +220,8 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
             let mut out = Vec::new();
             for name in texts() {
                 let found = templar.variable(&name).or_else(|| options.get("default"));
-                let found = found.ok_or_else(|| Error::undefined(format!("No variable found with this name: {name}")))?;
+                let found = found
+                    .ok_or_else(|| Error::undefined(format!("No variable found with this name: {name}")))?;
                 out.push(templar.evaluate(&found)?);
             }
             out
@@ -173,17 +229,29 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
         "varnames" => {
             let mut out = Vec::new();
             for pattern in texts() {
-                let regex = bakery_lang::regex::compile(&pattern, bakery_lang::regex::Flags::default()).map_err(Error::new)?;
-                out.extend(templar.names().into_iter().filter(|n| regex.is_match(n.as_str()).unwrap_or(false)).map(Value::from));
+                let regex = bakery_lang::regex::compile(&pattern, bakery_lang::regex::Flags::default())
+                    .map_err(Error::new)?;
+                out.extend(
+                    templar
+                        .names()
+                        .into_iter()
+                        .filter(|n| regex.is_match(n.as_str()).unwrap_or(false))
+                        .map(Value::from),
+                );
             }
             out
         }
         "inventory_hostnames" => {
             let groups = templar.variable("groups").unwrap_or_default();
-            texts().iter().flat_map(|t| groups.get(t).and_then(|g| g.as_items()).unwrap_or_default()).collect()
+            texts()
+                .iter()
+                .flat_map(|t| groups.get(t).and_then(|g| g.as_items()).unwrap_or_default())
+                .collect()
         }
         other => {
-            let hint = bakery_lang::suggest(other, NAMES.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
+            let hint = bakery_lang::suggest(other, NAMES.iter().copied())
+                .map(|h| format!(" ({h})"))
+                .unwrap_or_default();
             return Err(Error::new(format!("lookup plugin ({other}) not found{hint}")));
         }
     })
@@ -192,7 +260,13 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
 fn first_found(templar: &Templar<'_>, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let mut candidates = Vec::new();
     let mut skip = options.get("skip").is_some_and(|v| v.is_true());
-    let list = |v: Option<Value>| v.map(|v| v.as_items().unwrap_or_else(|| v.to_string().split([',', ';']).map(|s| Value::from(s.trim())).collect())).unwrap_or_default();
+    let list = |v: Option<Value>| {
+        v.map(|v| {
+            v.as_items()
+                .unwrap_or_else(|| v.to_string().split([',', ';']).map(|s| Value::from(s.trim())).collect())
+        })
+        .unwrap_or_default()
+    };
     let mut combine = |files: Vec<Value>, paths: Vec<Value>| {
         for file in &files {
             if paths.is_empty() {
@@ -230,7 +304,9 @@ fn sequence(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let settings = options.copied();
     for term in terms {
         let text = term.to_string();
-        if let Some((range, rest)) = text.split_once('/').or(Some((text.as_str(), ""))).filter(|(r, _)| !r.contains('=')) {
+        if let Some((range, rest)) =
+            text.split_once('/').or(Some((text.as_str(), ""))).filter(|(r, _)| !r.contains('='))
+        {
             if let Some((a, b)) = range.split_once('-') {
                 settings.set("start", a);
                 settings.set("end", b.split(':').next().unwrap_or(b));
@@ -254,7 +330,11 @@ fn sequence(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let mut out = Vec::new();
     let mut at = start;
     while stride != 0 && ((stride > 0 && at <= end) || (stride < 0 && at >= end)) && out.len() < 1_000_000 {
-        out.push(bakery_jinja::ops::binary(bakery_jinja::ops::Binary::Mod, &format.as_str().into(), &Value::Int(at))?);
+        out.push(bakery_jinja::ops::binary(
+            bakery_jinja::ops::Binary::Mod,
+            &format.as_str().into(),
+            &Value::Int(at),
+        )?);
         at += stride;
     }
     Ok(out)
@@ -270,19 +350,24 @@ fn password(term: &str) -> Result<Value> {
         match word.split_once('=') {
             Some(("length", n)) => length = n.parse().unwrap_or(20),
             Some(("chars", set)) => {
-                chars = set.split(',').flat_map(|name| match name {
-                    "ascii_letters" => ('a'..='z').chain('A'..='Z').collect::<Vec<_>>(),
-                    "ascii_lowercase" => ('a'..='z').collect(),
-                    "ascii_uppercase" => ('A'..='Z').collect(),
-                    "digits" => ('0'..='9').collect(),
-                    "hexdigits" => "0123456789abcdefABCDEF".chars().collect(),
-                    other => other.chars().collect(),
-                }).collect();
+                chars = set
+                    .split(',')
+                    .flat_map(|name| match name {
+                        "ascii_letters" => ('a'..='z').chain('A'..='Z').collect::<Vec<_>>(),
+                        "ascii_lowercase" => ('a'..='z').collect(),
+                        "ascii_uppercase" => ('A'..='Z').collect(),
+                        "digits" => ('0'..='9').collect(),
+                        "hexdigits" => "0123456789abcdefABCDEF".chars().collect(),
+                        other => other.chars().collect(),
+                    })
+                    .collect();
             }
             _ => {}
         }
     }
-    if path != "/dev/null" && let Ok(text) = fs::read_to_string(path) {
+    if path != "/dev/null"
+        && let Ok(text) = fs::read_to_string(path)
+    {
         return Ok(text.lines().next().unwrap_or("").split(" salt=").next().unwrap_or("").into());
     }
     let mut random = fs::open("/dev/urandom").map_err(|e| Error::new(e.to_string()))?;

@@ -33,7 +33,14 @@ pub struct Templar<'a> {
 impl<'a> Templar<'a> {
     /// A templar over variables.
     pub fn new(environment: &'a Environment, layers: Layers, search: Vec<PathBuf>) -> Self {
-        Self { environment, layers, search, hostvars: None, warnings: RefCell::default(), depth: Cell::new(0) }
+        Self {
+            environment,
+            layers,
+            search,
+            hostvars: None,
+            warnings: RefCell::default(),
+            depth: Cell::new(0),
+        }
     }
 
     /// The value with every template in it evaluated; omitted items are dropped.
@@ -64,7 +71,12 @@ impl<'a> Templar<'a> {
                         Ok(out.into())
                     }
                     _ => {
-                        let items: Vec<Value> = value.as_items().unwrap_or_default().iter().map(|v| self.evaluate(v)).collect::<JinjaResult<_>>()?;
+                        let items: Vec<Value> = value
+                            .as_items()
+                            .unwrap_or_default()
+                            .iter()
+                            .map(|v| self.evaluate(v))
+                            .collect::<JinjaResult<_>>()?;
                         Ok(Value::list(items.into_iter().filter(|v| !matches!(v, Value::Omit)).collect()))
                     }
                 }
@@ -98,7 +110,10 @@ impl<'a> Templar<'a> {
                 if expression.is_empty() {
                     return Ok(true);
                 }
-                let inner = expression.strip_prefix("{{").and_then(|e| e.strip_suffix("}}")).filter(|e| !e.contains("{{"));
+                let inner = expression
+                    .strip_prefix("{{")
+                    .and_then(|e| e.strip_suffix("}}"))
+                    .filter(|e| !e.contains("{{"));
                 match inner {
                     Some(inner) => self.environment.expression(inner, self).map_err(failed)?,
                     None if expression.contains("{{") || expression.contains("{%") => {
@@ -114,8 +129,13 @@ impl<'a> Templar<'a> {
             Value::Undefined(_) => Err(failed(JinjaError::of_undefined(&value))),
             Value::Bool(b) => Ok(*b),
             Value::Str(text) => {
-                self.warn(format!("the condition '{condition}' is text, not true or false; it is read as people mean it"));
-                Ok(!matches!(text.as_str().trim().to_lowercase().as_str(), "" | "false" | "no" | "off" | "0" | "none" | "n" | "f"))
+                self.warn(format!(
+                    "the condition '{condition}' is text, not true or false; it is read as people mean it"
+                ));
+                Ok(!matches!(
+                    text.as_str().trim().to_lowercase().as_str(),
+                    "" | "false" | "no" | "off" | "0" | "none" | "n" | "f"
+                ))
             }
             other => Ok(other.is_true()),
         }
@@ -186,7 +206,10 @@ impl Scope for Templar<'_> {
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {
         let depth = self.depth.get();
         if depth > MAX_DEPTH {
-            return Err(JinjaError::new(format!("recursive loop detected in template string: {}", text.as_str())));
+            return Err(JinjaError::new(format!(
+                "recursive loop detected in template string: {}",
+                text.as_str()
+            )));
         }
         self.depth.set(depth + 1);
         let source = match text.origin() {
@@ -229,13 +252,17 @@ impl Scope for Templar<'_> {
             "lookup" => Some(lookups::call(self, args, false)),
             "query" | "q" => Some(lookups::call(self, args, true)),
             "now" => Some(Ok(filters::now(args).into())),
-            "undef" => Some(Ok(Value::undefined(args.text(0, "hint", "Mandatory variable has not been overridden")))),
+            "undef" => {
+                Some(Ok(Value::undefined(args.text(0, "hint", "Mandatory variable has not been overridden"))))
+            }
             _ => None,
         }
     }
 
     fn load(&self, name: &str) -> JinjaResult<Arc<Source>> {
-        let path = self.find_file("templates", name).ok_or_else(|| JinjaError::new(format!("template not found: {name}")))?;
+        let path = self
+            .find_file("templates", name)
+            .ok_or_else(|| JinjaError::new(format!("template not found: {name}")))?;
         let text = fs::read_to_string(&path).map_err(|e| JinjaError::new(e.to_string()))?;
         Ok(Source::new(path.display().to_string(), text))
     }

@@ -37,12 +37,17 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
             Ok(truth == (name == "truthy"))
         }
         "match" | "search" | "regex" => {
-            let flags = Flags { ignore_case: args.flag(1, "ignorecase", false), multiline: args.flag(2, "multiline", false), dot_all: false };
+            let flags = Flags {
+                ignore_case: args.flag(1, "ignorecase", false),
+                multiline: args.flag(2, "multiline", false),
+                dot_all: false,
+            };
             let pattern = args.text(0, "pattern", "");
             compile(&pattern, flags).map_err(Error::new).and_then(|regex| {
                 let text = value.to_string();
                 let found = regex.find(text.as_str()).map_err(|e| Error::new(e.to_string()))?;
-                let anchored = name == "match" || (name == "regex" && args.text(3, "match_type", "search") == "match");
+                let anchored =
+                    name == "match" || (name == "regex" && args.text(3, "match_type", "search") == "match");
                 Ok(found.is_some_and(|m| !anchored || m.start() == 0))
             })
         }
@@ -93,7 +98,8 @@ fn parts(version: &str) -> Vec<Part> {
         }
     };
     for c in version.chars() {
-        let kind_changes = current.chars().last().is_some_and(|last| last.is_ascii_digit() != c.is_ascii_digit());
+        let kind_changes =
+            current.chars().last().is_some_and(|last| last.is_ascii_digit() != c.is_ascii_digit());
         if kind_changes || !c.is_alphanumeric() {
             finish(&mut current, &mut out);
         }
@@ -124,7 +130,9 @@ fn version(value: &Value, args: &Arguments) -> Result<bool> {
         ">" | "gt" => order.is_gt(),
         ">=" | "ge" => order.is_ge(),
         other => {
-            return Err(Error::new(format!("Invalid operator type ({other}). Must be one of ==, =, eq, !=, <>, ne, >, gt, >=, ge, <, lt, <=, le")));
+            return Err(Error::new(format!(
+                "Invalid operator type ({other}). Must be one of ==, =, eq, !=, <>, ne, >, gt, >=, ge, <, lt, <=, le"
+            )));
         }
     })
 }

@@ -34,7 +34,8 @@ impl Layers {
 
     /// Every name, once.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.0.iter().flat_map(|m| m.keys()).map(|k| k.to_string()).collect();
+        let mut names: Vec<String> =
+            self.0.iter().flat_map(bakery_lang::Map::keys).map(|k| k.to_string()).collect();
         names.sort();
         names.dedup();
         names
@@ -111,14 +112,22 @@ pub fn extra_vars(given: &[String], loader: &Loader) -> Result<Map> {
         let map = if let Some(path) = text.strip_prefix('@') {
             loader.vars_file(Path::new(path))?
         } else if text.trim_start().starts_with(['{', '[']) {
-            let value = bakery_lang::yaml::parse(&bakery_lang::Source::new("--extra-vars", text.as_str())).map_err(Error::parse)?.to_value();
-            value.as_map().cloned().ok_or_else(|| Error::message(format!("Invalid extra vars data supplied. '{text}' could not be made into a dictionary")))?
+            let value = bakery_lang::yaml::parse(&bakery_lang::Source::new("--extra-vars", text.as_str()))
+                .map_err(Error::parse)?
+                .to_value();
+            value.as_map().cloned().ok_or_else(|| {
+                Error::message(format!(
+                    "Invalid extra vars data supplied. '{text}' could not be made into a dictionary"
+                ))
+            })?
         } else {
             let origin = bakery_lang::Source::new("--extra-vars", text.as_str()).at_offset(0);
             parse_key_values(text, Some(&origin), None)
         };
         if map.contains("_raw_params") {
-            return Err(Error::message(format!("Invalid extra vars data supplied. '{text}' could not be made into a dictionary")));
+            return Err(Error::message(format!(
+                "Invalid extra vars data supplied. '{text}' could not be made into a dictionary"
+            )));
         }
         all.extend(&map);
     }

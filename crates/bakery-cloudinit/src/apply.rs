@@ -12,8 +12,16 @@ pub(crate) fn names(config: &CloudConfig, fallback: Option<&str>) -> Result<()> 
     if config.preserve_hostname {
         return Ok(());
     }
-    let fqdn = config.fqdn.clone().or_else(|| config.hostname.clone().filter(|h| h.contains('.'))).or_else(|| fallback.map(str::to_owned));
-    let short = config.hostname.clone().or_else(|| fqdn.clone()).map(|name| name.split('.').next().unwrap_or(&name).to_owned());
+    let fqdn = config
+        .fqdn
+        .clone()
+        .or_else(|| config.hostname.clone().filter(|h| h.contains('.')))
+        .or_else(|| fallback.map(str::to_owned));
+    let short = config
+        .hostname
+        .clone()
+        .or_else(|| fqdn.clone())
+        .map(|name| name.split('.').next().unwrap_or(&name).to_owned());
     let Some(short) = short.filter(|s| !s.is_empty()) else { return Ok(()) };
     fs::write_atomic("/etc/hostname", format!("{short}\n"))?;
     fs::set_hostname(&short)?;
@@ -47,9 +55,14 @@ pub(crate) fn write_file(file: &WriteFile) -> Result<()> {
     fs::write_atomic_mode(path, &content, file.mode)?;
     fs::chmod(path, file.mode)?;
     let (user, group) = file.owner.split_once(':').unwrap_or((&file.owner, ""));
-    let unknown = |kind: &str, name: &str| Error(format!("write_files: {}: there is no {kind} `{name}`", file.path));
+    let unknown =
+        |kind: &str, name: &str| Error(format!("write_files: {}: there is no {kind} `{name}`", file.path));
     let user = users::find_user(user).ok_or_else(|| unknown("user", user))?;
-    let gid = if group.is_empty() { user.gid } else { users::find_group(group).ok_or_else(|| unknown("group", group))?.gid };
+    let gid = if group.is_empty() {
+        user.gid
+    } else {
+        users::find_group(group).ok_or_else(|| unknown("group", group))?.gid
+    };
     Ok(fs::lchown(path, Some(user.uid), Some(gid))?)
 }
 
@@ -98,9 +111,16 @@ pub(crate) fn script(commands: &[Command]) -> String {
 /// Whether a line is a whole command, so that another one may follow it.
 fn is_complete(line: &str) -> bool {
     let first = line.split_whitespace().next().unwrap_or_default();
-    let opens = ["if", "for", "while", "until", "case", "then", "else", "elif", "fi", "do", "done", "esac", "{", "}", "("];
+    let opens = [
+        "if", "for", "while", "until", "case", "then", "else", "elif", "fi", "do", "done", "esac", "{", "}",
+        "(",
+    ];
     let odd = |quote: char| line.matches(quote).count() % 2 == 1;
-    !opens.contains(&first) && !line.contains("<<") && !line.trim_end().ends_with(['\\', '|', '&', '{', '(']) && !odd('\'') && !odd('"')
+    !opens.contains(&first)
+        && !line.contains("<<")
+        && !line.trim_end().ends_with(['\\', '|', '&', '{', '('])
+        && !odd('\'')
+        && !odd('"')
 }
 
 fn quote(word: &str) -> String {

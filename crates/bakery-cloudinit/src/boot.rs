@@ -75,15 +75,20 @@ fn steps(args: &BootArgs, report: &mut Report<'_>) -> Result<Done> {
         Err(error) => done.warnings.push(format!("the root file system was not grown: {error}")),
     }
     report.phase("datasource", "start");
-    let mut instance = datasource::detect()?.unwrap_or_else(|| Instance { datasource: "None", id: "iid-none".into(), ..Instance::default() });
+    let mut instance = datasource::detect()?.unwrap_or_else(|| Instance {
+        datasource: "None",
+        id: "iid-none".into(),
+        ..Instance::default()
+    });
     if let Some(file) = &args.user_data {
         instance.user_data = fs::read(file)?;
     }
     done.datasource = instance.datasource.to_owned();
     report.phase("datasource", instance.datasource);
     report::write("running", instance.datasource, &[], &[])?;
-    let wanted = if instance.volumes.is_empty() { volumes::default_names() } else { instance.volumes.clone() };
-    for said in volumes::link(&wanted, Duration::from_secs(60))? {
+    let wanted =
+        if instance.volumes.is_empty() { volumes::default_names() } else { instance.volumes.clone() };
+    for said in volumes::link(&wanted, Duration::from_mins(1))? {
         report.line(&format!("bakery: volume: {said}"));
     }
     let folder = PathBuf::from(STATE).join("instances").join(safe_name(&instance.id));
@@ -105,7 +110,10 @@ fn steps(args: &BootArgs, report: &mut Report<'_>) -> Result<Done> {
             let path = folder.join("scripts/part-001");
             fs::create_private_dir(folder.join("scripts"))?;
             fs::write_atomic_mode(&path, text, 0o700)?;
-            CloudConfig { runcmd: vec![Command::Words(vec![path.display().to_string()])], ..CloudConfig::default() }
+            CloudConfig {
+                runcmd: vec![Command::Words(vec![path.display().to_string()])],
+                ..CloudConfig::default()
+            }
         }
     };
     done.warnings.extend(config.warnings.iter().cloned());
@@ -140,13 +148,18 @@ fn steps(args: &BootArgs, report: &mut Report<'_>) -> Result<Done> {
 
 /// A name for a folder: instance ids of foreign platforms may hold anything.
 fn safe_name(id: &str) -> String {
-    let kept: String = id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
+    let kept: String =
+        id.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect();
     if kept.trim_matches('.').is_empty() { "unnamed".into() } else { kept }
 }
 
 /// Runs the commands; what failed for good, and what failed in passing. As with cloud-init the last exit code counts,
 /// and besides that of every playbook.
-fn run_commands(commands: &[Command], folder: &Path, report: &mut Report<'_>) -> Result<(Vec<String>, Vec<String>)> {
+fn run_commands(
+    commands: &[Command],
+    folder: &Path,
+    report: &mut Report<'_>,
+) -> Result<(Vec<String>, Vec<String>)> {
     fs::create_private_dir(folder.join("scripts"))?;
     let path = folder.join("scripts/runcmd");
     fs::write_atomic_mode(&path, apply::script(commands), 0o700)?;
@@ -174,7 +187,10 @@ fn run_commands(commands: &[Command], folder: &Path, report: &mut Report<'_>) ->
     };
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     for line in fs::read_to_string(apply::FAILURES).unwrap_or_default().lines() {
-        let Some((at, code)) = line.split_once(' ').and_then(|(a, c)| Some((a.parse::<usize>().ok()?, c))) else { continue };
+        let Some((at, code)) = line.split_once(' ').and_then(|(a, c)| Some((a.parse::<usize>().ok()?, c)))
+        else {
+            continue;
+        };
         let text = shown(at);
         // The words are shown up to the first option: what follows may hold secrets.
         let short = text.split(" -").next().unwrap_or(&text).chars().take(60).collect::<String>();
@@ -210,7 +226,13 @@ fn dry_run(args: &BootArgs, out: &mut dyn Write) -> Result<i32> {
                 say("write /etc/hosts".into());
             }
             for file in &config.write_files {
-                say(format!("write {} ({} bytes, mode {:04o}, owner {})", file.path, file.content.len(), file.mode, file.owner));
+                say(format!(
+                    "write {} ({} bytes, mode {:04o}, owner {})",
+                    file.path,
+                    file.content.len(),
+                    file.mode,
+                    file.owner
+                ));
             }
             if !config.ssh_authorized_keys.is_empty() {
                 say(format!("let {} keys log in as root", config.ssh_authorized_keys.len()));

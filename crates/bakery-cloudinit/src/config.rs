@@ -2,14 +2,22 @@
 
 use std::io::Read as _;
 
-use base64::Engine as _;
 use bakery_lang::{Diagnostic, Source, Value, suggest, yaml};
+use base64::Engine as _;
 
 use crate::{Error, Result};
 
 /// The top-level keys that are carried out.
-pub(crate) const KEYS: &[&str] =
-    &["fqdn", "hostname", "manage_etc_hosts", "prefer_fqdn_over_hostname", "preserve_hostname", "runcmd", "ssh_authorized_keys", "write_files"];
+pub(crate) const KEYS: &[&str] = &[
+    "fqdn",
+    "hostname",
+    "manage_etc_hosts",
+    "prefer_fqdn_over_hostname",
+    "preserve_hostname",
+    "runcmd",
+    "ssh_authorized_keys",
+    "write_files",
+];
 
 /// User-data by its kind.
 #[derive(Debug, Clone)]
@@ -105,7 +113,11 @@ impl UserData {
             return Self::parse(&decoded);
         }
         let what = match first {
-            f if f.to_lowercase().starts_with("content-type: multipart") || f.to_lowercase().starts_with("mime-version") => "MIME multipart",
+            f if f.to_lowercase().starts_with("content-type: multipart")
+                || f.to_lowercase().starts_with("mime-version") =>
+            {
+                "MIME multipart"
+            }
             f if f.starts_with("#include") => "#include",
             f if f.starts_with("#cloud-config-") => "#cloud-config-archive or -jsonp",
             f if f.starts_with("#cloud-boothook") => "#cloud-boothook",
@@ -113,7 +125,9 @@ impl UserData {
             f if f.starts_with("## template:") => "a template",
             _ => "text without a first line that says what it is",
         };
-        Err(Error(format!("the user-data is {what}, which bakery does not carry out (known: #cloud-config and scripts, also gzipped or in base64)")))
+        Err(Error(format!(
+            "the user-data is {what}, which bakery does not carry out (known: #cloud-config and scripts, also gzipped or in base64)"
+        )))
     }
 }
 
@@ -136,16 +150,21 @@ impl CloudConfig {
             let v = value.to_value().untrusted();
             let text = || Some(v.to_string()).filter(|s| !s.is_empty() && !v.is_none());
             let list = |what: &str| {
-                value.as_list().ok_or_else(|| Error::from(Diagnostic::at(&value.origin, format!("`{what}` must be a list"))))
+                value.as_list().ok_or_else(|| {
+                    Error::from(Diagnostic::at(&value.origin, format!("`{what}` must be a list")))
+                })
             };
             match name.as_str() {
                 "hostname" => config.hostname = text(),
                 "fqdn" => config.fqdn = text(),
-                "manage_etc_hosts" => config.manage_etc_hosts = v.is_true() && v.to_string().to_lowercase() != "false",
+                "manage_etc_hosts" => {
+                    config.manage_etc_hosts = v.is_true() && v.to_string().to_lowercase() != "false";
+                }
                 "preserve_hostname" => config.preserve_hostname = v.is_true(),
                 "prefer_fqdn_over_hostname" => {}
                 "ssh_authorized_keys" => {
-                    config.ssh_authorized_keys = list(&name)?.iter().map(|n| n.to_value().to_string()).collect();
+                    config.ssh_authorized_keys =
+                        list(&name)?.iter().map(|n| n.to_value().to_string()).collect();
                 }
                 "runcmd" => {
                     for item in list(&name)? {
@@ -154,7 +173,11 @@ impl CloudConfig {
                             Some(words) => Command::Words(words.iter().map(ToString::to_string).collect()),
                             None if v.as_str().is_some() => Command::Line(v.to_string()),
                             None => {
-                                return Err(Diagnostic::at(&item.origin, "a command of `runcmd` must be text or a list of words").into());
+                                return Err(Diagnostic::at(
+                                    &item.origin,
+                                    "a command of `runcmd` must be text or a list of words",
+                                )
+                                .into());
                             }
                         });
                     }
@@ -165,8 +188,12 @@ impl CloudConfig {
                     }
                 }
                 _ => {
-                    let hint = suggest(&name, KEYS.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
-                    config.warnings.push(format!("user-data line {}: the key `{name}` is not carried out{hint}", key.origin.line));
+                    let hint =
+                        suggest(&name, KEYS.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
+                    config.warnings.push(format!(
+                        "user-data line {}: the key `{name}` is not carried out{hint}",
+                        key.origin.line
+                    ));
                 }
             }
         }
@@ -177,7 +204,9 @@ impl CloudConfig {
 fn write_file(node: &yaml::Node) -> Result<WriteFile> {
     let v = node.to_value().untrusted();
     let text = |name: &str| v.get(name).filter(|v| !v.is_none()).map(|v| v.to_string());
-    let path = text("path").ok_or_else(|| Error::from(Diagnostic::at(&node.origin, "an entry of `write_files` needs a `path`")))?;
+    let path = text("path").ok_or_else(|| {
+        Error::from(Diagnostic::at(&node.origin, "an entry of `write_files` needs a `path`"))
+    })?;
     let raw = text("content").unwrap_or_default().into_bytes();
     let bad = |e: String| Error(format!("write_files: the content of {path} cannot be decoded: {e}"));
     let base64 = |bytes: &[u8]| {
@@ -197,7 +226,13 @@ fn write_file(node: &yaml::Node) -> Result<WriteFile> {
         None => 0o644,
     };
     let append = v.get("append").is_some_and(|a| a.is_true());
-    Ok(WriteFile { path, content, owner: text("owner").unwrap_or_else(|| "root:root".into()), mode: mode & 0o7777, append })
+    Ok(WriteFile {
+        path,
+        content,
+        owner: text("owner").unwrap_or_else(|| "root:root".into()),
+        mode: mode & 0o7777,
+        append,
+    })
 }
 
 #[cfg(test)]
@@ -207,7 +242,9 @@ mod tests {
     #[test]
     fn the_classic_user_data_is_understood() {
         let text = "#cloud-config\nfqdn: toast01.bakery.inet\nhostname: toast01\nmanage_etc_hosts: true\n\nwrite_files:\n  - content: |\n      {\"a\": true}\n    path: /root/x.json\n    permissions: '0640'\n\nruncmd:\n  - ansible-playbook -v x.yml\n  - [ls, 'a b']\nruncdm: []\n";
-        let Ok(UserData::CloudConfig(config)) = UserData::parse(text.as_bytes()) else { panic!("not understood") };
+        let Ok(UserData::CloudConfig(config)) = UserData::parse(text.as_bytes()) else {
+            panic!("not understood")
+        };
         assert_eq!(config.hostname.as_deref(), Some("toast01"));
         assert_eq!(config.write_files[0].mode, 0o640);
         assert_eq!(config.write_files[0].content, b"{\"a\": true}\n");
@@ -218,7 +255,9 @@ mod tests {
     #[test]
     fn base64_and_gzip_are_undone_and_unknown_formats_named() {
         let b64 = base64::engine::general_purpose::STANDARD.encode("#cloud-config\nhostname: a\n");
-        assert!(matches!(UserData::parse(b64.as_bytes()), Ok(UserData::CloudConfig(c)) if c.hostname.as_deref() == Some("a")));
+        assert!(
+            matches!(UserData::parse(b64.as_bytes()), Ok(UserData::CloudConfig(c)) if c.hostname.as_deref() == Some("a"))
+        );
         assert!(matches!(UserData::parse(b"#!/bin/sh\ntrue\n"), Ok(UserData::Script(_))));
         assert!(matches!(UserData::parse(b""), Ok(UserData::Empty)));
         let error = UserData::parse(b"Content-Type: multipart/mixed; boundary=x\n\n").expect_err("not known");

@@ -80,7 +80,8 @@ pub fn status(wait: bool, out: &mut dyn Write) -> Result<i32> {
         let text = fs::read_to_string(STATUS).unwrap_or_default();
         let parsed: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         let state = parsed.get("status").and_then(Value::as_str).unwrap_or("not started");
-        if wait && !matches!(state, "done" | "error") && !Path::new("/etc/cloud/cloud-init.disabled").exists() {
+        if wait && !matches!(state, "done" | "error") && !Path::new("/etc/cloud/cloud-init.disabled").exists()
+        {
             std::thread::sleep(Duration::from_millis(200));
             continue;
         }
@@ -88,7 +89,8 @@ pub fn status(wait: bool, out: &mut dyn Write) -> Result<i32> {
         for error in parsed.get("errors").and_then(Value::as_array).into_iter().flatten() {
             let _ = writeln!(out, "error: {}", error.as_str().unwrap_or_default());
         }
-        let warned = parsed.get("recoverable_errors").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+        let warned =
+            parsed.get("recoverable_errors").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
         return Ok(match state {
             "done" if !warned => 0,
             "error" => 1,

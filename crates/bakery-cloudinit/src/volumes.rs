@@ -39,7 +39,11 @@ fn disks() -> Vec<Disk> {
 }
 
 /// Which disk each name means; the root disk is none of them.
-fn assign(wanted: &BTreeMap<String, Option<String>>, disks: &[Disk], root: Option<&str>) -> Vec<(String, String)> {
+fn assign(
+    wanted: &BTreeMap<String, Option<String>>,
+    disks: &[Disk],
+    root: Option<&str>,
+) -> Vec<(String, String)> {
     let mut free: Vec<&Disk> = disks.iter().filter(|d| Some(d.name.as_str()) != root).collect();
     let mut out = Vec::new();
     let bare = |id: &str| id.replace('-', "");
@@ -122,7 +126,11 @@ mod tests {
     #[test]
     fn names_go_to_volumes_by_id_or_in_order_and_never_to_the_root() {
         let disk = |name: &str, serial: &str| Disk { name: name.into(), serial: serial.into() };
-        let disks = [disk("vda", "vol00000000000000001"), disk("vdb", "vol00000000000000002"), disk("vdc", "vol00000000000000003")];
+        let disks = [
+            disk("vda", "vol00000000000000001"),
+            disk("vdb", "vol00000000000000002"),
+            disk("vdc", "vol00000000000000003"),
+        ];
         let by_id = BTreeMap::from([("/dev/xvdb".to_owned(), Some("vol-00000000000000003".to_owned()))]);
         assert_eq!(assign(&by_id, &disks, Some("vda")), [("/dev/xvdb".to_owned(), "vdc".to_owned())]);
         let in_order = BTreeMap::from([("/dev/xvdb".to_owned(), None), ("/dev/xvdc".to_owned(), None)]);

@@ -30,7 +30,12 @@ const RECORD: &str = "meta/.bakery_install.json";
 ///
 /// # Errors
 /// Which role, and why; roles before it stay installed.
-pub fn install(requirements: &Path, roles: &Path, force: bool, reporter: &dyn Reporter) -> Result<Vec<Installed>> {
+pub fn install(
+    requirements: &Path,
+    roles: &Path,
+    force: bool,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Installed>> {
     let wanted = read(requirements)?;
     fs::create_dir_all(roles)?;
     let _lock = Lock::take(roles.join(".bakery-lock"), "install roles")?;
@@ -39,7 +44,8 @@ pub fn install(requirements: &Path, roles: &Path, force: bool, reporter: &dyn Re
         let step = Step::start(reporter, "role", &requirement.name);
         let place = roles.join(&requirement.name);
         let here = record(&place);
-        let same = here.as_ref().is_some_and(|r| r.version == requirement.version && r.src == requirement.src);
+        let same =
+            here.as_ref().is_some_and(|r| r.version == requirement.version && r.src == requirement.src);
         if place.is_dir() && !force && (same || here.is_none()) {
             if here.is_none() {
                 reporter.warn(&format!("{} is there already and was not installed by bakery; it is left alone (--force replaces it)", requirement.name));
@@ -55,12 +61,21 @@ pub fn install(requirements: &Path, roles: &Path, force: bool, reporter: &dyn Re
             Ok(installed) => installed,
             Err(error) => {
                 fs::remove_all(&staged)?;
-                return Err(Error(format!("the role {} could not be installed from {}: {error}", requirement.name, requirement.src)));
+                return Err(Error(format!(
+                    "the role {} could not be installed from {}: {error}",
+                    requirement.name, requirement.src
+                )));
             }
         };
-        if !["tasks", "meta", "defaults", "handlers", "vars", "templates", "files"].iter().any(|d| staged.join(d).is_dir()) {
+        if !["tasks", "meta", "defaults", "handlers", "vars", "templates", "files"]
+            .iter()
+            .any(|d| staged.join(d).is_dir())
+        {
             fs::remove_all(&staged)?;
-            return Err(Error(format!("{} does not look like a role: it has neither tasks nor meta nor anything else of one", requirement.src)));
+            return Err(Error(format!(
+                "{} does not look like a role: it has neither tasks nor meta nor anything else of one",
+                requirement.src
+            )));
         }
         fs::create_dir_all(staged.join("meta"))?;
         let version = installed.version.clone().unwrap_or_default();
@@ -86,7 +101,12 @@ fn record(place: &Path) -> Option<Installed> {
 }
 
 fn fetch(requirement: &Requirement, staged: &Path, requirements: &Path) -> Result<Installed> {
-    let mut installed = Installed { name: requirement.name.clone(), version: requirement.version.clone(), src: requirement.src.clone(), commit: None };
+    let mut installed = Installed {
+        name: requirement.name.clone(),
+        version: requirement.version.clone(),
+        src: requirement.src.clone(),
+        commit: None,
+    };
     if requirement.scm.as_deref() == Some("git") {
         installed.commit = Some(git(requirement, staged)?);
     } else if requirement.src.starts_with("http://") || requirement.src.starts_with("https://") {
@@ -110,7 +130,7 @@ fn fetch(requirement: &Requirement, staged: &Path, requirements: &Path) -> Resul
 fn git(requirement: &Requirement, staged: &Path) -> Result<String> {
     let run = |args: &[&str]| {
         // Never a question that nobody can answer.
-        Cmd::new("git").args(args).env("GIT_TERMINAL_PROMPT", "0").timeout(Duration::from_secs(900)).run()
+        Cmd::new("git").args(args).env("GIT_TERMINAL_PROMPT", "0").timeout(Duration::from_mins(15)).run()
     };
     let place = staged.display().to_string();
     run(&["clone", "--quiet", "--no-checkout", "--", &requirement.src, &place])?;
@@ -118,7 +138,9 @@ fn git(requirement: &Requirement, staged: &Path) -> Result<String> {
         if version.starts_with('-') {
             return Err(Error(format!("`{version}` is no version")));
         }
-        run(&["-C", &place, "checkout", "--quiet", version]).or_else(|_| run(&["-C", &place, "checkout", "--quiet", &format!("origin/{version}")])).map_err(|e| Error(format!("there is no tag, branch or commit `{version}`: {e}")))?;
+        run(&["-C", &place, "checkout", "--quiet", version])
+            .or_else(|_| run(&["-C", &place, "checkout", "--quiet", &format!("origin/{version}")]))
+            .map_err(|e| Error(format!("there is no tag, branch or commit `{version}`: {e}")))?;
     } else {
         run(&["-C", &place, "checkout", "--quiet"])?;
     }
@@ -128,7 +150,9 @@ fn git(requirement: &Requirement, staged: &Path) -> Result<String> {
 }
 
 fn download(url: &str) -> Result<Vec<u8>> {
-    let config = ureq::Agent::config_builder().timeout_connect(Some(Duration::from_secs(30))).timeout_recv_response(Some(Duration::from_secs(60)));
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(Duration::from_secs(30)))
+        .timeout_recv_response(Some(Duration::from_mins(1)));
     let agent: ureq::Agent = config.build().into();
     let mut last = String::new();
     for attempt in 0..4u32 {
@@ -136,11 +160,15 @@ fn download(url: &str) -> Result<Vec<u8>> {
             std::thread::sleep(Duration::from_millis(300 << attempt));
         }
         match agent.get(url).call() {
-            Ok(mut response) => match response.body_mut().with_config().limit(256 * 1024 * 1024).read_to_vec() {
-                Ok(bytes) => return Ok(bytes),
-                Err(error) => last = format!("the download was cut off: {error}"),
-            },
-            Err(ureq::Error::StatusCode(code)) if code < 500 => return Err(Error(format!("the server answered {code}"))),
+            Ok(mut response) => {
+                match response.body_mut().with_config().limit(256 * 1024 * 1024).read_to_vec() {
+                    Ok(bytes) => return Ok(bytes),
+                    Err(error) => last = format!("the download was cut off: {error}"),
+                }
+            }
+            Err(ureq::Error::StatusCode(code)) if code < 500 => {
+                return Err(Error(format!("the server answered {code}")));
+            }
             Err(error) => last = error.to_string(),
         }
     }
@@ -161,15 +189,24 @@ fn unpack(bytes: &[u8], staged: &Path) -> Result<()> {
         }
         let path = entry.path().map_err(bad)?.into_owned();
         let inner: PathBuf = path.components().skip(1).collect();
-        let safe = path.components().all(|c| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
+        let safe = path
+            .components()
+            .all(|c| matches!(c, std::path::Component::Normal(_) | std::path::Component::CurDir));
         let kind = entry.header().entry_type();
-        if !safe || !(kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_pax_global_extensions()) {
-            return Err(Error(format!("the archive has an entry that leads outside of it or is no file: {}", path.display())));
+        if !safe || !(kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_pax_global_extensions())
+        {
+            return Err(Error(format!(
+                "the archive has an entry that leads outside of it or is no file: {}",
+                path.display()
+            )));
         }
         if kind.is_symlink() {
             let target = entry.link_name().map_err(bad)?.unwrap_or_default().into_owned();
             if target.is_absolute() || target.components().any(|c| c == std::path::Component::ParentDir) {
-                return Err(Error(format!("the archive has a link that leads outside of it: {}", path.display())));
+                return Err(Error(format!(
+                    "the archive has a link that leads outside of it: {}",
+                    path.display()
+                )));
             }
         }
         if inner.as_os_str().is_empty() || kind.is_pax_global_extensions() {
@@ -193,7 +230,12 @@ pub fn list(roles: &Path) -> Result<Vec<Installed>> {
     for path in fs::read_dir(roles)? {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         if path.is_dir() && !name.starts_with('.') {
-            out.push(record(&path).unwrap_or(Installed { name, version: None, src: String::new(), commit: None }));
+            out.push(record(&path).unwrap_or(Installed {
+                name,
+                version: None,
+                src: String::new(),
+                commit: None,
+            }));
         }
     }
     Ok(out)
@@ -227,17 +269,26 @@ mod tests {
         );
         Cmd::new("/bin/sh").args(["-ec", &script]).run().expect("a repository");
         let requirements = folder.path().join("requirements.yml");
-        fs::write_atomic(&requirements, format!("- src: file://{}\n  scm: git\n  version: v1\n  name: r\n", repository.display())).expect("written");
+        fs::write_atomic(
+            &requirements,
+            format!("- src: file://{}\n  scm: git\n  version: v1\n  name: r\n", repository.display()),
+        )
+        .expect("written");
         let roles = folder.path().join("roles");
         install(&requirements, &roles, false, &Silent).expect("installs");
         assert_eq!(fs::read_to_string(roles.join("r/tasks/main.yml")).expect("is there"), "- ping:\n");
         assert!(list(&roles).expect("lists")[0].commit.is_some());
-        fs::write_atomic(&requirements, format!("- src: file://{}\n  scm: git\n  version: v9\n  name: r\n", repository.display())).expect("written");
+        fs::write_atomic(
+            &requirements,
+            format!("- src: file://{}\n  scm: git\n  version: v9\n  name: r\n", repository.display()),
+        )
+        .expect("written");
         let error = install(&requirements, &roles, false, &Silent).expect_err("no such tag");
         assert!(error.0.contains("v9"), "{error}");
         assert!(roles.join("r/tasks/main.yml").is_file(), "the old role stays");
 
-        let mut builder = tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        let mut builder =
+            tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
         let mut header = tar::Header::new_gnu();
         header.set_size(0);
         header.set_entry_type(tar::EntryType::Symlink);

@@ -33,14 +33,19 @@ pub fn read(path: &Path) -> Result<Vec<Requirement>> {
         None if node.is_none() => return Ok(vec![]),
         None if node.get("collections").is_some() => &[],
         None => node.as_list().ok_or_else(|| {
-            Error::from(Diagnostic::at(&node.origin, format!("requirements must be a list of roles, found {}", node.kind_name())))
+            Error::from(Diagnostic::at(
+                &node.origin,
+                format!("requirements must be a list of roles, found {}", node.kind_name()),
+            ))
         })?,
     };
-    list.iter().map(|entry| one(entry)).collect()
+    list.iter().map(one).collect()
 }
 
 fn one(node: &Node) -> Result<Requirement> {
-    let text = |key: &str| node.get(key).filter(|n| !n.is_none()).map(|n| n.to_value().to_string().trim().to_owned());
+    let text = |key: &str| {
+        node.get(key).filter(|n| !n.is_none()).map(|n| n.to_value().to_string().trim().to_owned())
+    };
     let (src, mut version, mut name) = match node.as_str() {
         // `src,version,name` in one line.
         Some(line) => {
@@ -49,7 +54,9 @@ fn one(node: &Node) -> Result<Requirement> {
         }
         None => {
             let src = text("src").or_else(|| text("role")).or_else(|| text("name"));
-            let src = src.ok_or_else(|| Error::from(Diagnostic::at(&node.origin, "a requirement needs a `src` or `name`")))?;
+            let src = src.ok_or_else(|| {
+                Error::from(Diagnostic::at(&node.origin, "a requirement needs a `src` or `name`"))
+            })?;
             (src, text("version"), text("name"))
         }
     };
@@ -59,12 +66,18 @@ fn one(node: &Node) -> Result<Requirement> {
         scm = Some("git".into());
         src = rest.to_owned();
     }
-    let looks_git = src.ends_with(".git") || src.starts_with("git@") || src.starts_with("ssh://") || src.starts_with("git://") || (src.contains("github.com/") && !src.contains(".tar"));
+    let looks_git = src.ends_with(".git")
+        || src.starts_with("git@")
+        || src.starts_with("ssh://")
+        || src.starts_with("git://")
+        || (src.contains("github.com/") && !src.contains(".tar"));
     if scm.is_none() && looks_git {
         scm = Some("git".into());
     }
     if let Some(other) = scm.as_deref().filter(|s| *s != "git") {
-        return Err(Diagnostic::at(&node.origin, format!("the version control `{other}` is not known")).hint("known: git").into());
+        return Err(Diagnostic::at(&node.origin, format!("the version control `{other}` is not known"))
+            .hint("known: git")
+            .into());
     }
     version = version.filter(|v| !v.is_empty());
     name = name.filter(|n| !n.is_empty());

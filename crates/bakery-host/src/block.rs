@@ -68,8 +68,12 @@ pub fn set_partition(path: &Path, number: i32, start: u64, length: u64) -> Resul
             devname: [0; 64],
             volname: [0; 64],
         };
-        let mut arg =
-            BlkpgIoctlArg { op, flags: 0, datalen: size_of::<BlkpgPartition>() as i32, data: &raw mut partition };
+        let mut arg = BlkpgIoctlArg {
+            op,
+            flags: 0,
+            datalen: size_of::<BlkpgPartition>() as i32,
+            data: &raw mut partition,
+        };
         // SAFETY: the kernel reads both structures, which live until the call returns.
         if unsafe { libc::ioctl(file.as_raw_fd(), BLKPG, &raw mut arg) } == 0 {
             return Ok(());
@@ -135,7 +139,8 @@ pub fn label(path: &Path) -> Option<String> {
 
 /// Mounts a file system.
 pub fn mount(source: &Path, target: &Path, fstype: &str, options: &str, read_only: bool) -> Result<()> {
-    let flags = if read_only { rustix::mount::MountFlags::RDONLY } else { rustix::mount::MountFlags::empty() };
+    let flags =
+        if read_only { rustix::mount::MountFlags::RDONLY } else { rustix::mount::MountFlags::empty() };
     let options = std::ffi::CString::new(options).unwrap_or_default();
     rustix::mount::mount(source, target, fstype, flags, Some(options.as_c_str())).at("mount", target)
 }

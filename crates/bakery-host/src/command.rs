@@ -1,5 +1,5 @@
 //! Child processes: they die with us, and a failure shows the command line and the end of what they said.
-#![expect(clippy::disallowed_methods, reason = "this is the one place that may start programs")]
+#![allow(clippy::disallowed_methods, reason = "this is the one place that may start programs")]
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};

@@ -1,5 +1,5 @@
 //! File access whose errors name the path, and writes that are whole or not at all.
-#![expect(clippy::disallowed_methods, reason = "this is the one place that may call std::fs")]
+#![allow(clippy::disallowed_methods, reason = "this is the one place that may call std::fs")]
 
 use std::io::Write as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -71,7 +71,8 @@ pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<(
     let mode = existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
     write_atomic_mode(path, bytes, mode)?;
     if let Some(existing) = existing {
-        std::os::unix::fs::chown(path, Some(existing.uid()), Some(existing.gid())).at("change the owner of", path)?;
+        std::os::unix::fs::chown(path, Some(existing.uid()), Some(existing.gid()))
+            .at("change the owner of", path)?;
         chmod(path, mode)?;
     }
     Ok(())

@@ -1,5 +1,4 @@
 //! Advisory file locks, so that two bakeries never work on the same state.
-#![expect(clippy::disallowed_methods, reason = "opens the lock file itself")]
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -21,8 +20,13 @@ impl Lock {
         if let Some(folder) = path.parent() {
             crate::fs::create_dir_all(folder)?;
         }
-        let mut file =
-            OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path).at("open", path)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .at("open", path)?;
         if file.try_lock().is_err() {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder);

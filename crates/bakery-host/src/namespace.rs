@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_change, unmount, UnmountFlags};
+use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::fs::{At as _, Error, Result};
@@ -46,10 +46,15 @@ impl Overlay {
             options.push_str(&format!(",upperdir={},workdir={}", upper.display(), work.display()));
         }
         if options.len() > 4000 {
-            return Err(Error::new("mount", target, std::io::Error::other("too many layers for one overlay")));
+            return Err(Error::new(
+                "mount",
+                target,
+                std::io::Error::other("too many layers for one overlay"),
+            ));
         }
         let options = std::ffi::CString::new(options).unwrap_or_default();
-        mount("bakery", target, "overlay", MountFlags::empty(), Some(options.as_c_str())).at("mount an overlay at", target)
+        mount("bakery", target, "overlay", MountFlags::empty(), Some(options.as_c_str()))
+            .at("mount an overlay at", target)
     }
 }
 

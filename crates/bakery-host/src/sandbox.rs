@@ -8,7 +8,9 @@
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::mount::{MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount};
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount,
+};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::Cmd;
@@ -107,8 +109,14 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
     }
     let pts = root.join("dev/pts");
     create_dir_all(&pts)?;
-    mount("devpts", &pts, "devpts", MountFlags::NOSUID | MountFlags::NOEXEC, Some(c"newinstance,ptmxmode=0666,mode=620"))
-        .at("mount", &pts)?;
+    mount(
+        "devpts",
+        &pts,
+        "devpts",
+        MountFlags::NOSUID | MountFlags::NOEXEC,
+        Some(c"newinstance,ptmxmode=0666,mode=620"),
+    )
+    .at("mount", &pts)?;
     tmpfs("dev/shm", c"mode=1777")?;
     tmpfs("run", c"mode=755")?;
     tmpfs("tmp", c"mode=1777")?;
@@ -133,7 +141,7 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
     run_inside(sandbox, program)
 }
 
-#[expect(clippy::disallowed_methods, reason = "needs its own steps between fork and exec")]
+#[allow(clippy::disallowed_methods, reason = "needs its own steps between fork and exec")]
 fn run_inside(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
     let Some((name, args)) = program.split_first() else { return Ok(2) };
     let mut command = std::process::Command::new(name);
@@ -146,7 +154,13 @@ fn run_inside(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
         let proc = root.join("proc");
         crate::fs::create_dir_all(&proc).map_err(|e| e.source)?;
-        mount("proc", &proc, "proc", MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV, None::<&std::ffi::CStr>)?;
+        mount(
+            "proc",
+            &proc,
+            "proc",
+            MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV,
+            None::<&std::ffi::CStr>,
+        )?;
         // What reaches the running kernel is read-only or out of sight.
         for part in ["sys", "sysrq-trigger", "irq", "bus"] {
             let path = proc.join(part);

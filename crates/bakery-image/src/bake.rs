@@ -35,13 +35,26 @@ pub struct Baked {
 }
 
 /// Programs that a bake needs, and the Debian packages that have them.
-pub const TOOLS: &[(&str, &str)] = &[("mke2fs", "e2fsprogs"), ("mkfs.vfat", "dosfstools"), ("mcopy", "mtools"), ("qemu-img", "qemu-utils"), ("tar", "tar")];
+pub const TOOLS: &[(&str, &str)] = &[
+    ("mke2fs", "e2fsprogs"),
+    ("mkfs.vfat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("qemu-img", "qemu-utils"),
+    ("tar", "tar"),
+];
 
 /// Bakes.
 ///
 /// # Errors
 /// What failed, and where its remains can be looked at. The store is as it was, but for layers that are whole.
-pub fn bake(store: &Store, template: &Template, plan: &Plan, options: &BakeOptions, reporter: &dyn Reporter, callback: &mut dyn Callback) -> Result<Baked> {
+pub fn bake(
+    store: &Store,
+    template: &Template,
+    plan: &Plan,
+    options: &BakeOptions,
+    reporter: &dyn Reporter,
+    callback: &mut dyn Callback,
+) -> Result<Baked> {
     for note in &plan.notes {
         reporter.note(note);
     }
@@ -53,13 +66,18 @@ pub fn bake(store: &Store, template: &Template, plan: &Plan, options: &BakeOptio
     }
     for (tool, package) in TOOLS {
         if find_program(tool).is_none() {
-            return Err(Error::new(format!("the program {tool} (package {package}) is not installed")).hint("`bakery doctor` says what is missing and the command that installs it"));
+            return Err(Error::new(format!("the program {tool} (package {package}) is not installed"))
+                .hint("`bakery doctor` says what is missing and the command that installs it"));
         }
     }
     if bakery_host::users::effective_uid() != 0 {
-        return Err(Error::new("baking needs root: it mounts overlays and enters namespaces").hint("run it with sudo"));
+        return Err(Error::new("baking needs root: it mounts overlays and enters namespaces")
+            .hint("run it with sudo"));
     }
-    let _lock = Lock::take(store.root().join(format!("lock-{}", plan.image.as_str())), &format!("bake {}", plan.name))?;
+    let _lock = Lock::take(
+        store.root().join(format!("lock-{}", plan.image.as_str())),
+        &format!("bake {}", plan.name),
+    )?;
     namespace::private_mounts()?;
     let interrupted = || -> Result<()> {
         match signal::caught() {
@@ -81,7 +99,14 @@ pub fn bake(store: &Store, template: &Template, plan: &Plan, options: &BakeOptio
         }
         cold = true;
         let rootfs = Rootfs::mount(store, &layers)?;
-        let place = Place { template, builder: &plan.builder, rootfs: &rootfs, store, agent: &options.agent, reporter };
+        let place = Place {
+            template,
+            builder: &plan.builder,
+            rootfs: &rootfs,
+            store,
+            agent: &options.agent,
+            reporter,
+        };
         let result = provision::run(&planned.component, &place, callback).and_then(|()| interrupted());
         if let Err(error) = result {
             let failed = Error::new(format!("the provisioner `{kind}` failed: {error}"));
@@ -101,14 +126,26 @@ pub fn bake(store: &Store, template: &Template, plan: &Plan, options: &BakeOptio
     Ok(Baked { image, cached: false })
 }
 
-fn sealed(store: &Store, plan: &Plan, layers: &[Key], root_uuid: &str, cold: bool, options: &BakeOptions, reporter: &dyn Reporter) -> Result<Key> {
+fn sealed(
+    store: &Store,
+    plan: &Plan,
+    layers: &[Key],
+    root_uuid: &str,
+    cold: bool,
+    options: &BakeOptions,
+    reporter: &dyn Reporter,
+) -> Result<Key> {
     let step = Step::start(reporter, "seal", "");
     if !cold && store.layer(&plan.seal).is_some() {
         step.finish("cached");
         return Ok(plan.seal.clone());
     }
     let rootfs = Rootfs::mount(store, layers)?;
-    let output = rootfs.run(&options.agent, crate::rootfs::SELF_INSIDE, &[seal::VERB, root_uuid, &plan.kernel_args])?;
+    let output = rootfs.run(
+        &options.agent,
+        crate::rootfs::SELF_INSIDE,
+        &[seal::VERB, root_uuid, &plan.kernel_args],
+    )?;
     if !output.success() {
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));
     }
@@ -117,12 +154,24 @@ fn sealed(store: &Store, plan: &Plan, layers: &[Key], root_uuid: &str, cold: boo
     Ok(plan.seal.clone())
 }
 
-fn publish(store: &Store, plan: &Plan, layers: &[Key], root_uuid: &str, options: &BakeOptions, reporter: &dyn Reporter) -> Result<Image> {
+fn publish(
+    store: &Store,
+    plan: &Plan,
+    layers: &[Key],
+    root_uuid: &str,
+    options: &BakeOptions,
+    reporter: &dyn Reporter,
+) -> Result<Image> {
     let step = Step::start(reporter, "disk", &plan.formats.join(", "));
     let work = store.work()?;
     let raw = work.path().join("disk.raw");
     let rootfs = Rootfs::mount(store, layers)?;
-    disk::write(&raw, &rootfs, &options.agent, &Disk { size: plan.size, root_uuid, seed: plan.image.as_str() })?;
+    disk::write(
+        &raw,
+        &rootfs,
+        &options.agent,
+        &Disk { size: plan.size, root_uuid, seed: plan.image.as_str() },
+    )?;
     drop(rootfs);
     let mut files = Vec::new();
     for format in &plan.formats {
@@ -153,6 +202,11 @@ fn publish(store: &Store, plan: &Plan, layers: &[Key], root_uuid: &str, options:
 }
 
 fn convert(raw: &Path, qcow2: &Path) -> Result<()> {
-    Cmd::new("qemu-img").args(["convert", "-f", "raw", "-O", "qcow2"]).arg(raw).arg(qcow2).run().map_err(|e| Error::new(format!("the qcow2 file could not be made: {e}")))?;
+    Cmd::new("qemu-img")
+        .args(["convert", "-f", "raw", "-O", "qcow2"])
+        .arg(raw)
+        .arg(qcow2)
+        .run()
+        .map_err(|e| Error::new(format!("the qcow2 file could not be made: {e}")))?;
     Ok(())
 }

@@ -10,9 +10,22 @@ use crate::{Error, Result};
 
 /// What a Debian image needs to boot, take its address by DHCP and be logged into.
 const BOOT_PACKAGES: &[&str] = &[
-    "systemd-sysv", "udev", "dbus", "linux-image-cloud-amd64", "initramfs-tools", "zstd", "grub-pc-bin",
-    "grub-efi-amd64-bin", "ca-certificates", "iproute2", "e2fsprogs", "kmod", "openssh-server", "systemd-resolved",
-    "procps", "netbase",
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "linux-image-cloud-amd64",
+    "initramfs-tools",
+    "zstd",
+    "grub-pc-bin",
+    "grub-efi-amd64-bin",
+    "ca-certificates",
+    "iproute2",
+    "e2fsprogs",
+    "kmod",
+    "openssh-server",
+    "systemd-resolved",
+    "procps",
+    "netbase",
 ];
 
 /// A base.
@@ -42,7 +55,11 @@ impl Base {
             if !valid {
                 return Err(Error::new(format!("`{suite}` is no suite of Debian")));
             }
-            return Ok(Self::Debian { suite: suite.to_owned(), include: include.to_vec(), mirror: mirror.map(str::to_owned) });
+            return Ok(Self::Debian {
+                suite: suite.to_owned(),
+                include: include.to_vec(),
+                mirror: mirror.map(str::to_owned),
+            });
         }
         let path = PathBuf::from(name);
         if name.contains(".tar") || name.ends_with(".tgz") {
@@ -51,7 +68,8 @@ impl Base {
             }
             return Ok(Self::Tarball(fs::canonicalize(path)?));
         }
-        Err(Error::new(format!("unknown base `{name}`")).hint("known: debian:SUITE, such as debian:bookworm, or the path of a root tarball"))
+        Err(Error::new(format!("unknown base `{name}`"))
+            .hint("known: debian:SUITE, such as debian:bookworm, or the path of a root tarball"))
     }
 
     /// The key of the base's layer. A suite is taken as it is until `--refresh` asks for it anew.
@@ -62,7 +80,9 @@ impl Base {
                 .with("packages", BOOT_PACKAGES.join(","))
                 .with("include", include.join(","))
                 .with("mirror", mirror.as_deref().unwrap_or("host")),
-            Self::Tarball(path) => Key::new("tarball").with("bytes", blake3::hash(&fs::read(path)?).as_bytes()),
+            Self::Tarball(path) => {
+                Key::new("tarball").with("bytes", blake3::hash(&fs::read(path)?).as_bytes())
+            }
         })
     }
 
@@ -87,7 +107,8 @@ impl Base {
         match self {
             Self::Debian { suite, include, mirror } => {
                 if find_program("mmdebstrap").is_none() {
-                    return Err(Error::new("mmdebstrap is not installed").hint("`bakery doctor` says what is missing and the command that installs it"));
+                    return Err(Error::new("mmdebstrap is not installed")
+                        .hint("`bakery doctor` says what is missing and the command that installs it"));
                 }
                 let mut packages: Vec<String> = BOOT_PACKAGES.iter().map(|s| (*s).to_owned()).collect();
                 packages.extend(include.iter().cloned());
@@ -106,14 +127,26 @@ impl Base {
                         }
                     }
                 }
-                cmd.run().map_err(|e| Error::new(format!("the base system could not be made: {e}")).hint("is Debian's mirror reachable? proxies are taken from the environment"))?;
+                cmd.run().map_err(|e| {
+                    Error::new(format!("the base system could not be made: {e}"))
+                        .hint("is Debian's mirror reachable? proxies are taken from the environment")
+                })?;
             }
             Self::Tarball(path) => {
                 fs::create_dir_all(&tree)?;
-                Cmd::new("tar").args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"]).arg(path).arg("-C").arg(&tree).run().map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
+                Cmd::new("tar")
+                    .args(["--numeric-owner", "--xattrs", "--xattrs-include=*", "-xpf"])
+                    .arg(path)
+                    .arg("-C")
+                    .arg(&tree)
+                    .run()
+                    .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
             }
         }
-        store.publish_layer(&tree, &Layer { key: key.as_str().to_owned(), parent: None, made_by: self.shown() })?;
+        store.publish_layer(
+            &tree,
+            &Layer { key: key.as_str().to_owned(), parent: None, made_by: self.shown() },
+        )?;
         step.finish("done");
         Ok(key)
     }
@@ -129,11 +162,21 @@ fn debian_sources(suite: &str) -> Vec<String> {
         let text = fs::read_to_string(&file).unwrap_or_default();
         if file.extension().is_some_and(|e| e == "sources") {
             for stanza in text.split("\n\n") {
-                let field = |name: &str| stanza.lines().filter(|l| !l.starts_with('#')).find_map(|l| l.strip_prefix(&format!("{name}:")).map(|v| v.trim().to_owned()));
+                let field = |name: &str| {
+                    stanza
+                        .lines()
+                        .filter(|l| !l.starts_with('#'))
+                        .find_map(|l| l.strip_prefix(&format!("{name}:")).map(|v| v.trim().to_owned()))
+                };
                 let (Some(uris), Some(suites)) = (field("URIs"), field("Suites")) else { continue };
                 for uri in uris.split_whitespace() {
                     for one in suites.split_whitespace() {
-                        lines.push((uri.to_owned(), one.to_owned(), field("Components").unwrap_or_else(|| "main".into()), field("Signed-By")));
+                        lines.push((
+                            uri.to_owned(),
+                            one.to_owned(),
+                            field("Components").unwrap_or_else(|| "main".into()),
+                            field("Signed-By"),
+                        ));
                     }
                 }
             }
@@ -151,7 +194,8 @@ fn debian_sources(suite: &str) -> Vec<String> {
         .filter(|(_, one, components, signed)| {
             let ours = one == suite || one.strip_prefix(suite).is_some_and(|rest| rest.starts_with('-'));
             // Third parties name the suite too; Debian's own has `main` and Debian's keyring.
-            ours && components.split_whitespace().any(|c| c == "main") && signed.as_ref().is_none_or(|s| s.contains("debian-archive"))
+            ours && components.split_whitespace().any(|c| c == "main")
+                && signed.as_ref().is_none_or(|s| s.contains("debian-archive"))
         })
         .map(|(uri, one, components, _)| format!("deb {uri} {one} {components}"))
         .collect()

@@ -69,15 +69,40 @@ pub(crate) fn grub_cfg(root_uuid: &str, kernel: &str, initrd: &str, kernel_args:
 
 /// The kernel's command line.
 pub(crate) fn command_line(root_uuid: &str, kernel_args: &str) -> String {
-    let line = format!("root=UUID={root_uuid} rw console=tty0 console=ttyS0,115200 nvme_core.io_timeout=4294967295 quiet {kernel_args}");
+    let line = format!(
+        "root=UUID={root_uuid} rw console=tty0 console=ttyS0,115200 nvme_core.io_timeout=4294967295 quiet {kernel_args}"
+    );
     line.trim_end().to_owned()
 }
 
 /// What the boot loader's image does first: find the root file system and read its menu.
 pub(crate) fn grub_early(root_uuid: &str) -> String {
-    format!("search --no-floppy --fs-uuid --set=root {root_uuid}\nset prefix=($root)/boot/grub\nconfigfile ($root)/boot/grub/grub.cfg\n")
+    format!(
+        "search --no-floppy --fs-uuid --set=root {root_uuid}\nset prefix=($root)/boot/grub\nconfigfile ($root)/boot/grub/grub.cfg\n"
+    )
 }
 
 /// Modules in the boot loader's image; none is read from the disk.
-pub(crate) const GRUB_MODULES: &[&str] =
-    &["part_gpt", "part_msdos", "ext2", "xfs", "normal", "linux", "search", "search_fs_uuid", "search_label", "configfile", "echo", "test", "serial", "terminal", "minicmd", "ls", "cat", "gzio", "boot", "halt", "reboot"];
+pub(crate) const GRUB_MODULES: &[&str] = &[
+    "part_gpt",
+    "part_msdos",
+    "ext2",
+    "xfs",
+    "normal",
+    "linux",
+    "search",
+    "search_fs_uuid",
+    "search_label",
+    "configfile",
+    "echo",
+    "test",
+    "serial",
+    "terminal",
+    "minicmd",
+    "ls",
+    "cat",
+    "gzio",
+    "boot",
+    "halt",
+    "reboot",
+];

@@ -52,7 +52,9 @@ fn partitions(path: &Path, disk: &Disk<'_>) -> Result<()> {
     let bad = |e: gpt::GptError| Error::new(format!("cannot partition `{}`: {e}", path.display()));
     let mut device = fs::open_rw(path)?;
     let sectors = u32::try_from(disk.size / SECTOR - 1).unwrap_or(u32::MAX);
-    gpt::mbr::ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(&mut device).map_err(|e| Error::new(e.to_string()))?;
+    gpt::mbr::ProtectiveMBR::with_lb_size(sectors)
+        .overwrite_lba0(&mut device)
+        .map_err(|e| Error::new(e.to_string()))?;
     let mut table = gpt::GptConfig::new()
         .writable(true)
         .logical_block_size(LogicalBlockSize::Lb512)
@@ -61,8 +63,8 @@ fn partitions(path: &Path, disk: &Disk<'_>) -> Result<()> {
     table.update_partitions(BTreeMap::new()).map_err(bad)?;
     let root_end = (disk.size / SECTOR - 34) / 2048 * 2048;
     for (name, number, start, length, kind) in [
-        ("bios", 14, BIOS.0, BIOS.1, partition_types::BIOS),
-        ("esp", 15, ESP.0, ESP.1, partition_types::EFI),
+        ("bios", 2, BIOS.0, BIOS.1, partition_types::BIOS),
+        ("esp", 3, ESP.0, ESP.1, partition_types::EFI),
         ("root", 1, ROOT_START, root_end * SECTOR - ROOT_START, partition_types::LINUX_ROOT_X64),
     ] {
         table.add_partition_at(name, number, start / SECTOR, length / SECTOR, kind, 0).map_err(bad)?;
@@ -78,14 +80,35 @@ fn partitions(path: &Path, disk: &Disk<'_>) -> Result<()> {
 
 fn root(path: &Path, rootfs: &Rootfs, disk: &Disk<'_>) -> Result<()> {
     let kib = ((disk.size / SECTOR - 34) / 2048 * 2048 * SECTOR - ROOT_START) / 1024;
-    let options = format!("hash_seed={},offset={ROOT_START},lazy_itable_init=1,lazy_journal_init=1,nodiscard", identifier(disk.seed, "hash"));
+    let options = format!(
+        "hash_seed={},offset={ROOT_START},lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+        identifier(disk.seed, "hash")
+    );
     Cmd::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-m", "1", "-L", "root", "-O", "^metadata_csum_seed,^orphan_file", "-U", disk.root_uuid, "-E", &options, "-d"])
+        .args([
+            "-q",
+            "-t",
+            "ext4",
+            "-m",
+            "1",
+            "-L",
+            "root",
+            "-O",
+            "^metadata_csum_seed,^orphan_file",
+            "-U",
+            disk.root_uuid,
+            "-E",
+            &options,
+            "-d",
+        ])
         .arg(rootfs.path())
         .arg(path)
         .arg(format!("{kib}k"))
         .run()
-        .map_err(|e| Error::new(format!("the root file system could not be written: {e}")).hint("does the image fit? `size` of the disk builder sets the disk's size"))?;
+        .map_err(|e| {
+            Error::new(format!("the root file system could not be written: {e}"))
+                .hint("does the image fit? `size` of the disk builder sets the disk's size")
+        })?;
     Ok(())
 }
 
@@ -93,14 +116,16 @@ fn root(path: &Path, rootfs: &Rootfs, disk: &Disk<'_>) -> Result<()> {
 fn grub(rootfs: &Rootfs, agent: &Path, _: &Disk<'_>, platform: &str) -> Result<Vec<u8>> {
     let output = rootfs.run(agent, "/bin/cat", &[&format!("/usr/lib/grub/{platform}/boot.img")])?;
     if !output.success() || output.stdout.len() != 512 {
-        return Err(Error::new("the image has no GRUB for BIOS").hint("the packages grub-pc-bin and grub-efi-amd64-bin belong into the base"));
+        return Err(Error::new("the image has no GRUB for BIOS")
+            .hint("the packages grub-pc-bin and grub-efi-amd64-bin belong into the base"));
     }
     Ok(output.stdout)
 }
 
 /// GRUB's image with all that it needs, made by the image's own grub-mkimage.
 fn grub_core(rootfs: &Rootfs, agent: &Path, disk: &Disk<'_>, platform: &str) -> Result<Vec<u8>> {
-    let own: &[&str] = if platform == "i386-pc" { &["biosdisk"] } else { &["efi_gop", "efi_uga", "all_video"] };
+    let own: &[&str] =
+        if platform == "i386-pc" { &["biosdisk"] } else { &["efi_gop", "efi_uga", "all_video"] };
     let modules: Vec<&str> = GRUB_MODULES.iter().chain(own).copied().collect();
     let script = format!(
         "cat > /tmp/early.cfg <<'END'\n{}END\ngrub-mkimage -O {platform} -o /tmp/core -c /tmp/early.cfg -p /boot/grub {} && cat /tmp/core",
@@ -109,7 +134,10 @@ fn grub_core(rootfs: &Rootfs, agent: &Path, disk: &Disk<'_>, platform: &str) -> 
     );
     let output = rootfs.run(agent, "/bin/sh", &["-c", &script])?;
     if !output.success() || output.stdout.is_empty() {
-        return Err(Error::new(format!("the boot loader for {platform} could not be made: {}", output.error_text().trim())));
+        return Err(Error::new(format!(
+            "the boot loader for {platform} could not be made: {}",
+            output.error_text().trim()
+        )));
     }
     Ok(output.stdout)
 }
@@ -142,7 +170,12 @@ fn esp(path: &Path, image: &[u8], disk: &Disk<'_>) -> Result<()> {
     fs::write_atomic(&efi, image)?;
     fs::create(&fat)?.set_len(ESP.1).map_err(io(&fat))?;
     let serial = identifier(disk.seed, "esp").simple().to_string()[..8].to_owned();
-    let tool = |cmd: Cmd| cmd.env("SOURCE_DATE_EPOCH", "1500000000").env("MTOOLS_SKIP_CHECK", "1").run().map_err(|e| Error::new(format!("the EFI system partition could not be made: {e}")));
+    let tool = |cmd: Cmd| {
+        cmd.env("SOURCE_DATE_EPOCH", "1500000000")
+            .env("MTOOLS_SKIP_CHECK", "1")
+            .run()
+            .map_err(|e| Error::new(format!("the EFI system partition could not be made: {e}")))
+    };
     tool(Cmd::new("mkfs.vfat").args(["-F", "32", "-s", "1", "-n", "ESP", "-i", &serial]).arg(&fat))?;
     tool(Cmd::new("mmd").arg("-i").arg(&fat).args(["::/EFI", "::/EFI/BOOT"]))?;
     tool(Cmd::new("mcopy").arg("-i").arg(&fat).arg(&efi).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
@@ -150,7 +183,9 @@ fn esp(path: &Path, image: &[u8], disk: &Disk<'_>) -> Result<()> {
     let mut file = fs::open_rw(path)?;
     // Zeros stay holes.
     for (at, block) in bytes.chunks(4096).enumerate().filter(|(_, b)| b.iter().any(|x| *x != 0)) {
-        file.seek(SeekFrom::Start(ESP.0 + at as u64 * 4096)).and_then(|_| file.write_all(block)).map_err(io(path))?;
+        file.seek(SeekFrom::Start(ESP.0 + at as u64 * 4096))
+            .and_then(|_| file.write_all(block))
+            .map_err(io(path))?;
     }
     file.sync_all().map_err(io(path))
 }

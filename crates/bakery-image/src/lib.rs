@@ -21,6 +21,7 @@ pub mod seal;
 
 pub use bake::{BakeOptions, Baked, TOOLS, bake};
 pub use plan::{Plan, plan};
+pub use provision::install_roles;
 
 /// What goes wrong, in a sentence that says where and what to do.
 #[derive(Debug, thiserror::Error)]

@@ -58,7 +58,13 @@ fn skipped(path: &Path) -> bool {
 ///
 /// # Errors
 /// A builder that cannot be run here, an option that cannot be understood, a base that is not there.
-pub fn plan(template: &Template, builder: &Component, local: bool, base: Option<&str>, agent: &Path) -> Result<Plan> {
+pub fn plan(
+    template: &Template,
+    builder: &Component,
+    local: bool,
+    base: Option<&str>,
+    agent: &Path,
+) -> Result<Plan> {
     let mut notes = Vec::new();
     let is_ami = builder.kind.starts_with("amazon-");
     if builder.kind != "disk" && !(is_ami && local) {
@@ -69,16 +75,23 @@ pub fn plan(template: &Template, builder: &Component, local: bool, base: Option<
             error.hint("use the builder `disk`")
         });
     }
-    let base_name = base.map(str::to_owned).or_else(|| builder.text("base")).unwrap_or_else(|| "debian:bookworm".into());
+    let base_name =
+        base.map(str::to_owned).or_else(|| builder.text("base")).unwrap_or_else(|| "debian:bookworm".into());
     if is_ami {
         let source = builder.text("source_ami").unwrap_or_else(|| "a filter".into());
         notes.push(format!("source_ami {source} is replaced by the base {base_name}"));
-        notes.push(format!("builder {} is replaced by the builder disk; no cloud account is used", builder.kind));
+        notes.push(format!(
+            "builder {} is replaced by the builder disk; no cloud account is used",
+            builder.kind
+        ));
         if let Some(user) = builder.text("ssh_username") {
             notes.push(format!("ssh_username {user} is not needed: provisioners run in the image as root"));
         }
     }
-    let name = builder.text("image_name").or_else(|| builder.text("ami_name")).unwrap_or_else(|| builder.name.clone());
+    let name = builder
+        .text("image_name")
+        .or_else(|| builder.text("ami_name"))
+        .unwrap_or_else(|| builder.name.clone());
     let base = Base::parse(&base_name, &builder.list("include"), builder.text("mirror").as_deref())?;
     let engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
     let project = Key::new("project").with_tree("files", &template.folder, &skipped)?;
@@ -99,7 +112,10 @@ pub fn plan(template: &Template, builder: &Component, local: bool, base: Option<
         if provisioner.kind != "shell-local" {
             steps.push(Step { component: provisioner.clone(), key: key.clone() });
         } else {
-            steps.push(Step { component: provisioner.clone(), key: Key::new("no layer").with("after", key.as_str()) });
+            steps.push(Step {
+                component: provisioner.clone(),
+                key: Key::new("no layer").with("after", key.as_str()),
+            });
         }
     }
     let kernel_args = builder.text("kernel_args").unwrap_or_default();
@@ -111,17 +127,32 @@ pub fn plan(template: &Template, builder: &Component, local: bool, base: Option<
     if let Some(unknown) = formats.iter().find(|f| !matches!(f.as_str(), "raw" | "qcow2")) {
         return Err(Error::new(format!("unknown format `{unknown}` (known: raw, qcow2)")));
     }
-    let seal = Key::new("seal").with("engine", &engine).with("parent", key.as_str()).with("version", crate::seal::VERSION).with("kernel", &kernel_args);
-    let image = Key::new("image").with("seal", seal.as_str()).with("size", size.to_string()).with("formats", formats.join(",")).with("name", &name);
+    let seal = Key::new("seal")
+        .with("engine", &engine)
+        .with("parent", key.as_str())
+        .with("version", crate::seal::VERSION)
+        .with("kernel", &kernel_args);
+    let image = Key::new("image")
+        .with("seal", seal.as_str())
+        .with("size", size.to_string())
+        .with("formats", formats.join(","))
+        .with("name", &name);
     Ok(Plan { name, builder: builder.clone(), base, steps, seal, image, size, formats, kernel_args, notes })
 }
 
 /// Files that a provisioner reads from outside the project.
 fn outside_files(template: &Template, provisioner: &Component) -> Vec<PathBuf> {
-    let mut names: Vec<String> = ["playbook_file", "script", "inventory_file", "galaxy_file", "source"].iter().filter_map(|k| provisioner.text(k)).collect();
+    let mut names: Vec<String> = ["playbook_file", "script", "inventory_file", "galaxy_file", "source"]
+        .iter()
+        .filter_map(|k| provisioner.text(k))
+        .collect();
     names.extend(provisioner.list("scripts"));
     names.extend(provisioner.list("playbook_files"));
-    names.into_iter().map(|n| template.folder.join(n)).filter(|p| p.is_file() && !p.starts_with(&template.folder)).collect()
+    names
+        .into_iter()
+        .map(|n| template.folder.join(n))
+        .filter(|p| p.is_file() && !p.starts_with(&template.folder))
+        .collect()
 }
 
 /// A size: a number with K, M, G or T, powers of 1024.
@@ -136,6 +167,8 @@ pub(crate) fn bytes(text: &str) -> Result<u64> {
         "T" => 1u64 << 40,
         other => return Err(Error::new(format!("unknown unit `{other}` in the size `{text}`"))),
     };
-    let number: u64 = text[..split].parse().map_err(|_| Error::new(format!("`{text}` is no size (expected something like 4G)")))?;
+    let number: u64 = text[..split]
+        .parse()
+        .map_err(|_| Error::new(format!("`{text}` is no size (expected something like 4G)")))?;
     Ok(number * factor)
 }

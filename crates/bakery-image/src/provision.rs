@@ -53,7 +53,10 @@ pub(crate) fn run(component: &Component, place: &Place<'_>, callback: &mut dyn C
         match result {
             Err(error) if attempt < tries => {
                 attempt += 1;
-                place.reporter.warn(&format!("{} failed and is tried again ({attempt} of {tries}): {error}", component.kind));
+                place.reporter.warn(&format!(
+                    "{} failed and is tried again ({attempt} of {tries}): {error}",
+                    component.kind
+                ));
             }
             other => return other,
         }
@@ -62,7 +65,9 @@ pub(crate) fn run(component: &Component, place: &Place<'_>, callback: &mut dyn C
 
 fn duration(text: &str) -> Result<std::time::Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..split].parse().map_err(|_| Error::new(format!("`{text}` is no duration (expected something like 10s)")))?;
+    let number: f64 = text[..split]
+        .parse()
+        .map_err(|_| Error::new(format!("`{text}` is no duration (expected something like 10s)")))?;
     let factor = match &text[split..] {
         "ms" => 0.001,
         "" | "s" => 1.0,
@@ -73,12 +78,40 @@ fn duration(text: &str) -> Result<std::time::Duration> {
     Ok(std::time::Duration::from_secs_f64(number * factor))
 }
 
+/// Installs the roles that provisioners ask for. Before anything is planned: roles are inputs of the build.
+///
+/// # Errors
+/// Which role could not be installed, and why.
+pub fn install_roles(template: &Template, reporter: &dyn Reporter) -> Result<()> {
+    for component in &template.provisioners {
+        if let Some(requirements) = component.text("galaxy_file") {
+            let roles = component
+                .text("roles_path")
+                .or_else(|| component.text("galaxy_roles_path"))
+                .unwrap_or_else(|| "roles".into());
+            let force = component.flag("galaxy_force_install", false);
+            bakery_galaxy::install(
+                &template.folder.join(requirements),
+                &template.folder.join(roles),
+                force,
+                reporter,
+            )
+            .map_err(|e| Error::new(e.to_string()))?;
+        }
+    }
+    Ok(())
+}
+
 /// The controller while baking: the host's files can be read, what is written is thrown away, and nothing outside is
 /// reached. So a task with `delegate_to: localhost` cannot harm the machine that bakes.
 fn controller(place: &Place<'_>) -> Result<(Work, Target)> {
     let work = place.store.work()?;
     let root = work.path().join("controller");
-    let overlay = Overlay { lower: vec![PathBuf::from("/")], upper: Some(work.path().join("upper")), work: work.path().join("scratch") };
+    let overlay = Overlay {
+        lower: vec![PathBuf::from("/")],
+        upper: Some(work.path().join("upper")),
+        work: work.path().join("scratch"),
+    };
     overlay.mount(&root)?;
     let sandbox = Sandbox {
         root,
@@ -94,10 +127,6 @@ fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback
     let folder = &place.template.folder;
     let mut playbooks: Vec<String> = component.text("playbook_file").into_iter().collect();
     playbooks.extend(component.list("playbook_files"));
-    if let Some(requirements) = component.text("galaxy_file") {
-        let roles = component.text("roles_path").unwrap_or_else(|| "roles".into());
-        bakery_galaxy::install(&folder.join(requirements), &folder.join(roles), false, place.reporter).map_err(|e| Error::new(e.to_string()))?;
-    }
     for playbook in playbooks {
         let path = folder.join(&playbook);
         let mut loader = Loader::new(&path, Map::new());
@@ -108,10 +137,11 @@ fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback
         let options = options(component, place, &mut loader)?;
         let loaded = loader.playbook(&path)?;
         let alias = component.text("host_alias").unwrap_or_else(|| "default".into());
-        let mut inventory = match component.text("inventory_file").or_else(|| component.text("inventory_directory")) {
-            Some(source) => Inventory::load(&[folder.join(source).display().to_string()], &loader)?,
-            None => Inventory::default(),
-        };
+        let mut inventory =
+            match component.text("inventory_file").or_else(|| component.text("inventory_directory")) {
+                Some(source) => Inventory::load(&[folder.join(source).display().to_string()], &loader)?,
+                None => Inventory::default(),
+            };
         if inventory.hosts.is_empty() {
             inventory.add_host(&alias, "ungrouped");
             for group in component.list("groups").into_iter().chain(component.list("inventory_groups")) {
@@ -123,7 +153,10 @@ fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback
         let mut connections = Connections::bake(target, controller);
         let outcome = bakery_ansible::run(&loaded, inventory, &loader, &options, &mut connections, callback)?;
         if outcome.code != exit::OK {
-            return Err(Error::new(format!("the playbook {playbook} failed while baking (exit code {})", outcome.code)));
+            return Err(Error::new(format!(
+                "the playbook {playbook} failed while baking (exit code {})",
+                outcome.code
+            )));
         }
     }
     Ok(())
@@ -162,7 +195,8 @@ fn options(component: &Component, place: &Place<'_>, loader: &mut Loader) -> Res
             "--force-handlers" => options.force_handlers = true,
             "-v" | "-vv" | "-vvv" | "-vvvv" => {}
             "-l" | "--limit" => options.limit = Some(value()),
-            "--scp-extra-args" | "--ssh-extra-args" | "--ssh-common-args" | "-u" | "--user" | "-c" | "--connection" | "-f" | "--forks" | "--become-method" => {
+            "--scp-extra-args" | "--ssh-extra-args" | "--ssh-common-args" | "-u" | "--user" | "-c"
+            | "--connection" | "-f" | "--forks" | "--become-method" => {
                 value();
             }
             other => ignored.push(other.to_owned()),
@@ -195,7 +229,9 @@ fn environment(component: &Component, place: &Place<'_>) -> Vec<(String, String)
 /// The scripts of a shell provisioner as texts.
 fn scripts(component: &Component, place: &Place<'_>) -> Result<Vec<String>> {
     let inline: Vec<String> = match component.config.get("inline") {
-        Some(value) => value.as_items().unwrap_or_else(|| vec![value.clone()]).iter().map(ToString::to_string).collect(),
+        Some(value) => {
+            value.as_items().unwrap_or_else(|| vec![value.clone()]).iter().map(ToString::to_string).collect()
+        }
         None => vec![],
     };
     let mut texts = Vec::new();
@@ -231,12 +267,19 @@ fn shell(component: &Component, place: &Place<'_>) -> Result<()> {
             .replace("{{.Vars}}", &quoted);
         let line = format!("cat > {path} && {{ {execute}; }} 2>&1");
         let sandbox = place.rootfs.sandbox(place.agent)?;
-        let output = inside_environment(sandbox.command("/bin/sh", &["-c".into(), line])?).input(text).output()?;
+        let output =
+            inside_environment(sandbox.command("/bin/sh", &["-c".into(), line])?).input(text).output()?;
         for said in output.text().lines() {
-            place.reporter.event(&bakery_events::Event::StepProgress { step: "shell".into(), line: said.to_owned() });
+            place
+                .reporter
+                .event(&bakery_events::Event::StepProgress { step: "shell".into(), line: said.to_owned() });
         }
         if !valid.contains(&output.code) {
-            return Err(Error::new(format!("a script of the shell provisioner ended with exit code {}\n{}", output.code, tail(&output.text()))));
+            return Err(Error::new(format!(
+                "a script of the shell provisioner ended with exit code {}\n{}",
+                output.code,
+                tail(&output.text())
+            )));
         }
     }
     Ok(())
@@ -253,7 +296,11 @@ fn shell_local(component: &Component, place: &Place<'_>) -> Result<()> {
         }
         let output = cmd.output()?;
         if !valid.contains(&output.code) {
-            return Err(Error::new(format!("a script of the shell-local provisioner ended with exit code {}\n{}", output.code, tail(&(output.text() + &output.error_text())))));
+            return Err(Error::new(format!(
+                "a script of the shell-local provisioner ended with exit code {}\n{}",
+                output.code,
+                tail(&(output.text() + &output.error_text()))
+            )));
         }
     }
     Ok(())
@@ -267,32 +314,56 @@ fn tail(text: &str) -> String {
 /// Files go in as a tar stream that a program inside unpacks, so no link of the image is followed from outside.
 fn file(component: &Component, place: &Place<'_>) -> Result<()> {
     if component.text("direction").as_deref() == Some("download") {
-        return Err(Error::new("the file provisioner cannot download from an image that is baked here; use a task or read the image"));
+        return Err(Error::new(
+            "the file provisioner cannot download from an image that is baked here; use a task or read the image",
+        ));
     }
-    let destination = component.text("destination").ok_or_else(|| Error::new("the file provisioner needs a `destination`"))?;
+    let destination = component
+        .text("destination")
+        .ok_or_else(|| Error::new("the file provisioner needs a `destination`"))?;
     let send = |line: String, input: Vec<u8>| -> Result<()> {
         let sandbox = place.rootfs.sandbox(place.agent)?;
-        let output = inside_environment(sandbox.command("/bin/sh", &["-c".into(), line])?).input(input).output()?;
+        let output =
+            inside_environment(sandbox.command("/bin/sh", &["-c".into(), line])?).input(input).output()?;
         if output.success() {
             return Ok(());
         }
-        Err(Error::new(format!("the file provisioner could not write {destination}: {}", output.error_text().trim())))
+        Err(Error::new(format!(
+            "the file provisioner could not write {destination}: {}",
+            output.error_text().trim()
+        )))
     };
     let quoted = format!("'{}'", destination.replace('\'', "'\\''"));
     if let Some(content) = component.text("content") {
         return send(format!("cat > {quoted}"), content.into_bytes());
     }
-    let sources: Vec<String> = component.text("source").into_iter().chain(component.list("sources")).collect();
+    let sources: Vec<String> =
+        component.text("source").into_iter().chain(component.list("sources")).collect();
     for source in sources {
         let path = place.template.folder.join(source.trim_end_matches('/'));
         if path.is_dir() {
             // As rsync: with a slash at the end, what is in the folder; without, the folder itself.
-            let (from, name) = if source.ends_with('/') { (path.clone(), ".".to_owned()) } else { (path.parent().unwrap_or(&path).to_path_buf(), path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()) };
-            let tar = Cmd::new("tar").args(["--owner=0", "--group=0", "-C"]).arg(from).arg("-cf").arg("-").arg(name).run()?;
+            let (from, name) = if source.ends_with('/') {
+                (path.clone(), ".".to_owned())
+            } else {
+                (
+                    path.parent().unwrap_or(&path).to_path_buf(),
+                    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+                )
+            };
+            let tar = Cmd::new("tar")
+                .args(["--owner=0", "--group=0", "-C"])
+                .arg(from)
+                .arg("-cf")
+                .arg("-")
+                .arg(name)
+                .run()?;
             send(format!("mkdir -p {quoted} && tar -C {quoted} -xf -"), tar.stdout)?;
         } else {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let line = format!("d={quoted}; case \"$d\" in */) d=\"$d{name}\";; esac; [ -d \"$d\" ] && d=\"$d/{name}\"; cat > \"$d\"");
+            let line = format!(
+                "d={quoted}; case \"$d\" in */) d=\"$d{name}\";; esac; [ -d \"$d\" ] && d=\"$d/{name}\"; cat > \"$d\""
+            );
             send(line, fs::read(&path)?)?;
         }
     }

@@ -27,10 +27,15 @@ impl Rootfs {
         let work = store.work()?;
         let mut lower = Vec::new();
         for key in layers.iter().rev() {
-            lower.push(store.layer(key).ok_or_else(|| Error::new(format!("the layer {} is gone from the store", key.as_str())))?);
+            lower.push(
+                store.layer(key).ok_or_else(|| {
+                    Error::new(format!("the layer {} is gone from the store", key.as_str()))
+                })?,
+            );
         }
         let merged = work.path().join("merged");
-        let overlay = Overlay { lower, upper: Some(work.path().join("upper")), work: work.path().join("scratch") };
+        let overlay =
+            Overlay { lower, upper: Some(work.path().join("upper")), work: work.path().join("scratch") };
         overlay.mount(&merged)?;
         let parent = layers.last().cloned().unwrap_or_else(|| Key::new("nothing"));
         Ok(Self { work, merged, parent })
@@ -55,12 +60,20 @@ impl Rootfs {
         ];
         // The image's own file is a link into /run once systemd-resolved is there.
         let place = match fs::read_link(self.merged.join("etc/resolv.conf")) {
-            Ok(link) if link.to_string_lossy().contains("run/systemd/resolve") => "/run/systemd/resolve/stub-resolv.conf",
+            Ok(link) if link.to_string_lossy().contains("run/systemd/resolve") => {
+                "/run/systemd/resolve/stub-resolv.conf"
+            }
             Ok(_) => "/run/bakery/resolv.conf",
             Err(_) => "/etc/resolv.conf",
         };
         files.push((side.join("resolv.conf"), PathBuf::from(place)));
-        Ok(Sandbox { root: self.merged.clone(), binds: vec![], files, cwd: "/".into(), hostname: "localhost".into() })
+        Ok(Sandbox {
+            root: self.merged.clone(),
+            binds: vec![],
+            files,
+            cwd: "/".into(),
+            hostname: "localhost".into(),
+        })
     }
 
     /// Runs a program of our own inside and collects what it says; the policy against daemons is out of its way.
@@ -74,7 +87,11 @@ impl Rootfs {
     /// Ends the mount and keeps the changes as a layer.
     pub(crate) fn commit(self, store: &Store, key: &Key, made_by: &str) -> Result<()> {
         detach(&self.merged)?;
-        let layer = Layer { key: key.as_str().to_owned(), parent: Some(self.parent.as_str().to_owned()), made_by: made_by.to_owned() };
+        let layer = Layer {
+            key: key.as_str().to_owned(),
+            parent: Some(self.parent.as_str().to_owned()),
+            made_by: made_by.to_owned(),
+        };
         store.publish_layer(&self.work.path().join("upper"), &layer)?;
         Ok(())
     }

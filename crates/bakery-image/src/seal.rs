@@ -16,22 +16,62 @@ pub const VERB: &str = "internal-seal";
 
 /// Removed with everything below.
 const REMOVED: &[&str] = &[
-    "/var/lib/dbus/machine-id", "/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret", "/var/lib/cloud",
-    "/run/cloud-init", "/etc/cloud/cloud-init.disabled", "/etc/netplan/50-cloud-init.yaml",
-    "/etc/udev/rules.d/70-persistent-net.rules", "/etc/sudoers.d/90-cloud-init-users", "/usr/sbin/policy-rc.d",
-    "/root/.ssh", "/root/.ansible", "/root/.aws", "/root/.bash_history", "/root/.python_history", "/root/.lesshst",
-    "/root/.viminfo", "/root/.wget-hsts", "/root/.netrc", "/root/.docker/config.json", "/root/.cache",
-    "/var/lib/apt/lists/auxfiles", "/var/cache/apt/pkgcache.bin", "/var/cache/apt/srcpkgcache.bin",
-    "/var/cache/ldconfig/aux-cache", "/var/lib/dpkg/status-old", "/var/lib/dpkg/diversions-old",
-    "/var/lib/dpkg/statoverride-old", "/etc/passwd-", "/etc/shadow-", "/etc/group-", "/etc/gshadow-", "/etc/subuid-",
-    "/etc/subgid-", "/etc/apt/apt.conf.d/90proxy", "/swapfile", "/.dockerenv", "/etc/.pwd.lock",
+    "/var/lib/dbus/machine-id",
+    "/var/lib/systemd/random-seed",
+    "/var/lib/systemd/credential.secret",
+    "/var/lib/cloud",
+    "/run/cloud-init",
+    "/etc/cloud/cloud-init.disabled",
+    "/etc/netplan/50-cloud-init.yaml",
+    "/etc/udev/rules.d/70-persistent-net.rules",
+    "/etc/sudoers.d/90-cloud-init-users",
+    "/usr/sbin/policy-rc.d",
+    "/root/.ssh",
+    "/root/.ansible",
+    "/root/.aws",
+    "/root/.bash_history",
+    "/root/.python_history",
+    "/root/.lesshst",
+    "/root/.viminfo",
+    "/root/.wget-hsts",
+    "/root/.netrc",
+    "/root/.docker/config.json",
+    "/root/.cache",
+    "/var/lib/apt/lists/auxfiles",
+    "/var/cache/apt/pkgcache.bin",
+    "/var/cache/apt/srcpkgcache.bin",
+    "/var/cache/ldconfig/aux-cache",
+    "/var/lib/dpkg/status-old",
+    "/var/lib/dpkg/diversions-old",
+    "/var/lib/dpkg/statoverride-old",
+    "/etc/passwd-",
+    "/etc/shadow-",
+    "/etc/group-",
+    "/etc/gshadow-",
+    "/etc/subuid-",
+    "/etc/subgid-",
+    "/etc/apt/apt.conf.d/90proxy",
+    "/swapfile",
+    "/.dockerenv",
+    "/etc/.pwd.lock",
 ];
 
 /// Emptied, the folders themselves kept.
 const EMPTIED: &[&str] = &[
-    "/var/lib/apt/lists", "/var/cache/apt/archives", "/var/cache/dnf", "/var/cache/yum", "/var/cache/zypp",
-    "/var/cache/debconf", "/var/lib/dhcp", "/var/lib/dhclient", "/var/lib/NetworkManager", "/var/crash",
-    "/var/spool/mail", "/var/tmp", "/var/lib/amazon/ssm", "/var/log/journal",
+    "/var/lib/apt/lists",
+    "/var/cache/apt/archives",
+    "/var/cache/dnf",
+    "/var/cache/yum",
+    "/var/cache/zypp",
+    "/var/cache/debconf",
+    "/var/lib/dhcp",
+    "/var/lib/dhclient",
+    "/var/lib/NetworkManager",
+    "/var/crash",
+    "/var/spool/mail",
+    "/var/tmp",
+    "/var/lib/amazon/ssm",
+    "/var/log/journal",
 ];
 
 /// Seals the tree at `/`: `ROOT_UUID KERNEL_ARGS…` are the arguments.
@@ -39,7 +79,8 @@ const EMPTIED: &[&str] = &[
 /// # Errors
 /// What could not be removed or written.
 pub fn run(args: &[String]) -> Result<()> {
-    let (root_uuid, kernel_args) = args.split_first().ok_or_else(|| Error::new("internal-seal needs a UUID"))?;
+    let (root_uuid, kernel_args) =
+        args.split_first().ok_or_else(|| Error::new("internal-seal needs a UUID"))?;
     clean()?;
     boot(root_uuid, &kernel_args.join(" "))
 }
@@ -54,7 +95,8 @@ fn clean() -> Result<()> {
         }
     }
     // Folders that package managers expect.
-    for (folder, mode) in [("/var/lib/apt/lists/partial", 0o700), ("/var/cache/apt/archives/partial", 0o700)] {
+    for (folder, mode) in [("/var/lib/apt/lists/partial", 0o700), ("/var/cache/apt/archives/partial", 0o700)]
+    {
         if Path::new(folder).parent().is_some_and(Path::is_dir) {
             fs::create_dir_all(folder)?;
             fs::chmod(folder, mode)?;
@@ -76,8 +118,12 @@ fn clean() -> Result<()> {
             continue;
         }
         // Logs are emptied, rotated ones and the builder's own removed; owner and mode stay.
-        let rotated = name.ends_with(".gz") || name.ends_with(".old") || name.rsplit('.').next().is_some_and(|e| e.parse::<u32>().is_ok());
-        let builders = path.starts_with("/var/log/apt") || ["dpkg.log", "alternatives.log", "bootstrap.log", "fontconfig.log"].contains(&name.as_str()) || name.starts_with("cloud-init");
+        let rotated = name.ends_with(".gz")
+            || name.ends_with(".old")
+            || name.rsplit('.').next().is_some_and(|e| e.parse::<u32>().is_ok());
+        let builders = path.starts_with("/var/log/apt")
+            || ["dpkg.log", "alternatives.log", "bootstrap.log", "fontconfig.log"].contains(&name.as_str())
+            || name.starts_with("cloud-init");
         if rotated || builders {
             fs::remove_all(&path)?;
         } else if fs::metadata(&path)?.len() > 0 {
@@ -110,11 +156,20 @@ fn link(target: &str, path: &str) -> Result<()> {
 
 /// The newest kernel and its initrd, as paths of the image.
 fn kernel() -> Result<(String, String)> {
-    let mut found: Vec<PathBuf> = fs::read_dir("/boot")?.into_iter().filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-"))).collect();
+    let mut found: Vec<PathBuf> = fs::read_dir("/boot")?
+        .into_iter()
+        .filter(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("vmlinuz-")))
+        .collect();
     found.sort();
-    let kernel = found.pop().ok_or_else(|| Error::new("the image has no kernel in /boot, so it cannot boot").hint("install one, such as linux-image-cloud-amd64, in the base's `include` or in the playbook"))?;
-    let version = kernel.file_name().map(|n| n.to_string_lossy().replacen("vmlinuz-", "", 1)).unwrap_or_default();
-    let initrd = [format!("/boot/initrd.img-{version}"), format!("/boot/initramfs-{version}.img")].into_iter().find(|p| Path::new(p).is_file());
+    let kernel = found.pop().ok_or_else(|| {
+        Error::new("the image has no kernel in /boot, so it cannot boot")
+            .hint("install one, such as linux-image-cloud-amd64, in the base's `include` or in the playbook")
+    })?;
+    let version =
+        kernel.file_name().map(|n| n.to_string_lossy().replacen("vmlinuz-", "", 1)).unwrap_or_default();
+    let initrd = [format!("/boot/initrd.img-{version}"), format!("/boot/initramfs-{version}.img")]
+        .into_iter()
+        .find(|p| Path::new(p).is_file());
     let initrd = initrd.ok_or_else(|| Error::new(format!("the kernel {version} has no initrd in /boot")))?;
     Ok((kernel.display().to_string(), initrd))
 }
@@ -128,18 +183,31 @@ fn boot(root_uuid: &str, kernel_args: &str) -> Result<()> {
         link("bakery-agent", "/usr/bin/ansible-playbook")?;
     }
     put("/lib/systemd/system/bakery-boot.service", boot_files::BOOT_UNIT)?;
-    link("/lib/systemd/system/bakery-boot.service", "/etc/systemd/system/multi-user.target.wants/bakery-boot.service")?;
+    link(
+        "/lib/systemd/system/bakery-boot.service",
+        "/etc/systemd/system/multi-user.target.wants/bakery-boot.service",
+    )?;
     if find_program("sshd").is_some() {
         put("/lib/systemd/system/bakery-host-key.service", boot_files::HOST_KEY_UNIT)?;
-        link("/lib/systemd/system/bakery-host-key.service", "/etc/systemd/system/ssh.service.wants/bakery-host-key.service")?;
+        link(
+            "/lib/systemd/system/bakery-host-key.service",
+            "/etc/systemd/system/ssh.service.wants/bakery-host-key.service",
+        )?;
     }
     if !Path::new("/etc/systemd/network").read_dir().is_ok_and(|mut d| d.next().is_some()) {
         put("/etc/systemd/network/80-ether-dhcp.network", boot_files::NETWORK)?;
     }
-    for (unit, target) in [("systemd-networkd.service", "multi-user.target"), ("systemd-resolved.service", "multi-user.target"), ("serial-getty@ttyS0.service", "getty.target")] {
+    for (unit, target) in [
+        ("systemd-networkd.service", "multi-user.target"),
+        ("systemd-resolved.service", "multi-user.target"),
+        ("serial-getty@ttyS0.service", "getty.target"),
+    ] {
         let file = unit.replace("@ttyS0", "@");
         if Path::new("/lib/systemd/system").join(&file).exists() {
-            link(&format!("/lib/systemd/system/{file}"), &format!("/etc/systemd/system/{target}.wants/{unit}"))?;
+            link(
+                &format!("/lib/systemd/system/{file}"),
+                &format!("/etc/systemd/system/{target}.wants/{unit}"),
+            )?;
         }
     }
     // Nothing in the boot needs to wait for every interface.
@@ -148,7 +216,11 @@ fn boot(root_uuid: &str, kernel_args: &str) -> Result<()> {
         link("../run/systemd/resolve/stub-resolv.conf", "/etc/resolv.conf")?;
     }
     let fstab = fs::read_to_string("/etc/fstab").unwrap_or_default();
-    let kept: String = fstab.lines().filter(|l| l.split_whitespace().nth(1) != Some("/") && !l.starts_with("# UNCONFIGURED")).map(|l| format!("{l}\n")).collect();
+    let kept: String = fstab
+        .lines()
+        .filter(|l| l.split_whitespace().nth(1) != Some("/") && !l.starts_with("# UNCONFIGURED"))
+        .map(|l| format!("{l}\n"))
+        .collect();
     put("/etc/fstab", &format!("UUID={root_uuid} / ext4 errors=remount-ro 0 1\n{kept}"))?;
     let (kernel, initrd) = kernel()?;
     put("/boot/grub/grub.cfg", &boot_files::grub_cfg(root_uuid, &kernel, &initrd, kernel_args))?;

@@ -32,7 +32,11 @@ impl Error {
     /// A syntax error on a line of a template.
     pub fn syntax(source: &Arc<Source>, line: u32, message: impl Into<String>) -> Self {
         let origin = Origin { source: Arc::clone(source), line, column: 1 };
-        Self { message: format!("Syntax error in template: {}", message.into()), origin: Some(origin), undefined: false }
+        Self {
+            message: format!("Syntax error in template: {}", message.into()),
+            origin: Some(origin),
+            undefined: false,
+        }
     }
 
     /// The same, placed, unless it has a place already.

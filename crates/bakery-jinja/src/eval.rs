@@ -73,7 +73,8 @@ impl<'a> Evaluator<'a> {
         match &value {
             Value::Str(text) => self.scope.resolve(text),
             Value::List(list) => {
-                let items: Vec<Value> = list.items().into_iter().map(|v| self.deep(v)).collect::<Result<_>>()?;
+                let items: Vec<Value> =
+                    list.items().into_iter().map(|v| self.deep(v)).collect::<Result<_>>()?;
                 Ok(Value::list(items.into_iter().filter(|v| !matches!(v, Value::Omit)).collect()))
             }
             Value::Tuple(items) => {
@@ -179,7 +180,11 @@ impl<'a> Evaluator<'a> {
             }
             Expr::Test { value, name, args, negated } => {
                 let value = self.eval(value).and_then(|value| {
-                    if matches!(name.as_str(), "defined" | "undefined") { Ok(value) } else { self.deep(value) }
+                    if matches!(name.as_str(), "defined" | "undefined") {
+                        Ok(value)
+                    } else {
+                        self.deep(value)
+                    }
                 });
                 let value = match value {
                     Err(error) if error.undefined && matches!(name.as_str(), "defined" | "undefined") => {
@@ -317,13 +322,16 @@ impl<'a> Evaluator<'a> {
                         Ok(map.into())
                     }
                     "namespace" => {
-                        let map = args.positional.first().and_then(Value::as_map).cloned().unwrap_or_default();
+                        let map =
+                            args.positional.first().and_then(Value::as_map).cloned().unwrap_or_default();
                         args.named.into_iter().for_each(|(k, v)| map.set(&k, v));
                         Ok(map.into())
                     }
                     "super" => Err(Error::new("'super' is only known in a block of a child template")),
                     _ => match self.lookup(name) {
-                        Some(value) => Err(Error::new(format!("'{}' object is not callable", value.type_name()))),
+                        Some(value) => {
+                            Err(Error::new(format!("'{}' object is not callable", value.type_name())))
+                        }
                         None => Err(Error::undefined(format!("'{name}' is undefined"))),
                     },
                 }
@@ -438,13 +446,16 @@ pub(crate) fn attribute(object: &Value, name: &str) -> Result<Value> {
         Value::Map(map) => Ok(map
             .get(name)
             .unwrap_or_else(|| Value::undefined(format!("object of type 'dict' has no attribute '{name}'")))),
-        other => Ok(Value::undefined(format!("object of type '{}' has no attribute '{name}'", other.type_name()))),
+        other => {
+            Ok(Value::undefined(format!("object of type '{}' has no attribute '{name}'", other.type_name())))
+        }
     }
 }
 
 /// `object[index]`.
 pub(crate) fn item(object: &Value, index: &Value) -> Result<Value> {
-    let missing = || Value::undefined(format!("object of type '{}' has no attribute {index:?}", object.type_name()));
+    let missing =
+        || Value::undefined(format!("object of type '{}' has no attribute {index:?}", object.type_name()));
     Ok(match object {
         Value::Undefined(_) => return Err(Error::of_undefined(object)),
         Value::Map(map) => map.get_value(index).unwrap_or_else(missing),

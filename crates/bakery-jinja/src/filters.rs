@@ -8,15 +8,68 @@ use crate::{Arguments, Error, Result, ops, render};
 
 /// The filters of this crate.
 pub const NAMES: &[&str] = &[
-    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "e", "escape",
-    "filesizeformat", "first", "float", "forceescape", "format", "groupby", "indent", "int", "items", "join", "last",
-    "length", "list", "lower", "map", "max", "min", "pprint", "random", "reject", "rejectattr", "replace", "reverse",
-    "round", "safe", "select", "selectattr", "slice", "sort", "string", "striptags", "sum", "title", "tojson", "trim",
-    "truncate", "unique", "upper", "urlencode", "wordcount", "wordwrap", "xmlattr",
+    "abs",
+    "attr",
+    "batch",
+    "capitalize",
+    "center",
+    "count",
+    "d",
+    "default",
+    "dictsort",
+    "e",
+    "escape",
+    "filesizeformat",
+    "first",
+    "float",
+    "forceescape",
+    "format",
+    "groupby",
+    "indent",
+    "int",
+    "items",
+    "join",
+    "last",
+    "length",
+    "list",
+    "lower",
+    "map",
+    "max",
+    "min",
+    "pprint",
+    "random",
+    "reject",
+    "rejectattr",
+    "replace",
+    "reverse",
+    "round",
+    "safe",
+    "select",
+    "selectattr",
+    "slice",
+    "sort",
+    "string",
+    "striptags",
+    "sum",
+    "title",
+    "tojson",
+    "trim",
+    "truncate",
+    "unique",
+    "upper",
+    "urlencode",
+    "wordcount",
+    "wordwrap",
+    "xmlattr",
 ];
 
 /// Runs a filter; `None` for one that is not known here.
-pub(crate) fn call(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Option<Result<Value>> {
+pub(crate) fn call(
+    evaluator: &mut Evaluator<'_>,
+    name: &str,
+    value: &Value,
+    args: &Arguments,
+) -> Option<Result<Value>> {
     if !NAMES.contains(&name) {
         return None;
     }
@@ -49,15 +102,23 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             Value::list(rows.into_iter().map(Value::list).collect())
         }
         "capitalize" => capitalize(&text()).into(),
-        "center" => crate::format::pad(&text(), args.int(0, "width", 80).clamp(0, 100_000) as usize, '^', ' ').into(),
+        "center" => {
+            crate::format::pad(&text(), args.int(0, "width", 80).clamp(0, 100_000) as usize, '^', ' ').into()
+        }
         "count" | "length" => match value {
             Value::Map(map) => map.len().into(),
-            _ => items().map_err(|_| Error::new(format!("object of type '{}' has no len()", value.type_name())))?.len().into(),
+            _ => items()
+                .map_err(|_| Error::new(format!("object of type '{}' has no len()", value.type_name())))?
+                .len()
+                .into(),
         },
         "dictsort" => dictsort(value, args)?,
         "e" | "escape" | "forceescape" => escape(&text()).into(),
         "filesizeformat" => filesize(value.as_float().unwrap_or(0.0), args.flag(0, "binary", false)).into(),
-        "first" => items()?.into_iter().next().unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")),
+        "first" => items()?
+            .into_iter()
+            .next()
+            .unwrap_or_else(|| Value::undefined("No first item, sequence was empty.")),
         "last" => items()?.pop().unwrap_or_else(|| Value::undefined("No last item, sequence was empty.")),
         "float" => to_float(value).unwrap_or_else(|| args.get(0, "default").unwrap_or(Value::Float(0.0))),
         "int" => {
@@ -111,7 +172,12 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                     Some((_, held)) => {
                         let (a, b) = (fold(&key), fold(held));
                         let order = ops::order(&a, &b, "<")?;
-                        order == Some(if name == "max" { std::cmp::Ordering::Greater } else { std::cmp::Ordering::Less })
+                        order
+                            == Some(if name == "max" {
+                                std::cmp::Ordering::Greater
+                            } else {
+                                std::cmp::Ordering::Less
+                            })
                     }
                     None => true,
                 };
@@ -124,7 +190,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         "pprint" => bakery_lang::repr::repr(value).into(),
         "random" => {
             let items = items()?;
-            let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+            let nanos = std::time::SystemTime::now()
+                .duration_since(std::time::UNIX_EPOCH)
+                .map_or(0, |d| d.subsec_nanos());
             items
                 .get(nanos as usize % items.len().max(1))
                 .cloned()
@@ -176,7 +244,11 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 Some(paths) => {
                     let paths: Vec<Value> = paths.to_string().split(',').map(Value::from).collect();
                     sort_by(items()?, reverse, case_sensitive, |item| {
-                        paths.iter().map(|path| deep_attribute(item, path)).collect::<Result<Vec<_>>>().map(Value::tuple)
+                        paths
+                            .iter()
+                            .map(|path| deep_attribute(item, path))
+                            .collect::<Result<Vec<_>>>()
+                            .map(Value::tuple)
                     })?
                 }
             }
@@ -208,7 +280,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         "tojson" => json::dumps(value, args.int(0, "indent", 0).clamp(0, 16) as usize, true).into(),
         "trim" => {
             let set = args.get(0, "chars").filter(|v| !v.is_none()).map(|v| v.to_string());
-            text().trim_matches(|c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c))).into()
+            text()
+                .trim_matches(|c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c)))
+                .into()
         }
         "truncate" => truncate(&text(), args).into(),
         "unique" => {
@@ -232,7 +306,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             Value::Map(map) => map
                 .pairs()
                 .iter()
-                .map(|(k, v)| [k, v].map(|part| percent_encode(&part.to_string(), "").replace("%20", "+")).join("="))
+                .map(|(k, v)| {
+                    [k, v].map(|part| percent_encode(&part.to_string(), "").replace("%20", "+")).join("=")
+                })
                 .collect::<Vec<_>>()
                 .join("&")
                 .into(),
@@ -258,7 +334,9 @@ fn dictsort(value: &Value, args: &Arguments) -> Result<Value> {
     let by_value = args.text(1, "by", "key") == "value";
     let case_sensitive = args.flag(0, "case_sensitive", false);
     let pairs: Vec<Value> = pairs.into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect();
-    sort_by(pairs, args.flag(2, "reverse", false), case_sensitive, |pair| item(pair, &Value::Int(i128::from(by_value))))
+    sort_by(pairs, args.flag(2, "reverse", false), case_sensitive, |pair| {
+        item(pair, &Value::Int(i128::from(by_value)))
+    })
 }
 
 /// `a.b.0.c` on nested values.
@@ -289,7 +367,12 @@ pub(crate) fn sort_values(items: Vec<Value>, reverse: bool, case_sensitive: bool
     sort_by(items, reverse, case_sensitive, |item| Ok(item.clone())).map(|v| v.as_items().unwrap_or_default())
 }
 
-fn sort_by(items: Vec<Value>, reverse: bool, case: bool, key: impl Fn(&Value) -> Result<Value>) -> Result<Value> {
+fn sort_by(
+    items: Vec<Value>,
+    reverse: bool,
+    case: bool,
+    key: impl Fn(&Value) -> Result<Value>,
+) -> Result<Value> {
     let mut keyed: Vec<(Value, Value)> = items
         .into_iter()
         .map(|item| key(&item).map(|key| (if case { key } else { fold(&key) }, item)))
@@ -462,7 +545,11 @@ fn filesize(bytes: f64, binary: bool) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&#34;")
+        .replace('\'', "&#39;")
 }
 
 /// Percent-encoding as `urllib.parse.quote` does it.

@@ -53,10 +53,13 @@ pub(crate) fn percent(format: &str, args: &Value) -> Result<String> {
 fn field(value: &Value, spec: &str, verb: char) -> Result<String> {
     let flags: String = spec.chars().take_while(|c| "-+ #0".contains(*c)).collect();
     let rest = &spec[flags.len()..];
-    let (width, precision) = rest.split_once('.').map_or((rest, None), |(w, p)| (w, Some(p.parse().unwrap_or(0))));
+    let (width, precision) =
+        rest.split_once('.').map_or((rest, None), |(w, p)| (w, Some(p.parse().unwrap_or(0))));
     let width: usize = width.parse().unwrap_or(0);
     let number = || {
-        value.as_float().ok_or_else(|| Error::new(format!("%{verb} format: a real number is required, not {}", value.type_name())))
+        value.as_float().ok_or_else(|| {
+            Error::new(format!("%{verb} format: a real number is required, not {}", value.type_name()))
+        })
     };
     let int = || number().map(|f| value.as_int().unwrap_or(f.trunc() as i128));
     let mut body = match verb {
@@ -74,7 +77,9 @@ fn field(value: &Value, spec: &str, verb: char) -> Result<String> {
             format!("{mantissa}e{sign}{digits:0>2}")
         }
         'g' => repr::float(number()?).trim_end_matches(".0").to_owned(),
-        'c' => value.as_int().and_then(|i| char::from_u32(i as u32)).map_or(value.to_string(), |c| c.to_string()),
+        'c' => {
+            value.as_int().and_then(|i| char::from_u32(i as u32)).map_or(value.to_string(), |c| c.to_string())
+        }
         other => return Err(Error::new(format!("unsupported format character '{other}'"))),
     };
     if let (Some(precision), 's' | 'r') = (precision, verb) {
@@ -83,7 +88,12 @@ fn field(value: &Value, spec: &str, verb: char) -> Result<String> {
     if flags.contains('+') && !body.starts_with('-') && "dif".contains(verb) {
         body.insert(0, '+');
     }
-    Ok(pad(&body, width, if flags.contains('-') { '<' } else { '>' }, if flags.contains('0') && !flags.contains('-') { '0' } else { ' ' }))
+    Ok(pad(
+        &body,
+        width,
+        if flags.contains('-') { '<' } else { '>' },
+        if flags.contains('0') && !flags.contains('-') { '0' } else { ' ' },
+    ))
 }
 
 pub(crate) fn pad(body: &str, width: usize, align: char, fill: char) -> String {
@@ -92,7 +102,9 @@ pub(crate) fn pad(body: &str, width: usize, align: char, fill: char) -> String {
     match align {
         '<' => format!("{body}{}", fills(missing)),
         '^' => format!("{}{body}{}", fills(missing / 2), fills(missing - missing / 2)),
-        _ if fill == '0' && body.starts_with(['-', '+']) => format!("{}{}{}", &body[..1], fills(missing), &body[1..]),
+        _ if fill == '0' && body.starts_with(['-', '+']) => {
+            format!("{}{}{}", &body[..1], fills(missing), &body[1..])
+        }
         _ => format!("{}{body}", fills(missing)),
     }
 }
@@ -136,7 +148,8 @@ pub(crate) fn format(text: &str, args: &Arguments) -> Result<String> {
                         Err(_) => v.get(part),
                     });
                 }
-                let value = value.ok_or_else(|| Error::new(format!("format() has no value for `{{{inner}}}`")))?;
+                let value =
+                    value.ok_or_else(|| Error::new(format!("format() has no value for `{{{inner}}}`")))?;
                 let value = if conversion == "r" { Value::from(repr::repr(&value)) } else { value };
                 out.push_str(&spec_field(&value, spec)?);
             }

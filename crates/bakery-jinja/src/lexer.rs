@@ -56,8 +56,8 @@ pub(crate) enum Segment {
 }
 
 const OPERATORS: &[&str] = &[
-    "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{", "}",
-    ",", ".", ":", "|",
+    "**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{",
+    "}", ",", ".", ":", "|",
 ];
 
 /// Splits a template into its segments.
@@ -163,7 +163,9 @@ fn raw(text: &str, from: usize, syntax: &Syntax, source: &Arc<Source>, line: u32
         if let Some(rest) = trimmed.strip_prefix("endraw") {
             let tail = rest.trim_start();
             let strip_right = tail.starts_with('-');
-            if let Some(after_close) = tail.trim_start_matches(['-', '+']).strip_prefix(syntax.block_end.as_str()) {
+            if let Some(after_close) =
+                tail.trim_start_matches(['-', '+']).strip_prefix(syntax.block_end.as_str())
+            {
                 let body = &text[from..start];
                 let mut body = if strip_left { body.trim_end() } else { body }.to_owned();
                 if syntax.lstrip_blocks && !strip_left {
@@ -189,7 +191,11 @@ fn tokens(text: &str, from: usize, close: &str, source: &Arc<Source>, line: u32)
         let trimmed = rest.trim_start();
         at += rest.len() - trimmed.len();
         if trimmed.is_empty() {
-            return Err(Error::syntax(source, line, format!("unexpected end of template, expected '{close}'")));
+            return Err(Error::syntax(
+                source,
+                line,
+                format!("unexpected end of template, expected '{close}'"),
+            ));
         }
         if depth == 0 {
             if trimmed.starts_with(close) {
@@ -203,7 +209,11 @@ fn tokens(text: &str, from: usize, close: &str, source: &Arc<Source>, line: u32)
         }
         let (token, length) = token(trimmed).ok_or_else(|| {
             let c = trimmed.chars().next().unwrap_or(' ');
-            Error::syntax(source, line, format!("unexpected char {} at {at}", bakery_lang::repr::quote(&c.to_string())))
+            Error::syntax(
+                source,
+                line,
+                format!("unexpected char {} at {at}", bakery_lang::repr::quote(&c.to_string())),
+            )
         })?;
         match &token {
             Token::Op("(" | "[" | "{") => depth += 1,

@@ -9,7 +9,17 @@ use crate::{Arguments, Error, Result, ops};
 pub(crate) fn mutates(name: &str) -> bool {
     matches!(
         name,
-        "append" | "extend" | "insert" | "pop" | "remove" | "sort" | "reverse" | "update" | "setdefault" | "clear" | "popitem"
+        "append"
+            | "extend"
+            | "insert"
+            | "pop"
+            | "remove"
+            | "sort"
+            | "reverse"
+            | "update"
+            | "setdefault"
+            | "clear"
+            | "popitem"
     )
 }
 
@@ -57,7 +67,13 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
         "title" => title(s).into(),
         "swapcase" => s
             .chars()
-            .flat_map(|c| if c.is_uppercase() { c.to_lowercase().collect::<Vec<_>>() } else { c.to_uppercase().collect() })
+            .flat_map(|c| {
+                if c.is_uppercase() {
+                    c.to_lowercase().collect::<Vec<_>>()
+                } else {
+                    c.to_uppercase().collect()
+                }
+            })
             .collect::<String>()
             .into(),
         "strip" => s.trim_matches(set(0)).into(),
@@ -83,7 +99,8 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
         }
         "rpartition" => {
             let separator = text(0)?;
-            let (a, b, c) = s.rsplit_once(&separator).map_or(("", "", s), |(a, c)| (a, separator.as_str(), c));
+            let (a, b, c) =
+                s.rsplit_once(&separator).map_or(("", "", s), |(a, c)| (a, separator.as_str(), c));
             Value::tuple(vec![a.into(), b.into(), c.into()])
         }
         "join" => {
@@ -93,7 +110,9 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
                     for item in items {
                         let Some(part) = item.as_str() else {
                             let kind = item.type_name();
-                            return Some(Err(Error::new(format!("sequence item: expected str instance, {kind} found"))));
+                            return Some(Err(Error::new(format!(
+                                "sequence item: expected str instance, {kind} found"
+                            ))));
                         };
                         parts.push(part.to_owned());
                     }
@@ -138,7 +157,9 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
 
 pub(crate) fn capitalize(s: &str) -> String {
     let mut chars = s.chars();
-    chars.next().map_or(String::new(), |first| first.to_uppercase().collect::<String>() + &chars.as_str().to_lowercase())
+    chars.next().map_or(String::new(), |first| {
+        first.to_uppercase().collect::<String>() + &chars.as_str().to_lowercase()
+    })
 }
 
 pub(crate) fn title(s: &str) -> String {
@@ -156,7 +177,8 @@ pub(crate) fn split(s: &str, separator: Option<&str>, limit: i128, from_right: b
     let limit = if limit < 0 { usize::MAX } else { limit as usize };
     match separator {
         Some(separator) if from_right => {
-            let mut parts: Vec<String> = s.rsplitn(limit.saturating_add(1), separator).map(str::to_owned).collect();
+            let mut parts: Vec<String> =
+                s.rsplitn(limit.saturating_add(1), separator).map(str::to_owned).collect();
             parts.reverse();
             parts
         }
@@ -165,7 +187,8 @@ pub(crate) fn split(s: &str, separator: Option<&str>, limit: i128, from_right: b
             let mut parts = Vec::new();
             let mut rest = s.trim();
             while !rest.is_empty() {
-                let cut = if from_right { rest.rfind(char::is_whitespace) } else { rest.find(char::is_whitespace) };
+                let cut =
+                    if from_right { rest.rfind(char::is_whitespace) } else { rest.find(char::is_whitespace) };
                 match cut {
                     Some(at) if parts.len() < limit => {
                         if from_right {
@@ -194,11 +217,11 @@ pub(crate) fn split(s: &str, separator: Option<&str>, limit: i128, from_right: b
 fn sequence_method(items: &[Value], name: &str, args: &Arguments) -> Option<Result<Value>> {
     let needle = args.positional.first();
     Some(match name {
-        "index" => items
-            .iter()
-            .position(|v| Some(v) == needle)
-            .map(Value::from)
-            .ok_or_else(|| Error::new(format!("{:?} is not in list", needle.cloned().unwrap_or_default()))),
+        "index" => {
+            items.iter().position(|v| Some(v) == needle).map(Value::from).ok_or_else(|| {
+                Error::new(format!("{:?} is not in list", needle.cloned().unwrap_or_default()))
+            })
+        }
         "count" => Ok(items.iter().filter(|v| Some(*v) == needle).count().into()),
         _ => return None,
     })
@@ -231,7 +254,11 @@ fn list_method(list: &List, name: &str, args: &Arguments) -> Option<Result<Value
             list.update(|items| {
                 let length = items.len() as i128;
                 let at = if at < 0 { at + length } else { at };
-                if (0..length).contains(&at) { Ok(items.remove(at as usize)) } else { Err(Error::new("pop index out of range")) }
+                if (0..length).contains(&at) {
+                    Ok(items.remove(at as usize))
+                } else {
+                    Err(Error::new("pop index out of range"))
+                }
             })
         }
         "remove" => {
@@ -268,10 +295,14 @@ fn map_method(map: &Map, name: &str, args: &Arguments) -> Option<Result<Value>> 
     let key = || args.positional.first().cloned().unwrap_or_default();
     let default = || args.positional.get(1).cloned();
     Some(Ok(match name {
-        "items" | "iteritems" => Value::list(map.pairs().into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect()),
+        "items" | "iteritems" => {
+            Value::list(map.pairs().into_iter().map(|(k, v)| Value::tuple(vec![k, v])).collect())
+        }
         "keys" | "iterkeys" => Value::list(map.keys()),
         "values" | "itervalues" => Value::list(map.pairs().into_iter().map(|(_, v)| v).collect()),
-        "get" => map.get_value(&key()).or_else(|| default().or_else(|| args.named("default"))).unwrap_or_default(),
+        "get" => {
+            map.get_value(&key()).or_else(|| default().or_else(|| args.named("default"))).unwrap_or_default()
+        }
         "has_key" => map.get_value(&key()).is_some().into(),
         "update" => {
             if let Some(first) = args.positional.first() {

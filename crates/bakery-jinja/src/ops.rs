@@ -32,9 +32,14 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
         Binary::Pow => "**",
     };
     match (operator, left, right) {
-        (Binary::Add, Value::Str(a), Value::Str(b)) => return Ok(format!("{}{}", a.as_str(), b.as_str()).into()),
+        (Binary::Add, Value::Str(a), Value::Str(b)) => {
+            return Ok(format!("{}{}", a.as_str(), b.as_str()).into());
+        }
         (Binary::Add, Value::Str(_), other) => {
-            return Err(Error::new(format!("can only concatenate str (not \"{}\") to str", other.type_name())));
+            return Err(Error::new(format!(
+                "can only concatenate str (not \"{}\") to str",
+                other.type_name()
+            )));
         }
         (Binary::Add, Value::List(a), Value::List(b)) => {
             return Ok(Value::list(a.items().into_iter().chain(b.items()).collect()));
@@ -54,7 +59,9 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
             let items = list.items();
             return Ok(Value::list(std::iter::repeat_n(items, n).flatten().collect()));
         }
-        (Binary::Mod, Value::Str(format), args) => return crate::format::percent(format.as_str(), args).map(Value::from),
+        (Binary::Mod, Value::Str(format), args) => {
+            return crate::format::percent(format.as_str(), args).map(Value::from);
+        }
         _ => {}
     }
     if let (Some(a), Some(b)) = (left.as_int(), right.as_int()) {
@@ -69,7 +76,9 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
             Binary::FloorDiv => Value::Int(a.div_euclid(b) - i128::from(b < 0 && a.rem_euclid(b) != 0)),
             Binary::Mod => Value::Int(((a % b) + b) % b),
             Binary::Pow if b < 0 => Value::Float((a as f64).powf(b as f64)),
-            Binary::Pow => Value::Int(u32::try_from(b).ok().and_then(|b| a.checked_pow(b)).ok_or_else(overflow)?),
+            Binary::Pow => {
+                Value::Int(u32::try_from(b).ok().and_then(|b| a.checked_pow(b)).ok_or_else(overflow)?)
+            }
         });
     }
     let (Some(a), Some(b)) = (left.as_float(), right.as_float()) else {
@@ -141,9 +150,10 @@ pub fn contains(haystack: &Value, needle: &Value) -> Result<bool> {
     match haystack {
         Value::Str(text) => match needle {
             Value::Str(needle) => Ok(text.as_str().contains(needle.as_str())),
-            other => {
-                Err(Error::new(format!("'in <string>' requires string as left operand, not {}", other.type_name())))
-            }
+            other => Err(Error::new(format!(
+                "'in <string>' requires string as left operand, not {}",
+                other.type_name()
+            ))),
         },
         Value::Map(map) => Ok(map.get_value(needle).is_some()),
         Value::List(_) | Value::Tuple(_) => Ok(haystack.as_items().unwrap_or_default().contains(needle)),

@@ -17,7 +17,9 @@ pub(crate) fn template(source: &Arc<Source>, syntax: &Syntax) -> Result<Vec<Node
     let (nodes, end) = Statements { source, segments: &mut segments, depth: 0 }.until(&[])?;
     match end {
         None => Ok(nodes),
-        Some((name, _, line)) => Err(Error::syntax(source, line, format!("Encountered unknown tag '{name}'."))),
+        Some((name, _, line)) => {
+            Err(Error::syntax(source, line, format!("Encountered unknown tag '{name}'.")))
+        }
     }
 }
 
@@ -80,7 +82,8 @@ impl<I: Iterator<Item = Segment>> Statements<'_, I> {
             Ok((nodes, None))
         } else {
             let last = self.source.text.lines().count() as u32;
-            let message = format!("Unexpected end of template. Jinja was looking for '{}'", ends.join("' or '"));
+            let message =
+                format!("Unexpected end of template. Jinja was looking for '{}'", ends.join("' or '"));
             Err(Error::syntax(self.source, last, message))
         }
     }
@@ -284,7 +287,10 @@ impl Parser {
         if self.is_at_end() {
             return Ok(());
         }
-        Err(self.error(format!("expected token 'end of statement block', got {}", show(self.tokens.get(self.at)))))
+        Err(self.error(format!(
+            "expected token 'end of statement block', got {}",
+            show(self.tokens.get(self.at))
+        )))
     }
 
     fn peek(&self) -> Option<&Token> {
@@ -363,7 +369,11 @@ impl Parser {
                 targets.push(self.target()?);
             } else {
                 let name = self.name()?;
-                targets.push(if self.eat(".") { Target::Attr(name, self.name()?) } else { Target::Name(name) });
+                targets.push(if self.eat(".") {
+                    Target::Attr(name, self.name()?)
+                } else {
+                    Target::Name(name)
+                });
             }
             if !self.eat(",") {
                 break;

@@ -60,7 +60,14 @@ impl Evaluator<'_> {
         // Assignments and macros of a child are seen by its blocks; its other output is dropped.
         let mut dropped = String::new();
         for node in template.nodes.iter() {
-            if matches!(node, Node::Set(..) | Node::SetBlock(..) | Node::Macro(_) | Node::Import { .. } | Node::FromImport { .. }) {
+            if matches!(
+                node,
+                Node::Set(..)
+                    | Node::SetBlock(..)
+                    | Node::Macro(_)
+                    | Node::Import { .. }
+                    | Node::FromImport { .. }
+            ) {
                 self.nodes(std::slice::from_ref(node), &mut dropped)?;
             }
         }
@@ -76,7 +83,11 @@ impl Evaluator<'_> {
                 _ => None,
             };
             self.nodes(std::slice::from_ref(node), out).map_err(|error| match line {
-                Some(line) => error.or_at(&bakery_lang::Origin { source: Arc::clone(&template.source), line, column: 1 }),
+                Some(line) => error.or_at(&bakery_lang::Origin {
+                    source: Arc::clone(&template.source),
+                    line,
+                    column: 1,
+                }),
                 None => error,
             })?;
         }
@@ -155,7 +166,8 @@ impl Evaluator<'_> {
                 self.assign(target, value)?;
             }
             Node::With(pairs, body) => {
-                let values: Vec<Value> = pairs.iter().map(|(_, expr)| self.eval(expr)).collect::<Result<_>>()?;
+                let values: Vec<Value> =
+                    pairs.iter().map(|(_, expr)| self.eval(expr)).collect::<Result<_>>()?;
                 self.frames.push(Frame::default());
                 let result = pairs
                     .iter()
@@ -218,7 +230,9 @@ impl Evaluator<'_> {
                         frame.macros.insert(alias.clone(), callable);
                     } else {
                         let value = module.values.get(name).cloned().unwrap_or_else(|| {
-                            Value::undefined(format!("the imported template does not export the name '{name}'"))
+                            Value::undefined(format!(
+                                "the imported template does not export the name '{name}'"
+                            ))
                         });
                         frame.values.insert(alias.clone(), value);
                     }
@@ -226,7 +240,12 @@ impl Evaluator<'_> {
             }
             Node::Extends(_) => {}
             Node::Block(name, body) => {
-                let body = self.blocks.get(name).and_then(|all| all.first()).cloned().unwrap_or_else(|| Arc::new(body.clone()));
+                let body = self
+                    .blocks
+                    .get(name)
+                    .and_then(|all| all.first())
+                    .cloned()
+                    .unwrap_or_else(|| Arc::new(body.clone()));
                 self.frames.push(Frame::default());
                 let result = self.nodes(&body, out);
                 self.frames.pop();
@@ -257,9 +276,15 @@ impl Evaluator<'_> {
         let found = match function.as_ref() {
             Expr::Name(name) => self.frames.iter().rev().find_map(|f| f.macros.get(name).cloned()),
             Expr::Attr(object, name) => match object.as_ref() {
-                Expr::Name(module) => self.frames.iter().rev().find_map(|f| f.modules.get(module).cloned()).and_then(
-                    |module| module.macros.get(name).cloned().map(|found| Callable { module: Some(module), ..found }),
-                ),
+                Expr::Name(module) => {
+                    self.frames.iter().rev().find_map(|f| f.modules.get(module).cloned()).and_then(|module| {
+                        module
+                            .macros
+                            .get(name)
+                            .cloned()
+                            .map(|found| Callable { module: Some(module), ..found })
+                    })
+                }
                 _ => None,
             },
             _ => None,
@@ -360,7 +385,8 @@ impl Evaluator<'_> {
             let mut frame = Frame::default();
             frame.values.insert("loop".into(), info.into());
             self.frames.push(frame);
-            let result = self.assign(&recursion.target, item.clone()).and_then(|()| self.nodes(&recursion.body, out));
+            let result =
+                self.assign(&recursion.target, item.clone()).and_then(|()| self.nodes(&recursion.body, out));
             self.frames.pop();
             if result? == Flow::Break {
                 break;
@@ -371,7 +397,13 @@ impl Evaluator<'_> {
 }
 
 /// Calls a filter for each item, as `map` does.
-pub(crate) fn per_item(evaluator: &mut Evaluator<'_>, name: &str, item: &Value, rest: &[Value], named: &[(String, Value)]) -> Result<Value> {
+pub(crate) fn per_item(
+    evaluator: &mut Evaluator<'_>,
+    name: &str,
+    item: &Value,
+    rest: &[Value],
+    named: &[(String, Value)],
+) -> Result<Value> {
     let args = Arguments { positional: rest.to_vec(), named: named.to_vec() };
     evaluator.filter(name, item, &args)
 }

@@ -7,13 +7,48 @@ use crate::{Arguments, Error, Result, ops};
 
 /// The tests of this crate.
 pub const NAMES: &[&str] = &[
-    "boolean", "callable", "defined", "divisibleby", "eq", "equalto", "escaped", "even", "false", "filter", "float",
-    "ge", "greaterthan", "gt", "in", "integer", "iterable", "le", "lessthan", "lower", "lt", "mapping", "ne", "none",
-    "number", "odd", "sameas", "sequence", "string", "test", "true", "undefined", "upper",
+    "boolean",
+    "callable",
+    "defined",
+    "divisibleby",
+    "eq",
+    "equalto",
+    "escaped",
+    "even",
+    "false",
+    "filter",
+    "float",
+    "ge",
+    "greaterthan",
+    "gt",
+    "in",
+    "integer",
+    "iterable",
+    "le",
+    "lessthan",
+    "lower",
+    "lt",
+    "mapping",
+    "ne",
+    "none",
+    "number",
+    "odd",
+    "sameas",
+    "sequence",
+    "string",
+    "test",
+    "true",
+    "undefined",
+    "upper",
 ];
 
 /// Runs a test; `None` for one that is not known here.
-pub(crate) fn call(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Option<Result<bool>> {
+pub(crate) fn call(
+    evaluator: &mut Evaluator<'_>,
+    name: &str,
+    value: &Value,
+    args: &Arguments,
+) -> Option<Result<bool>> {
     let other = || args.need(0, "other");
     let order = |symbol: &str, accept: fn(std::cmp::Ordering) -> bool| {
         other().and_then(|other| ops::order(value, &other, symbol)).map(|order| order.is_some_and(accept))
@@ -35,10 +70,11 @@ pub(crate) fn call(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, arg
             Ok(matches!(value, Value::Str(_) | Value::List(_) | Value::Tuple(_) | Value::Map(_)))
         }
         "callable" | "escaped" => Ok(false),
-        "odd" | "even" => value
-            .as_int()
-            .map(|i| (i.rem_euclid(2) == 1) == (name == "odd"))
-            .ok_or_else(|| Error::new(format!("not all arguments converted: {} is not a number", value.type_name()))),
+        "odd" | "even" => {
+            value.as_int().map(|i| (i.rem_euclid(2) == 1) == (name == "odd")).ok_or_else(|| {
+                Error::new(format!("not all arguments converted: {} is not a number", value.type_name()))
+            })
+        }
         "divisibleby" => match (value.as_int(), args.positional.first().and_then(Value::as_int)) {
             (Some(a), Some(b)) if b != 0 => Ok(a % b == 0),
             _ => Err(Error::new("divisibleby needs two integers, the second not zero")),

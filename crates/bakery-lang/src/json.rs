@@ -37,9 +37,7 @@ pub fn to_json(value: &Value) -> Json {
         Value::Str(text) => Json::String(text.as_str().to_owned()),
         Value::List(list) => Json::Array(list.items().iter().map(to_json).collect()),
         Value::Tuple(items) => Json::Array(items.iter().map(to_json).collect()),
-        Value::Map(map) => {
-            Json::Object(map.pairs().iter().map(|(k, v)| (key(k), to_json(v))).collect())
-        }
+        Value::Map(map) => Json::Object(map.pairs().iter().map(|(k, v)| (key(k), to_json(v))).collect()),
     }
 }
 
@@ -90,7 +88,8 @@ fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut Strin
             out.push(']');
         }
         Value::Map(map) => {
-            let mut pairs: Vec<(String, Value)> = map.pairs().into_iter().map(|(k, v)| (key(&k), v)).collect();
+            let mut pairs: Vec<(String, Value)> =
+                map.pairs().into_iter().map(|(k, v)| (key(&k), v)).collect();
             if sort {
                 pairs.sort_by(|a, b| a.0.cmp(&b.0));
             }

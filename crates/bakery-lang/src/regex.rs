@@ -26,7 +26,9 @@ pub fn compile(pattern: &str, flags: Flags) -> Result<Regex, String> {
     }
     let body = translate(pattern, flags.multiline || pattern.starts_with("(?m)"));
     let full = if prefix.is_empty() { body } else { format!("(?{prefix}){body}") };
-    RegexBuilder::new(&full).build().map_err(|error| format!("invalid regular expression `{pattern}`: {error}"))
+    RegexBuilder::new(&full)
+        .build()
+        .map_err(|error| format!("invalid regular expression `{pattern}`: {error}"))
 }
 
 /// Python to fancy-regex: `\Z`, and `$`, which also matches before a final newline.
@@ -126,7 +128,12 @@ pub fn expand(replacement: &str, captures: &Captures<'_, str>) -> String {
 ///
 /// # Errors
 /// When matching gives up.
-pub fn replace(regex: &Regex, text: &str, replacement: &str, count: usize) -> Result<(String, usize), String> {
+pub fn replace(
+    regex: &Regex,
+    text: &str,
+    replacement: &str,
+    count: usize,
+) -> Result<(String, usize), String> {
     let mut out = String::new();
     let mut last = 0;
     let mut replaced = 0;

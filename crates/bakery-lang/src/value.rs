@@ -74,7 +74,8 @@ impl Text {
 
     /// Whether evaluating it as a template could change it.
     pub fn is_template(&self) -> bool {
-        self.origin.is_some() && (self.chars.contains("{{") || self.chars.contains("{%") || self.chars.contains("{#"))
+        self.origin.is_some()
+            && (self.chars.contains("{{") || self.chars.contains("{%") || self.chars.contains("{#"))
     }
 }
 
@@ -373,7 +374,9 @@ impl Value {
 impl PartialEq for Value {
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::None, Self::None) | (Self::Omit, Self::Omit) | (Self::Undefined(_), Self::Undefined(_)) => true,
+            (Self::None, Self::None)
+            | (Self::Omit, Self::Omit)
+            | (Self::Undefined(_), Self::Undefined(_)) => true,
             (Self::Str(a), Self::Str(b)) => a.as_str() == b.as_str(),
             (Self::List(a), Self::List(b)) => a.is(b) || a.items() == b.items(),
             (Self::Tuple(a), Self::Tuple(b)) => a == b,
@@ -384,7 +387,7 @@ impl PartialEq for Value {
             }
             (Self::Bool(_) | Self::Int(_), Self::Bool(_) | Self::Int(_)) => self.as_int() == other.as_int(),
             _ => match (self.as_float(), other.as_float()) {
-                #[expect(clippy::float_cmp, reason = "Python compares doubles exactly")]
+                #[allow(clippy::float_cmp, reason = "Python compares doubles exactly")]
                 (Some(a), Some(b)) => a == b,
                 _ => false,
             },

@@ -43,7 +43,18 @@ fn probe(store: &Store) -> Result<std::result::Result<Duration, String>> {
     fs::write_atomic(&disk, boot_sector())?;
     let started = Instant::now();
     let output = Cmd::new("qemu-system-x86_64")
-        .args(["-accel", "kvm", "-m", "16", "-nodefaults", "-display", "none", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=1"])
+        .args([
+            "-accel",
+            "kvm",
+            "-m",
+            "16",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=1",
+        ])
         .arg("-drive")
         .arg(format!("file={},format=raw,if=ide", disk.display()))
         .timeout(BUDGET)
@@ -53,7 +64,10 @@ fn probe(store: &Store) -> Result<std::result::Result<Duration, String>> {
     } else if output.code == 33 {
         Ok(started.elapsed())
     } else {
-        Err(format!("QEMU could not use it: {}", output.error_text().lines().next().unwrap_or("no reason given")))
+        Err(format!(
+            "QEMU could not use it: {}",
+            output.error_text().lines().next().unwrap_or("no reason given")
+        ))
     })
 }
 
@@ -83,7 +97,10 @@ pub fn choose(store: &Store) -> Result<Accelerator> {
         return Ok(Accelerator { name, reason: reason.trim().to_owned() });
     }
     let found = match probe(store)? {
-        Ok(took) => Accelerator { name: "kvm", reason: format!("/dev/kvm counted to two million in {} ms", took.as_millis()) },
+        Ok(took) => Accelerator {
+            name: "kvm",
+            reason: format!("/dev/kvm counted to two million in {} ms", took.as_millis()),
+        },
         Err(why) => Accelerator { name: "tcg", reason: format!("/dev/kvm opens but is of no use: {why}") },
     };
     fs::write_atomic(&kept, format!("{}\n{}\n{}\n", boot.trim(), found.name, found.reason))?;

@@ -31,13 +31,22 @@ pub struct ApplyOptions {
 pub(crate) fn image(store: &Store, ami: &str, wanted: Option<&str>) -> Result<(Image, Option<String>)> {
     let images = store.images();
     if let Some(wanted) = wanted {
-        return Ok((images.find(wanted)?, (!ami.is_empty() && ami != wanted).then(|| format!("ami {ami} is replaced by the image {wanted}"))));
+        return Ok((
+            images.find(wanted)?,
+            (!ami.is_empty() && ami != wanted)
+                .then(|| format!("ami {ami} is replaced by the image {wanted}")),
+        ));
     }
     if let Ok(found) = images.find(ami) {
         return Ok((found, None));
     }
-    let newest = images.list()?.pop().ok_or_else(|| Error::new(format!("there is no image for `{ami}`")).hint("bake one with `bakery bake`"))?;
-    let note = format!("ami `{ami}` is none of this host's; the newest image, {} ({}), takes its place (--image chooses another)", newest.name, newest.id);
+    let newest = images.list()?.pop().ok_or_else(|| {
+        Error::new(format!("there is no image for `{ami}`")).hint("bake one with `bakery bake`")
+    })?;
+    let note = format!(
+        "ami `{ami}` is none of this host's; the newest image, {} ({}), takes its place (--image chooses another)",
+        newest.name, newest.id
+    );
     Ok((newest, Some(note)))
 }
 
@@ -45,7 +54,12 @@ pub(crate) fn image(store: &Store, ami: &str, wanted: Option<&str>) -> Result<(I
 ///
 /// # Errors
 /// When no image can be found.
-pub fn local_plan(store: &Store, config: &Config, state: &State, wanted: Option<&str>) -> Result<(Plan, Vec<String>)> {
+pub fn local_plan(
+    store: &Store,
+    config: &Config,
+    state: &State,
+    wanted: Option<&str>,
+) -> Result<(Plan, Vec<String>)> {
     let mut notes = config.notes.clone();
     for instance in &config.instances {
         // Without any image a plan can still be shown.
@@ -53,7 +67,10 @@ pub fn local_plan(store: &Store, config: &Config, state: &State, wanted: Option<
             notes.push(note);
         }
     }
-    let image_of = |ami: &str| Ok(image(store, ami, wanted).map_or_else(|_| format!("{ami} (no image is baked yet)"), |(found, _)| found.id));
+    let image_of = |ami: &str| {
+        Ok(image(store, ami, wanted)
+            .map_or_else(|_| format!("{ami} (no image is baked yet)"), |(found, _)| found.id))
+    };
     let size_of = |id: &str| Volume::read(store, id).ok().map(|v| v.size >> 30);
     Ok((plan(config, state, &image_of, &size_of)?, notes))
 }
@@ -62,22 +79,36 @@ pub fn local_plan(store: &Store, config: &Config, state: &State, wanted: Option<
 ///
 /// # Errors
 /// What failed; what was done until then is in the state.
-pub fn apply(store: &Store, config: &Config, options: &ApplyOptions, reporter: &dyn Reporter) -> Result<Vec<Instance>> {
+pub fn apply(
+    store: &Store,
+    config: &Config,
+    options: &ApplyOptions,
+    reporter: &dyn Reporter,
+) -> Result<Vec<Instance>> {
     let mut locked = State::lock(&config.folder, "apply")?;
     let (plan, notes) = local_plan(store, config, &locked.state, options.image.as_deref())?;
-    notes.iter().for_each(|note| reporter.note(note));
+    for note in &notes {
+        reporter.note(note);
+    }
     for instance in &config.instances {
         image(store, &instance.ami, options.image.as_deref())?;
     }
     let accelerator = choose(store)?;
     reporter.note(&format!("machines run by {}: {}", accelerator.name, accelerator.reason));
     for desired in &config.volumes {
-        let known = locked.state.volume(&desired.address).map(|v| v.id.clone()).and_then(|id| Volume::read(store, &id).ok());
+        let known = locked
+            .state
+            .volume(&desired.address)
+            .map(|v| v.id.clone())
+            .and_then(|id| Volume::read(store, &id).ok());
         match known {
             Some(mut volume) => volume.grow(store, desired.size)?,
             None => {
                 if !desired.snapshot.is_empty() {
-                    return Err(Error::new(format!("{}: the snapshot {} is not on this host", desired.address, desired.snapshot)));
+                    return Err(Error::new(format!(
+                        "{}: the snapshot {} is not on this host",
+                        desired.address, desired.snapshot
+                    )));
                 }
                 let volume = Volume::create(store, desired.size)?;
                 locked.state.volumes.retain(|v| v.address != desired.address);
@@ -100,7 +131,9 @@ pub fn apply(store: &Store, config: &Config, options: &ApplyOptions, reporter: &
         let old = locked.state.instance(&desired.address).cloned();
         let action = plan.action(&desired.address);
         let instance = match (&old, action) {
-            (Some(record), Action::Keep | Action::Update) => keep_or_start(store, config, &mut locked, desired, record, &accelerator, reporter)?,
+            (Some(record), Action::Keep | Action::Update) => {
+                keep_or_start(store, config, &mut locked, desired, record, &accelerator, reporter)?
+            }
             _ => launch(store, config, &mut locked, desired, options, &accelerator, reporter)?,
         };
         out.push(instance);
@@ -112,9 +145,19 @@ pub fn apply(store: &Store, config: &Config, options: &ApplyOptions, reporter: &
 ///
 /// # Errors
 /// What failed. When the new instance does not come up, the old one's disk is still there.
-pub fn replace(store: &Store, config: &Config, address: &str, options: &ApplyOptions, reporter: &dyn Reporter) -> Result<Instance> {
+pub fn replace(
+    store: &Store,
+    config: &Config,
+    address: &str,
+    options: &ApplyOptions,
+    reporter: &dyn Reporter,
+) -> Result<Instance> {
     let mut locked = State::lock(&config.folder, "replace")?;
-    let desired = config.instances.iter().find(|i| i.address == address).ok_or_else(|| Error::new(format!("there is no {address} in the files")))?;
+    let desired = config
+        .instances
+        .iter()
+        .find(|i| i.address == address)
+        .ok_or_else(|| Error::new(format!("there is no {address} in the files")))?;
     let accelerator = choose(store)?;
     reporter.note(&format!("machines run by {}: {}", accelerator.name, accelerator.reason));
     launch(store, config, &mut locked, desired, options, &accelerator, reporter)
@@ -126,19 +169,30 @@ fn attachments(config: &Config, state: &State, address: &str) -> Result<Vec<(Str
         .iter()
         .filter(|a| a.instance == address)
         .map(|a| {
-            let volume = state.volume(&a.volume).ok_or_else(|| Error::new(format!("{}: there is no {}", a.address, a.volume)))?;
+            let volume = state
+                .volume(&a.volume)
+                .ok_or_else(|| Error::new(format!("{}: there is no {}", a.address, a.volume)))?;
             Ok((a.address.clone(), Attached { volume: volume.id.clone(), device: a.device.clone() }))
         })
         .collect()
 }
 
-fn keep_or_start(store: &Store, config: &Config, locked: &mut Locked, desired: &DesiredInstance, record: &InstanceRecord, accelerator: &Accelerator, reporter: &dyn Reporter) -> Result<Instance> {
+fn keep_or_start(
+    store: &Store,
+    config: &Config,
+    locked: &mut Locked,
+    desired: &DesiredInstance,
+    record: &InstanceRecord,
+    accelerator: &Accelerator,
+    reporter: &dyn Reporter,
+) -> Result<Instance> {
     let mut instance = Instance::find(store, Some(&record.id))?;
-    let wanted: Vec<Attached> = attachments(config, &locked.state, &desired.address)?.into_iter().map(|(_, a)| a).collect();
+    let wanted: Vec<Attached> =
+        attachments(config, &locked.state, &desired.address)?.into_iter().map(|(_, a)| a).collect();
     let changed = instance.volumes != wanted || instance.instance_type != desired.instance_type;
     if changed {
         let step = Step::start(reporter, "restart", &desired.address);
-        qemu::stop(store, &instance, Duration::from_secs(120))?;
+        qemu::stop(store, &instance, Duration::from_mins(2))?;
         detach(store, locked, &mut instance)?;
         instance.instance_type.clone_from(&desired.instance_type);
         attach(store, config, locked, &mut instance)?;
@@ -178,7 +232,8 @@ fn attach(store: &Store, config: &Config, locked: &mut Locked, instance: &mut In
         if let Some(other) = volume.attached_to.clone().filter(|other| *other != instance.id) {
             let holder = Instance::find(store, Some(&other)).ok();
             if holder.as_ref().is_some_and(|h| h.pid(store).is_some()) {
-                return Err(Error::new(format!("the volume {} is in use by {other}, which runs", volume.id)).hint("stop or destroy that instance first"));
+                return Err(Error::new(format!("the volume {} is in use by {other}, which runs", volume.id))
+                    .hint("stop or destroy that instance first"));
             }
             if let Some(mut holder) = holder {
                 holder.volumes.retain(|v| v.volume != volume.id);
@@ -188,14 +243,24 @@ fn attach(store: &Store, config: &Config, locked: &mut Locked, instance: &mut In
         volume.attached_to = Some(instance.id.clone());
         volume.save(store)?;
         locked.state.attachments.retain(|a| a.address != address);
-        locked.state.attachments.push(AttachmentRecord { address, device: attached.device.clone(), volume: attached.volume.clone(), instance: instance.id.clone() });
+        locked.state.attachments.push(AttachmentRecord {
+            address,
+            device: attached.device.clone(),
+            volume: attached.volume.clone(),
+            instance: instance.id.clone(),
+        });
         instance.volumes.push(attached);
     }
     instance.save(store)?;
     locked.save()
 }
 
-fn create(store: &Store, config: &Config, desired: &DesiredInstance, options: &ApplyOptions) -> Result<Instance> {
+fn create(
+    store: &Store,
+    config: &Config,
+    desired: &DesiredInstance,
+    options: &ApplyOptions,
+) -> Result<Instance> {
     let (found, _) = image(store, &desired.ami, options.image.as_deref())?;
     let id = new_id("i");
     let work = store.work()?;
@@ -233,21 +298,33 @@ fn create(store: &Store, config: &Config, desired: &DesiredInstance, options: &A
         uuid,
         id,
     };
-    fs::write_atomic_mode(work.path().join("instance.json"), serde_json::to_string_pretty(&instance).unwrap_or_default(), 0o600)?;
+    fs::write_atomic_mode(
+        work.path().join("instance.json"),
+        serde_json::to_string_pretty(&instance).unwrap_or_default(),
+        0o600,
+    )?;
     let folder = Instance::folder(store, &instance.id);
     fs::rename(work.keep(), &folder)?;
     fs::chmod(&folder, 0o700)?;
     Ok(instance)
 }
 
-fn launch(store: &Store, config: &Config, locked: &mut Locked, desired: &DesiredInstance, options: &ApplyOptions, accelerator: &Accelerator, reporter: &dyn Reporter) -> Result<Instance> {
+fn launch(
+    store: &Store,
+    config: &Config,
+    locked: &mut Locked,
+    desired: &DesiredInstance,
+    options: &ApplyOptions,
+    accelerator: &Accelerator,
+    reporter: &dyn Reporter,
+) -> Result<Instance> {
     let old = locked.state.instance(&desired.address).cloned();
     let verb = if old.is_some() { "replace" } else { "launch" };
     let step = Step::start(reporter, verb, &desired.address);
     let old_instance = old.as_ref().and_then(|record| Instance::find(store, Some(&record.id)).ok());
     if let Some(mut previous) = old_instance.clone() {
         step.progress(&format!("stop {}", previous.id));
-        if !qemu::stop(store, &previous, Duration::from_secs(180))? {
+        if !qemu::stop(store, &previous, Duration::from_mins(3))? {
             reporter.warn(&format!("{} did not hear its power button and was stopped by force", previous.id));
         }
         step.progress("detach its volumes");
@@ -280,10 +357,15 @@ fn launch(store: &Store, config: &Config, locked: &mut Locked, desired: &Desired
     Ok(instance)
 }
 
-fn throw_away(store: &Store, locked: &mut Locked, record: &InstanceRecord, reporter: &dyn Reporter) -> Result<()> {
+fn throw_away(
+    store: &Store,
+    locked: &mut Locked,
+    record: &InstanceRecord,
+    reporter: &dyn Reporter,
+) -> Result<()> {
     let step = Step::start(reporter, "destroy", &record.address);
     if let Ok(mut instance) = Instance::find(store, Some(&record.id)) {
-        qemu::stop(store, &instance, Duration::from_secs(60))?;
+        qemu::stop(store, &instance, Duration::from_mins(1))?;
         detach(store, locked, &mut instance)?;
         fs::remove_all(Instance::folder(store, &instance.id))?;
     }
@@ -311,7 +393,10 @@ pub fn destroy(store: &Store, config: &Config, volumes: bool, reporter: &dyn Rep
             locked.state.volumes.retain(|v| v.id != record.id);
             locked.save()?;
         } else {
-            reporter.note(&format!("{} ({}) and its data are kept; `bakery destroy --volumes` removes them", record.address, record.id));
+            reporter.note(&format!(
+                "{} ({}) and its data are kept; `bakery destroy --volumes` removes them",
+                record.address, record.id
+            ));
         }
     }
     Ok(())

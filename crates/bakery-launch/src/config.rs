@@ -76,14 +76,28 @@ const REFERENCE: &str = "\u{1}ref:";
 
 /// Resource types, and whether they are carried out or only understood.
 const RESOURCES: &[(&str, bool)] = &[
-    ("aws_instance", true), ("aws_ebs_volume", true), ("aws_volume_attachment", true), ("aws_security_group", true),
-    ("aws_security_group_rule", false), ("aws_key_pair", false), ("aws_eip", false), ("aws_eip_association", false),
-    ("aws_vpc", false), ("aws_subnet", false), ("aws_internet_gateway", false), ("aws_route_table", false),
-    ("aws_route_table_association", false), ("aws_iam_role", false), ("aws_iam_instance_profile", false),
-    ("aws_iam_role_policy", false), ("aws_route53_record", false), ("aws_cloudwatch_metric_alarm", false),
+    ("aws_instance", true),
+    ("aws_ebs_volume", true),
+    ("aws_volume_attachment", true),
+    ("aws_security_group", true),
+    ("aws_security_group_rule", false),
+    ("aws_key_pair", false),
+    ("aws_eip", false),
+    ("aws_eip_association", false),
+    ("aws_vpc", false),
+    ("aws_subnet", false),
+    ("aws_internet_gateway", false),
+    ("aws_route_table", false),
+    ("aws_route_table_association", false),
+    ("aws_iam_role", false),
+    ("aws_iam_instance_profile", false),
+    ("aws_iam_role_policy", false),
+    ("aws_route53_record", false),
+    ("aws_cloudwatch_metric_alarm", false),
 ];
 
-const BLOCKS: &[&str] = &["data", "locals", "module", "output", "provider", "resource", "terraform", "variable"];
+const BLOCKS: &[&str] =
+    &["data", "locals", "module", "output", "provider", "resource", "terraform", "variable"];
 
 struct Names {
     map: Map,
@@ -100,9 +114,11 @@ impl Scope for Names {
     }
 
     fn function(&self, name: &str, args: &[Value]) -> Option<std::result::Result<Value, String>> {
-        let text = |at: usize| args.get(at).map(|v| v.to_string()).unwrap_or_default();
+        let text = |at: usize| args.get(at).map(std::string::ToString::to_string).unwrap_or_default();
         match name {
-            "file" => Some(fs::read_to_string(self.folder.join(text(0))).map(Value::from).map_err(|e| e.to_string())),
+            "file" => Some(
+                fs::read_to_string(self.folder.join(text(0))).map(Value::from).map_err(|e| e.to_string()),
+            ),
             "templatefile" => {
                 let vars = args.get(1).and_then(|v| v.as_map().cloned()).unwrap_or_default();
                 Some(template(&self.folder.join(text(0)), vars, &self.folder).map(Value::from))
@@ -115,8 +131,10 @@ impl Scope for Names {
 }
 
 fn template(path: &Path, vars: Map, folder: &Path) -> std::result::Result<String, String> {
-    let source = Source::new(path.display().to_string(), fs::read_to_string(path).map_err(|e| e.to_string())?);
-    hcl::render_template(&source, &Names { map: vars, folder: folder.to_path_buf() }).map_err(|d| d.to_string())
+    let source =
+        Source::new(path.display().to_string(), fs::read_to_string(path).map_err(|e| e.to_string())?);
+    hcl::render_template(&source, &Names { map: vars, folder: folder.to_path_buf() })
+        .map_err(|d| d.to_string())
 }
 
 struct File {
@@ -137,11 +155,19 @@ fn label(block: &Block, index: usize) -> String {
 /// # Errors
 /// What is not valid, not known or without a value, with its place.
 pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config> {
-    let paths: Vec<PathBuf> = if path.is_dir() { fs::read_dir(path)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "tf")).collect() } else { vec![path.to_path_buf()] };
+    let paths: Vec<PathBuf> = if path.is_dir() {
+        fs::read_dir(path)?.into_iter().filter(|p| p.extension().is_some_and(|e| e == "tf")).collect()
+    } else {
+        vec![path.to_path_buf()]
+    };
     if paths.is_empty() {
         return Err(Error::new(format!("there is no .tf file in {}", path.display())));
     }
-    let folder = if path.is_dir() { path } else { path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    };
     let folder = fs::canonicalize(folder)?;
     let mut files = Vec::new();
     for path in &paths {
@@ -154,7 +180,10 @@ pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config> {
     for name in ["var", "local", "data"] {
         names.map.set(name, Map::new());
     }
-    names.map.set("path", Value::map(["module", "root", "cwd"].map(|k| (k, Value::from(config.folder.display().to_string())))));
+    names.map.set(
+        "path",
+        Value::map(["module", "root", "cwd"].map(|k| (k, Value::from(config.folder.display().to_string())))),
+    );
     names.map.set("terraform", Value::map([("workspace", Value::from("default"))]));
     check_blocks(&files)?;
     read_variables(&files, &names, variables)?;
@@ -166,7 +195,9 @@ pub fn load(path: &Path, variables: &[(String, String)]) -> Result<Config> {
                 "resource" => resource(file, block, &names, &mut config)?,
                 "output" => {
                     if let Some(value) = block.body.get_attribute("value") {
-                        config.outputs.push((label(block, 0), hcl::evaluate(&value.value, &names, &file.source)?));
+                        config
+                            .outputs
+                            .push((label(block, 0), hcl::evaluate(&value.value, &names, &file.source)?));
                     }
                 }
                 _ => {}
@@ -182,26 +213,47 @@ fn check_blocks(files: &[File]) -> Result<()> {
         for block in file.body.blocks() {
             let kind = block.ident.as_str();
             if !BLOCKS.contains(&kind) {
-                return Err(Diagnostic::at(&at(file, block), format!("unsupported block type `{kind}`")).maybe_hint(suggest(kind, BLOCKS.iter().copied())).into());
+                return Err(Diagnostic::at(&at(file, block), format!("unsupported block type `{kind}`"))
+                    .maybe_hint(suggest(kind, BLOCKS.iter().copied()))
+                    .into());
             }
             if kind == "module" {
-                return Err(Diagnostic::at(&at(file, block), "modules are not carried out on a local machine").hint("name the module's own folder").into());
+                return Err(Diagnostic::at(
+                    &at(file, block),
+                    "modules are not carried out on a local machine",
+                )
+                .hint("name the module's own folder")
+                .into());
             }
             if kind == "resource" {
                 let kind = label(block, 0);
                 if !RESOURCES.iter().any(|(k, _)| *k == kind) {
-                    let hint = suggest(&kind, RESOURCES.iter().map(|(k, _)| *k)).unwrap_or_else(|| format!("known: {}", RESOURCES.iter().map(|(k, _)| *k).collect::<Vec<_>>().join(", ")));
-                    return Err(Diagnostic::at(&at(file, block), format!("unknown resource type `{kind}`")).hint(hint).into());
+                    let hint = suggest(&kind, RESOURCES.iter().map(|(k, _)| *k)).unwrap_or_else(|| {
+                        format!("known: {}", RESOURCES.iter().map(|(k, _)| *k).collect::<Vec<_>>().join(", "))
+                    });
+                    return Err(Diagnostic::at(&at(file, block), format!("unknown resource type `{kind}`"))
+                        .hint(hint)
+                        .into());
                 }
                 for meta in ["count", "for_each"] {
                     if let Some(attribute) = block.body.get_attribute(meta) {
                         let origin = file.source.at_offset(attribute.span().map_or(0, |s| s.start));
-                        return Err(Diagnostic::at(&origin, format!("`{meta}` is not carried out on a local machine")).hint("write the resources one by one").into());
+                        return Err(Diagnostic::at(
+                            &origin,
+                            format!("`{meta}` is not carried out on a local machine"),
+                        )
+                        .hint("write the resources one by one")
+                        .into());
                     }
                 }
             }
             if kind == "data" && label(block, 0) != "template_file" && !label(block, 0).starts_with("aws_") {
-                return Err(Diagnostic::at(&at(file, block), format!("unknown data source `{}`", label(block, 0))).hint("known: template_file").into());
+                return Err(Diagnostic::at(
+                    &at(file, block),
+                    format!("unknown data source `{}`", label(block, 0)),
+                )
+                .hint("known: template_file")
+                .into());
             }
         }
     }
@@ -234,7 +286,9 @@ fn read_variables(files: &[File], names: &Names, given: &[(String, String)]) -> 
     }
     for (name, value) in given {
         if !known.contains(name) {
-            return Err(Diagnostic::new(format!("there is no variable `{name}`")).maybe_hint(suggest(name, known.iter().map(String::as_str))).into());
+            return Err(Diagnostic::new(format!("there is no variable `{name}`"))
+                .maybe_hint(suggest(name, known.iter().map(String::as_str)))
+                .into());
         }
         var.set(name, value.as_str());
     }
@@ -254,10 +308,24 @@ fn declare(files: &[File], names: &Names) -> Result<()> {
             let all = names.map.get(&kind).and_then(|v| v.as_map().cloned()).unwrap_or_default();
             names.map.set(&kind, all.clone());
             if all.contains(&name) {
-                return Err(Diagnostic::at(&at(file, block), format!("the resource {kind}.{name} is there twice")).into());
+                return Err(Diagnostic::at(
+                    &at(file, block),
+                    format!("the resource {kind}.{name} is there twice"),
+                )
+                .into());
             }
             let attributes = Map::new();
-            for attribute in ["id", "arn", "name", "public_ip", "private_ip", "public_dns", "private_dns", "availability_zone", "key_name"] {
+            for attribute in [
+                "id",
+                "arn",
+                "name",
+                "public_ip",
+                "private_ip",
+                "public_dns",
+                "private_dns",
+                "availability_zone",
+                "key_name",
+            ] {
                 attributes.set(attribute, format!("{REFERENCE}{kind}.{name}"));
             }
             all.set(&name, attributes);
@@ -296,7 +364,10 @@ fn locals_and_data(files: &[File], names: &Names, config: &mut Config) -> Result
                             }
                         } else {
                             let id = Value::from(format!("{REFERENCE}data.{kind}.{name}"));
-                            all.set(&name, Value::map([("id", id.clone()), ("image_id", id.clone()), ("value", id)]));
+                            all.set(
+                                &name,
+                                Value::map([("id", id.clone()), ("image_id", id.clone()), ("value", id)]),
+                            );
                         }
                     }
                     _ => {}
@@ -314,7 +385,12 @@ fn locals_and_data(files: &[File], names: &Names, config: &mut Config) -> Result
 }
 
 /// `data "template_file"`: the template's text, or the file that an old configuration names, with its `vars`.
-fn template_file(file: &File, block: &Block, names: &Names, notes: &mut Vec<String>) -> std::result::Result<String, Diagnostic> {
+fn template_file(
+    file: &File,
+    block: &Block,
+    names: &Names,
+    notes: &mut Vec<String>,
+) -> std::result::Result<String, Diagnostic> {
     let body = hcl::body(&block.body, names, &file.source)?;
     let vars = match body.get("vars") {
         // The old syntax, `vars { … }`, is a block; today's is a map.
@@ -347,28 +423,68 @@ fn resource(file: &File, block: &Block, names: &Names, config: &mut Config) -> R
     let address = format!("{kind}.{name}");
     let body = hcl::body(&block.body, names, &file.source)?;
     let text = |key: &str| body.get(key).filter(|v| !v.is_none() && !v.is_undefined()).map(|v| v.to_string());
-    let number = |key: &str| body.get(key).and_then(|v| v.as_int().or_else(|| v.to_string().trim().parse().ok())).map(|n| n as u64);
-    let need = |key: &str| text(key).filter(|t| !t.is_empty()).ok_or_else(|| Error::from(Diagnostic::at(&at(file, block), format!("{address} needs `{key}`"))));
+    let number = |key: &str| {
+        body.get(key).and_then(|v| v.as_int().or_else(|| v.to_string().trim().parse().ok())).map(|n| n as u64)
+    };
+    let need = |key: &str| {
+        text(key)
+            .filter(|t| !t.is_empty())
+            .ok_or_else(|| Error::from(Diagnostic::at(&at(file, block), format!("{address} needs `{key}`"))))
+    };
     match kind.as_str() {
         "aws_instance" => {
-            let root = body.get("root_block_device").and_then(|r| r.as_items()).and_then(|i| i.first().cloned());
-            let root_size = root.and_then(|r| r.get("volume_size")).and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).map(|n| n as u64);
+            let root =
+                body.get("root_block_device").and_then(|r| r.as_items()).and_then(|i| i.first().cloned());
+            let root_size = root
+                .and_then(|r| r.get("volume_size"))
+                .and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()))
+                .map(|n| n as u64);
             let user_data = text("user_data").unwrap_or_default();
             if user_data.contains(REFERENCE) {
-                return Err(Diagnostic::at(&at(file, block), format!("the user_data of {address} depends on something that is only known after apply")).into());
+                return Err(Diagnostic::at(
+                    &at(file, block),
+                    format!("the user_data of {address} depends on something that is only known after apply"),
+                )
+                .into());
             }
             if user_data.len() > 16384 {
-                return Err(Diagnostic::at(&at(file, block), format!("the user_data of {address} is {} bytes, and EC2 takes 16384 at most", user_data.len())).into());
+                return Err(Diagnostic::at(
+                    &at(file, block),
+                    format!(
+                        "the user_data of {address} is {} bytes, and EC2 takes 16384 at most",
+                        user_data.len()
+                    ),
+                )
+                .into());
             }
-            let ignored: Vec<&str> = ["key_name", "subnet_id", "vpc_security_group_ids", "security_groups", "associate_public_ip_address", "iam_instance_profile", "availability_zone", "ebs_optimized", "monitoring", "private_ip"]
-                .into_iter()
-                .filter(|k| body.contains(k))
-                .collect();
+            let ignored: Vec<&str> = [
+                "key_name",
+                "subnet_id",
+                "vpc_security_group_ids",
+                "security_groups",
+                "associate_public_ip_address",
+                "iam_instance_profile",
+                "availability_zone",
+                "ebs_optimized",
+                "monitoring",
+                "private_ip",
+            ]
+            .into_iter()
+            .filter(|k| body.contains(k))
+            .collect();
             if !ignored.is_empty() {
-                config.notes.push(format!("{address}: {} are EC2's and have no effect on a local machine", ignored.join(", ")));
+                config.notes.push(format!(
+                    "{address}: {} are EC2's and have no effect on a local machine",
+                    ignored.join(", ")
+                ));
             }
             let ami = need("ami")?;
-            let groups: Vec<String> = ["vpc_security_group_ids", "security_groups"].iter().filter_map(|k| body.get(k)).flat_map(|v| v.as_items().unwrap_or_default()).filter_map(|v| reference(Some(v), "aws_security_group")).collect();
+            let groups: Vec<String> = ["vpc_security_group_ids", "security_groups"]
+                .iter()
+                .filter_map(|k| body.get(k))
+                .flat_map(|v| v.as_items().unwrap_or_default())
+                .filter_map(|v| reference(Some(v), "aws_security_group"))
+                .collect();
             config.instances.push(DesiredInstance {
                 ami: if ami.starts_with(REFERENCE) { String::new() } else { ami },
                 instance_type: need("instance_type")?,
@@ -383,7 +499,12 @@ fn resource(file: &File, block: &Block, names: &Names, config: &mut Config) -> R
         "aws_ebs_volume" => {
             let snapshot = text("snapshot_id").unwrap_or_default();
             let size = number("size").or_else(|| (!snapshot.is_empty()).then_some(0));
-            let size = size.ok_or_else(|| Error::from(Diagnostic::at(&at(file, block), format!("{address} needs `size` or `snapshot_id`"))))?;
+            let size = size.ok_or_else(|| {
+                Error::from(Diagnostic::at(
+                    &at(file, block),
+                    format!("{address} needs `size` or `snapshot_id`"),
+                ))
+            })?;
             if text("availability_zone").is_some_and(|z| z.starts_with(&format!("{REFERENCE}aws_instance"))) {
                 config.notes.push(format!("{address}: its zone is its instance's, so on EC2 a new image destroys this volume; name the zone itself"));
             }
@@ -391,7 +512,12 @@ fn resource(file: &File, block: &Block, names: &Names, config: &mut Config) -> R
         }
         "aws_volume_attachment" => {
             let need_reference = |key: &str, kind: &str| {
-                reference(body.get(key), kind).ok_or_else(|| Error::from(Diagnostic::at(&at(file, block), format!("{address}: `{key}` must refer to an {kind} of these files"))))
+                reference(body.get(key), kind).ok_or_else(|| {
+                    Error::from(Diagnostic::at(
+                        &at(file, block),
+                        format!("{address}: `{key}` must refer to an {kind} of these files"),
+                    ))
+                })
             };
             config.attachments.push(DesiredAttachment {
                 device: need("device_name")?,
@@ -408,17 +534,36 @@ fn resource(file: &File, block: &Block, names: &Names, config: &mut Config) -> R
 
 /// Ports that security groups open are those that are forwarded to a local machine.
 fn ports(config: &mut Config, files: &[File], names: &Names) -> Result<()> {
-    let links: Vec<(String, String)> = config.notes.iter().filter_map(|n| n.strip_prefix('\u{1}')).filter_map(|n| n.split_once(' ')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+    let links: Vec<(String, String)> = config
+        .notes
+        .iter()
+        .filter_map(|n| n.strip_prefix('\u{1}'))
+        .filter_map(|n| n.split_once(' '))
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .collect();
     config.notes.retain(|n| !n.starts_with('\u{1}'));
     for file in files {
-        for block in file.body.blocks().filter(|b| b.ident.as_str() == "resource" && label(b, 0) == "aws_security_group") {
+        for block in file
+            .body
+            .blocks()
+            .filter(|b| b.ident.as_str() == "resource" && label(b, 0) == "aws_security_group")
+        {
             let address = format!("aws_security_group.{}", label(block, 1));
             let body = hcl::body(&block.body, names, &file.source)?;
             for rule in body.get("ingress").and_then(|i| i.as_items()).unwrap_or_default() {
-                let port = |key: &str| rule.get(key).and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).and_then(|n| u16::try_from(n).ok()).unwrap_or(0);
+                let port = |key: &str| {
+                    rule.get(key)
+                        .and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()))
+                        .and_then(|n| u16::try_from(n).ok())
+                        .unwrap_or(0)
+                };
                 let (from, to) = (port("from_port"), port("to_port"));
                 if from > 0 && to >= from && to - from < 32 {
-                    for instance in config.instances.iter_mut().filter(|i| links.contains(&(i.address.clone(), address.clone()))) {
+                    for instance in config
+                        .instances
+                        .iter_mut()
+                        .filter(|i| links.contains(&(i.address.clone(), address.clone())))
+                    {
                         instance.ports.extend(from..=to);
                     }
                 }

@@ -40,7 +40,11 @@ pub fn answer(folder: &Path, input: &mut dyn BufRead, output: &mut dyn Write) ->
         404 => "Not Found",
         _ => "Error",
     };
-    write!(output, "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\nServer: EC2ws\r\n\r\n", body.len())?;
+    write!(
+        output,
+        "HTTP/1.1 {status} {reason}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\nServer: EC2ws\r\n\r\n",
+        body.len()
+    )?;
     output.write_all(&body)?;
     output.flush()
 }
@@ -58,7 +62,8 @@ fn respond(folder: &Path, method: &str, path: &str, token: Option<&str>) -> (u16
     let Some((_, rest)) = path.trim_start_matches('/').split_once('/') else {
         return text("dynamic\nmeta-data\nuser-data".into());
     };
-    let device = |at: usize| instance.volumes.get(at).map(|v| v.device.trim_start_matches("/dev/").to_owned());
+    let device =
+        |at: usize| instance.volumes.get(at).map(|v| v.device.trim_start_matches("/dev/").to_owned());
     match rest {
         "user-data" => match fs::read(folder.join("user-data")) {
             Ok(bytes) if !bytes.is_empty() => (200, bytes),

@@ -80,12 +80,17 @@ impl Instance {
 
     pub(crate) fn read_folder(folder: &Path) -> Result<Self> {
         let text = fs::read_to_string(folder.join("instance.json"))?;
-        serde_json::from_str(&text).map_err(|e| Error::new(format!("{} cannot be understood: {e}", folder.display())))
+        serde_json::from_str(&text)
+            .map_err(|e| Error::new(format!("{} cannot be understood: {e}", folder.display())))
     }
 
     pub(crate) fn save(&self, store: &Store) -> Result<()> {
         let folder = Self::folder(store, &self.id);
-        Ok(fs::write_atomic_mode(folder.join("instance.json"), serde_json::to_string_pretty(self).unwrap_or_default(), 0o600)?)
+        Ok(fs::write_atomic_mode(
+            folder.join("instance.json"),
+            serde_json::to_string_pretty(self).unwrap_or_default(),
+            0o600,
+        )?)
     }
 
     /// Every instance, the oldest first.
@@ -93,7 +98,10 @@ impl Instance {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(store: &Store) -> Result<Vec<Self>> {
-        let mut all: Vec<Self> = fs::read_dir(store.root().join("instances"))?.iter().filter_map(|p| Self::read_folder(p).ok()).collect();
+        let mut all: Vec<Self> = fs::read_dir(store.root().join("instances"))?
+            .iter()
+            .filter_map(|p| Self::read_folder(p).ok())
+            .collect();
         all.sort_by(|a, b| a.created.cmp(&b.created));
         Ok(all)
     }
@@ -109,12 +117,23 @@ impl Instance {
             Some(wanted) => all
                 .iter()
                 .rev()
-                .find(|i| i.id == wanted || i.address == wanted || i.address.ends_with(&format!(".{wanted}")) || (wanted.len() > 3 && i.id.starts_with(wanted)))
+                .find(|i| {
+                    i.id == wanted
+                        || i.address == wanted
+                        || i.address.ends_with(&format!(".{wanted}"))
+                        || (wanted.len() > 3 && i.id.starts_with(wanted))
+                })
                 .cloned()
-                .ok_or_else(|| Error::new(format!("there is no instance `{wanted}`")).hint(format!("known: {}", known()))),
+                .ok_or_else(|| {
+                    Error::new(format!("there is no instance `{wanted}`")).hint(format!("known: {}", known()))
+                }),
             None if all.len() == 1 => Ok(all[0].clone()),
-            None if all.is_empty() => Err(Error::new("there are no instances").hint("make one with `bakery apply main.tf --local`")),
-            None => Err(Error::new("there are several instances; name one").hint(format!("known: {}", known()))),
+            None if all.is_empty() => {
+                Err(Error::new("there are no instances").hint("make one with `bakery apply main.tf --local`"))
+            }
+            None => {
+                Err(Error::new("there are several instances; name one").hint(format!("known: {}", known())))
+            }
         }
     }
 
@@ -135,7 +154,10 @@ impl Instance {
     /// How it is doing.
     pub fn state(&self, store: &Store) -> BootState {
         let text = fs::read_to_string(self.console(store)).unwrap_or_default();
-        let start = fs::read_to_string(Self::folder(store, &self.id).join("console-start")).ok().and_then(|t| t.trim().parse::<usize>().ok()).unwrap_or(0);
+        let start = fs::read_to_string(Self::folder(store, &self.id).join("console-start"))
+            .ok()
+            .and_then(|t| t.trim().parse::<usize>().ok())
+            .unwrap_or(0);
         let text = text.get(start..).unwrap_or(&text);
         if self.pid(store).is_none() {
             return BootState::Stopped;
@@ -169,15 +191,28 @@ impl Instance {
             match self.state(store) {
                 BootState::Ready => return Ok(()),
                 BootState::Failed(why) => {
-                    return Err(Error::new(format!("the boot of {} failed: {why}", self.address)).hint(format!("`bakery logs {}` shows it", self.id)));
+                    return Err(Error::new(format!("the boot of {} failed: {why}", self.address))
+                        .hint(format!("`bakery logs {}` shows it", self.id)));
                 }
                 BootState::Stopped => {
-                    let said = fs::read_to_string(Self::folder(store, &self.id).join("qemu.log")).unwrap_or_default();
-                    return Err(Error::new(format!("the machine of {} stopped before its boot was finished: {}", self.address, said.trim())));
+                    let said = fs::read_to_string(Self::folder(store, &self.id).join("qemu.log"))
+                        .unwrap_or_default();
+                    return Err(Error::new(format!(
+                        "the machine of {} stopped before its boot was finished: {}",
+                        self.address,
+                        said.trim()
+                    )));
                 }
-                BootState::Booting if signal::caught().is_some() => return Err(Error::new("interrupted; the machine goes on booting")),
+                BootState::Booting if signal::caught().is_some() => {
+                    return Err(Error::new("interrupted; the machine goes on booting"));
+                }
                 BootState::Booting if started.elapsed() > limit => {
-                    return Err(Error::new(format!("the boot of {} was not finished within {} s", self.address, limit.as_secs())).hint(format!("`bakery logs -f {}` shows where it is", self.id)));
+                    return Err(Error::new(format!(
+                        "the boot of {} was not finished within {} s",
+                        self.address,
+                        limit.as_secs()
+                    ))
+                    .hint(format!("`bakery logs -f {}` shows where it is", self.id)));
                 }
                 BootState::Booting => std::thread::sleep(Duration::from_millis(200)),
             }
@@ -195,12 +230,26 @@ impl Instance {
 /// # Errors
 /// When its port 22 is not forwarded.
 pub fn ssh_command(store: &Store, instance: &Instance) -> Result<Cmd> {
-    let port = instance.host_port(22).ok_or_else(|| Error::new(format!("{} does not answer on port 22", instance.id)))?;
+    let port = instance
+        .host_port(22)
+        .ok_or_else(|| Error::new(format!("{} does not answer on port 22", instance.id)))?;
     let folder = Instance::folder(store, &instance.id);
     Ok(Cmd::new("ssh")
         .arg("-i")
         .arg(key(store)?)
-        .args(["-p", &port.to_string(), "-o", "StrictHostKeyChecking=accept-new", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30", "-o"])
+        .args([
+            "-p",
+            &port.to_string(),
+            "-o",
+            "StrictHostKeyChecking=accept-new",
+            "-o",
+            "IdentitiesOnly=yes",
+            "-o",
+            "LogLevel=ERROR",
+            "-o",
+            "ConnectTimeout=30",
+            "-o",
+        ])
         .arg(format!("UserKnownHostsFile={}", folder.join("known_hosts").display()))
         .arg("root@127.0.0.1"))
 }
@@ -209,7 +258,10 @@ pub fn ssh_command(store: &Store, instance: &Instance) -> Result<Cmd> {
 pub(crate) fn key(store: &Store) -> Result<PathBuf> {
     let path = store.root().join("id_ed25519");
     if !path.exists() {
-        Cmd::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-C", "bakery", "-f"]).arg(&path).run()?;
+        Cmd::new("ssh-keygen")
+            .args(["-q", "-t", "ed25519", "-N", "", "-C", "bakery", "-f"])
+            .arg(&path)
+            .run()?;
     }
     Ok(path)
 }

@@ -48,7 +48,11 @@ impl Plan {
     /// How many resources are made, changed, and go.
     pub fn counts(&self) -> (usize, usize, usize) {
         let count = |actions: &[Action]| self.changes.iter().filter(|c| actions.contains(&c.action)).count();
-        (count(&[Action::Create, Action::Replace]), count(&[Action::Update]), count(&[Action::Delete, Action::Replace]))
+        (
+            count(&[Action::Create, Action::Replace]),
+            count(&[Action::Update]),
+            count(&[Action::Delete, Action::Replace]),
+        )
     }
 
     /// What happens to an address.
@@ -69,26 +73,51 @@ pub(crate) fn digest(text: &str) -> String {
 ///
 /// # Errors
 /// An image that is not there.
-pub fn plan(config: &Config, state: &State, image_of: &dyn Fn(&str) -> Result<String>, size_of: &dyn Fn(&str) -> Option<u64>) -> Result<Plan> {
+pub fn plan(
+    config: &Config,
+    state: &State,
+    image_of: &dyn Fn(&str) -> Result<String>,
+    size_of: &dyn Fn(&str) -> Option<u64>,
+) -> Result<Plan> {
     let mut changes = Vec::new();
-    let mut push = |address: &str, action: Action, detail: String| changes.push(Change { address: address.to_owned(), action, detail });
+    let mut push = |address: &str, action: Action, detail: String| {
+        changes.push(Change { address: address.to_owned(), action, detail });
+    };
     for volume in &config.volumes {
         match state.volume(&volume.address) {
             None => push(&volume.address, Action::Create, format!("{} GiB", volume.size)),
             Some(record) => match size_of(&record.id) {
-                Some(now) if volume.size > now => push(&volume.address, Action::Update, format!("grows from {now} to {} GiB", volume.size)),
+                Some(now) if volume.size > now => {
+                    push(&volume.address, Action::Update, format!("grows from {now} to {} GiB", volume.size));
+                }
                 Some(_) => push(&volume.address, Action::Keep, record.id.clone()),
-                None => push(&volume.address, Action::Create, format!("{} GiB; {} is gone", volume.size, record.id)),
+                None => push(
+                    &volume.address,
+                    Action::Create,
+                    format!("{} GiB; {} is gone", volume.size, record.id),
+                ),
             },
         }
     }
     for instance in &config.instances {
         let image = image_of(&instance.ami)?;
         match state.instance(&instance.address) {
-            None => push(&instance.address, Action::Create, format!("{} from {image}", instance.instance_type)),
-            Some(record) if record.image != image => push(&instance.address, Action::Replace, format!("image {} becomes {image}", record.image)),
-            Some(record) if record.user_data != digest(&instance.user_data) => push(&instance.address, Action::Replace, "the user-data changed, and it runs at first boot only".into()),
-            Some(record) if record.instance_type != instance.instance_type => push(&instance.address, Action::Update, format!("type {} becomes {}", record.instance_type, instance.instance_type)),
+            None => {
+                push(&instance.address, Action::Create, format!("{} from {image}", instance.instance_type));
+            }
+            Some(record) if record.image != image => {
+                push(&instance.address, Action::Replace, format!("image {} becomes {image}", record.image));
+            }
+            Some(record) if record.user_data != digest(&instance.user_data) => push(
+                &instance.address,
+                Action::Replace,
+                "the user-data changed, and it runs at first boot only".into(),
+            ),
+            Some(record) if record.instance_type != instance.instance_type => push(
+                &instance.address,
+                Action::Update,
+                format!("type {} becomes {}", record.instance_type, instance.instance_type),
+            ),
             Some(record) => push(&instance.address, Action::Keep, record.id.clone()),
         }
     }
@@ -110,7 +139,11 @@ pub fn plan(config: &Config, state: &State, image_of: &dyn Fn(&str) -> Result<St
     for record in &state.volumes {
         if !config.volumes.iter().any(|v| v.address == record.address) {
             // Data is never lost by leaving a line out.
-            push(&record.address, Action::Forget, format!("{} is no longer in the files; the volume and its data stay", record.id));
+            push(
+                &record.address,
+                Action::Forget,
+                format!("{} is no longer in the files; the volume and its data stay", record.id),
+            );
         }
     }
     Ok(Plan { changes })
@@ -125,15 +158,35 @@ mod tests {
     #[test]
     fn a_new_image_replaces_the_instance_and_keeps_the_volume() {
         let config = Config {
-            instances: vec![DesiredInstance { address: "aws_instance.a".into(), ami: "x".into(), instance_type: "t2.micro".into(), user_data: "u".into(), root_size: None, ports: vec![] }],
-            volumes: vec![DesiredVolume { address: "aws_ebs_volume.v".into(), size: 10, snapshot: String::new() }],
+            instances: vec![DesiredInstance {
+                address: "aws_instance.a".into(),
+                ami: "x".into(),
+                instance_type: "t2.micro".into(),
+                user_data: "u".into(),
+                root_size: None,
+                ports: vec![],
+            }],
+            volumes: vec![DesiredVolume {
+                address: "aws_ebs_volume.v".into(),
+                size: 10,
+                snapshot: String::new(),
+            }],
             ..Config::default()
         };
         let fresh = plan(&config, &State::default(), &|_| Ok("ami-1".into()), &|_| None).expect("plans");
         assert_eq!(fresh.counts(), (2, 0, 0));
         let state = State {
-            instances: vec![InstanceRecord { address: "aws_instance.a".into(), id: "i-1".into(), image: "ami-1".into(), instance_type: "t2.micro".into(), user_data: digest("u") }],
-            volumes: vec![VolumeRecord { address: "aws_ebs_volume.v".into(), id: "vol-1".into() }, VolumeRecord { address: "aws_ebs_volume.old".into(), id: "vol-2".into() }],
+            instances: vec![InstanceRecord {
+                address: "aws_instance.a".into(),
+                id: "i-1".into(),
+                image: "ami-1".into(),
+                instance_type: "t2.micro".into(),
+                user_data: digest("u"),
+            }],
+            volumes: vec![
+                VolumeRecord { address: "aws_ebs_volume.v".into(), id: "vol-1".into() },
+                VolumeRecord { address: "aws_ebs_volume.old".into(), id: "vol-2".into() },
+            ],
             ..State::default()
         };
         let next = plan(&config, &state, &|_| Ok("ami-2".into()), &|_| Some(10)).expect("plans");

@@ -26,7 +26,8 @@ fn shape(instance_type: &str) -> (u32, u32) {
 
 /// A free port of this host; the wanted one if it is free.
 pub(crate) fn free_port(wanted: u16) -> Result<u16> {
-    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port)).and_then(|l| l.local_addr()).map(|a| a.port());
+    let bind =
+        |port: u16| TcpListener::bind(("127.0.0.1", port)).and_then(|l| l.local_addr()).map(|a| a.port());
     let first = if wanted >= 1024 { bind(wanted).ok() } else { None };
     first.map_or_else(|| bind(0).map_err(|e| Error::new(format!("no port is free: {e}"))), Ok)
 }
@@ -39,33 +40,78 @@ pub(crate) fn start(store: &Store, instance: &Instance, accelerator: &Accelerato
     let console = fs::metadata(instance.console(store)).map_or(0, |m| m.len());
     fs::write_atomic(folder.join("console-start"), console.to_string())?;
     let exe = std::env::current_exe().map_err(|e| Error::new(e.to_string()))?;
-    let forwards: String = instance.ports.iter().map(|(guest, host)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}")).collect();
+    let forwards: String = instance
+        .ports
+        .iter()
+        .map(|(guest, host)| format!(",hostfwd=tcp:127.0.0.1:{host}-:{guest}"))
+        .collect();
     let tcg = if accelerator.name == "tcg" { "tcg,thread=multi" } else { "kvm" };
     let mut cmd = Cmd::new("qemu-system-x86_64")
-        .args(["-name", &instance.id, "-accel", tcg, "-cpu", "max", "-smp", &processors.to_string(), "-m", &memory.to_string()])
+        .args([
+            "-name",
+            &instance.id,
+            "-accel",
+            tcg,
+            "-cpu",
+            "max",
+            "-smp",
+            &processors.to_string(),
+            "-m",
+            &memory.to_string(),
+        ])
         .args(["-nodefaults", "-display", "none", "-rtc", "base=utc", "-device", "virtio-rng-pci"])
         .args(["-uuid", &instance.uuid, "-smbios"])
-        .arg(format!("type=1,manufacturer=Amazon EC2,product={},uuid={},serial={}", instance.instance_type, instance.uuid, instance.uuid))
-        .args(["-chardev", &format!("socket,id=console,path={},server=on,wait=off,logfile={},logappend=on", path("console.sock"), path("console.log")), "-serial", "chardev:console"])
+        .arg(format!(
+            "type=1,manufacturer=Amazon EC2,product={},uuid={},serial={}",
+            instance.instance_type, instance.uuid, instance.uuid
+        ))
+        .args([
+            "-chardev",
+            &format!(
+                "socket,id=console,path={},server=on,wait=off,logfile={},logappend=on",
+                path("console.sock"),
+                path("console.log")
+            ),
+            "-serial",
+            "chardev:console",
+        ])
         .args(["-qmp", &format!("unix:{},server=on,wait=off", path("qmp.sock"))])
-        .args(["-drive", &format!("if=none,id=root,format=qcow2,file={}", path("root.qcow2")), "-device", "virtio-blk-pci,drive=root,bootindex=0"])
+        .args([
+            "-drive",
+            &format!("if=none,id=root,format=qcow2,file={}", path("root.qcow2")),
+            "-device",
+            "virtio-blk-pci,drive=root,bootindex=0",
+        ])
         .arg("-netdev")
-        .arg(format!("user,id=net,net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{} {} {}{forwards}", exe.display(), imds::VERB, folder.display()))
+        .arg(format!(
+            "user,id=net,net=169.254.0.0/16,guestfwd=tcp:169.254.169.254:80-cmd:{} {} {}{forwards}",
+            exe.display(),
+            imds::VERB,
+            folder.display()
+        ))
         .args(["-device", "virtio-net-pci,netdev=net,romfile="]);
     for (at, attached) in instance.volumes.iter().enumerate() {
         let volume = Volume::read(store, &attached.volume)?;
         cmd = cmd
-            .args(["-drive", &format!("if=none,id=data{at},format=raw,file={}", volume.disk(store).display())])
+            .args([
+                "-drive",
+                &format!("if=none,id=data{at},format=raw,file={}", volume.disk(store).display()),
+            ])
             .args(["-device", &format!("virtio-blk-pci,drive=data{at},serial={}", volume.serial())]);
     }
     let log = fs::create(folder.join("qemu.log"))?;
     cmd.raw().stdin(std::process::Stdio::null()).stdout(std::process::Stdio::null()).stderr(log);
-    let child = cmd.detached().spawn().map_err(|e| Error::new(e.to_string()).hint("is qemu-system-x86_64 installed? `bakery doctor` says what is missing"))?;
+    let child = cmd.detached().spawn().map_err(|e| {
+        Error::new(e.to_string())
+            .hint("is qemu-system-x86_64 installed? `bakery doctor` says what is missing")
+    })?;
     fs::write_atomic(folder.join("pid"), format!("{}\n", child.id()))?;
     // A machine that cannot start says so at once.
     let started = Instant::now();
     while started.elapsed() < Duration::from_secs(10) {
-        if !signal::is_alive(child.id() as i32) || fs::read_to_string(format!("/proc/{}/stat", child.id())).is_ok_and(|s| s.contains(") Z ")) {
+        if !signal::is_alive(child.id() as i32)
+            || fs::read_to_string(format!("/proc/{}/stat", child.id())).is_ok_and(|s| s.contains(") Z "))
+        {
             let said = fs::read_to_string(folder.join("qemu.log")).unwrap_or_default();
             return Err(Error::new(format!("the machine could not start: {}", said.trim())));
         }

@@ -78,7 +78,9 @@ impl State {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = path(folder);
         match fs::read_to_string(&path) {
-            Ok(text) => serde_json::from_str(&text).map_err(|e| crate::Error::new(format!("the state {} cannot be understood: {e}", path.display()))),
+            Ok(text) => serde_json::from_str(&text).map_err(|e| {
+                crate::Error::new(format!("the state {} cannot be understood: {e}", path.display()))
+            }),
             Err(error) if error.is_not_found() => Ok(Self::default()),
             Err(error) => Err(error.into()),
         }

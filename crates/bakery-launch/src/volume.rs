@@ -28,11 +28,20 @@ fn folder(store: &Store, id: &str) -> PathBuf {
 impl Volume {
     /// Makes an empty one.
     pub(crate) fn create(store: &Store, gib: u64) -> Result<Self> {
-        let volume = Self { id: new_id("vol"), size: gib.max(1) << 30, created: bakery_store::now(), attached_to: None };
+        let volume = Self {
+            id: new_id("vol"),
+            size: gib.max(1) << 30,
+            created: bakery_store::now(),
+            attached_to: None,
+        };
         let work = store.work()?;
         let file = fs::create(work.path().join("disk.raw"))?;
-        file.set_len(volume.size).map_err(|e| Error::new(format!("there is no room for a volume of {gib} GiB: {e}")))?;
-        fs::write_atomic(work.path().join("volume.json"), serde_json::to_string_pretty(&volume).unwrap_or_default())?;
+        file.set_len(volume.size)
+            .map_err(|e| Error::new(format!("there is no room for a volume of {gib} GiB: {e}")))?;
+        fs::write_atomic(
+            work.path().join("volume.json"),
+            serde_json::to_string_pretty(&volume).unwrap_or_default(),
+        )?;
         fs::rename(work.keep(), folder(store, &volume.id))?;
         Ok(volume)
     }
@@ -42,8 +51,10 @@ impl Volume {
     /// # Errors
     /// When it is not there.
     pub fn read(store: &Store, id: &str) -> Result<Self> {
-        let text = fs::read_to_string(folder(store, id).join("volume.json")).map_err(|_| Error::new(format!("there is no volume {id}")))?;
-        serde_json::from_str(&text).map_err(|e| Error::new(format!("the volume {id} cannot be understood: {e}")))
+        let text = fs::read_to_string(folder(store, id).join("volume.json"))
+            .map_err(|_| Error::new(format!("there is no volume {id}")))?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::new(format!("the volume {id} cannot be understood: {e}")))
     }
 
     /// Every volume.
@@ -56,7 +67,10 @@ impl Volume {
     }
 
     pub(crate) fn save(&self, store: &Store) -> Result<()> {
-        Ok(fs::write_atomic(folder(store, &self.id).join("volume.json"), serde_json::to_string_pretty(self).unwrap_or_default())?)
+        Ok(fs::write_atomic(
+            folder(store, &self.id).join("volume.json"),
+            serde_json::to_string_pretty(self).unwrap_or_default(),
+        )?)
     }
 
     /// Its disk.

@@ -71,12 +71,17 @@ impl Reader {
             let mut known: Vec<String> = spec
                 .iter()
                 .map(|s| {
-                    let aliases = if s.aliases.is_empty() { String::new() } else { format!(" ({})", s.aliases.join(", ")) };
+                    let aliases = if s.aliases.is_empty() {
+                        String::new()
+                    } else {
+                        format!(" ({})", s.aliases.join(", "))
+                    };
                     format!("{}{aliases}", s.name)
                 })
                 .collect();
             known.sort();
-            let hint = bakery_lang::suggest(&unknown[0], spec.iter().map(|s| s.name)).map_or(String::new(), |h| format!(" ({h})"));
+            let hint = bakery_lang::suggest(&unknown[0], spec.iter().map(|s| s.name))
+                .map_or(String::new(), |h| format!(" ({h})"));
             return Err(format!(
                 "Unsupported parameters for ({module}) module: {}. Supported parameters include: {}.{hint}",
                 unknown.join(", "),
@@ -84,7 +89,8 @@ impl Reader {
             ));
         }
         let is_set = |name: &str| values.get(name).is_some_and(|v| !v.is_none());
-        let missing: Vec<&str> = spec.iter().filter(|s| s.required && !is_set(s.name)).map(|s| s.name).collect();
+        let missing: Vec<&str> =
+            spec.iter().filter(|s| s.required && !is_set(s.name)).map(|s| s.name).collect();
         if !missing.is_empty() {
             return Err(format!("missing required arguments: {}", missing.join(", ")));
         }
@@ -111,15 +117,27 @@ impl Reader {
             }
             let Some(value) = values.get(arg.name).filter(|v| !v.is_none()) else { continue };
             if !arg.choices.is_empty() {
-                let items = if arg.kind.starts_with("list") { string_list(&value).unwrap_or_default() } else { vec![text(&value)] };
+                let items = if arg.kind.starts_with("list") {
+                    string_list(&value).unwrap_or_default()
+                } else {
+                    vec![text(&value)]
+                };
                 for item in items {
                     // YAML turns an unquoted `yes` into true; accept it where the choice is spelled that way.
-                    let same = |choice: &&&str| **choice == item || (choice.eq_ignore_ascii_case("yes") && item == "True") || (choice.eq_ignore_ascii_case("no") && item == "False");
+                    let same = |choice: &&&str| {
+                        **choice == item
+                            || (choice.eq_ignore_ascii_case("yes") && item == "True")
+                            || (choice.eq_ignore_ascii_case("no") && item == "False")
+                    };
                     match arg.choices.iter().find(same) {
                         Some(choice) if !arg.kind.starts_with("list") => values.set(arg.name, *choice),
                         Some(_) => {}
                         None => {
-                            return Err(format!("value of {} must be one of: {}, got: {item}", arg.name, arg.choices.join(", ")));
+                            return Err(format!(
+                                "value of {} must be one of: {}, got: {item}",
+                                arg.name,
+                                arg.choices.join(", ")
+                            ));
                         }
                     }
                 }
@@ -135,7 +153,11 @@ impl Reader {
     pub fn take<T: FromArg>(&self, name: &str) -> Result<T, String> {
         match self.values.get(name).filter(|v| !v.is_none()) {
             Some(value) => T::from_arg(&value).map_err(|problem| {
-                format!("argument '{name}' is of type {} and we were unable to convert to {}: {problem}", python_type(&value), T::KIND)
+                format!(
+                    "argument '{name}' is of type {} and we were unable to convert to {}: {problem}",
+                    python_type(&value),
+                    T::KIND
+                )
             }),
             None => T::absent().ok_or_else(|| format!("missing required arguments: {name}")),
         }
@@ -147,7 +169,11 @@ impl Reader {
             .iter()
             .map(|arg| {
                 let value = self.values.get(arg.name).unwrap_or_default();
-                let value = if arg.secret && !value.is_none() { Value::from("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER") } else { value };
+                let value = if arg.secret && !value.is_none() {
+                    Value::from("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER")
+                } else {
+                    value
+                };
                 (arg.name, value)
             })
             .collect()
@@ -197,7 +223,9 @@ pub fn boolean(value: &Value) -> Result<bool, String> {
 /// Ansible's `list` of `str`: a list, or text split at commas.
 pub fn string_list(value: &Value) -> Result<Vec<String>, String> {
     match value {
-        Value::List(_) | Value::Tuple(_) => Ok(value.as_items().unwrap_or_default().iter().map(text).collect()),
+        Value::List(_) | Value::Tuple(_) => {
+            Ok(value.as_items().unwrap_or_default().iter().map(text).collect())
+        }
         Value::Str(s) => Ok(s.as_str().split(',').map(|part| part.trim().to_owned()).collect()),
         Value::Int(_) | Value::Float(_) => Ok(vec![value.to_string()]),
         other => Err(format!("{} cannot be converted to a list", python_type(other))),
@@ -232,7 +260,10 @@ impl FromArg for i64 {
 impl FromArg for f64 {
     const KIND: &'static str = "float";
     fn from_arg(value: &Value) -> Result<Self, String> {
-        value.as_float().or_else(|| value.to_string().trim().parse().ok()).ok_or_else(|| format!("'{value}' is no number"))
+        value
+            .as_float()
+            .or_else(|| value.to_string().trim().parse().ok())
+            .ok_or_else(|| format!("'{value}' is no number"))
     }
 }
 

@@ -70,13 +70,23 @@ pub fn create_table(disk: &Path) -> Result<(), Failure> {
 ///
 /// # Errors
 /// When there is no room.
-pub fn add_partition(disk: &Path, number: u32, start: u64, end: u64, name: &str) -> Result<PartitionInfo, Failure> {
+pub fn add_partition(
+    disk: &Path,
+    number: u32,
+    start: u64,
+    end: u64,
+    name: &str,
+) -> Result<PartitionInfo, Failure> {
     const ALIGN: u64 = 2048;
     let mut table = gpt::GptConfig::new().writable(true).open(disk).map_err(gpt_error(disk))?;
     let header = table.header();
     let first = (start / 512).max(header.first_usable).div_ceil(ALIGN) * ALIGN;
     let last = (end / 512).min(header.last_usable + 1);
-    let last = if last < header.last_usable { last / ALIGN * ALIGN } else { (header.last_usable + 1) / ALIGN * ALIGN };
+    let last = if last < header.last_usable {
+        last / ALIGN * ALIGN
+    } else {
+        (header.last_usable + 1) / ALIGN * ALIGN
+    };
     if last <= first {
         return Err(Failure::new(format!("there is no room for partition {number} on `{}`", disk.display())));
     }
@@ -116,7 +126,10 @@ pub fn grow_partition(disk: &Path, number: u32) -> Result<Option<u64>, Failure> 
         return Err(Failure::new(format!("`{}` has no partition {number}", disk.display())));
     };
     if parts.values().any(|other| other.first_lba > current.last_lba) {
-        return Err(Failure::new(format!("another partition follows partition {number} of `{}`", disk.display())));
+        return Err(Failure::new(format!(
+            "another partition follows partition {number} of `{}`",
+            disk.display()
+        )));
     }
     // The backup header and its table take the last 33 sectors.
     let last_usable = size / 512 - 34;

@@ -137,8 +137,7 @@ impl Host {
 
     /// A program with the task's environment.
     pub fn cmd(&self, program: &str) -> Cmd {
-        let mut cmd = Cmd::new(program)
-            .envs(self.environment.iter().map(|(k, v)| (k.into(), v.into())));
+        let mut cmd = Cmd::new(program).envs(self.environment.iter().map(|(k, v)| (k.into(), v.into())));
         if let Some(cwd) = &self.cwd
             && cwd.is_dir()
         {
@@ -174,7 +173,7 @@ impl Host {
             .cmd(program.as_ref())
             .env("LC_ALL", "C.UTF-8")
             .args(args.iter().map(AsRef::as_ref))
-            .timeout(Duration::from_secs(3600))
+            .timeout(Duration::from_hours(1))
             .output()?)
     }
 
@@ -194,7 +193,12 @@ impl Host {
     ///
     /// # Errors
     /// When it cannot be written, or the validation refuses it.
-    pub fn replace(&mut self, path: &Path, content: &[u8], how: &Replace) -> Result<(bool, Option<PathBuf>), Failure> {
+    pub fn replace(
+        &mut self,
+        path: &Path,
+        content: &[u8],
+        how: &Replace,
+    ) -> Result<(bool, Option<PathBuf>), Failure> {
         // A link is followed: the file that it points to is replaced.
         let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
         let before = self.read_optional(path)?;
@@ -248,8 +252,8 @@ impl Host {
             Err(error) => return Err(error.into()),
         };
         let mut changed = false;
-        let uid = wanted.owner.as_deref().map(|name| owner_id(name)).transpose()?;
-        let gid = wanted.group.as_deref().map(|name| group_id(name)).transpose()?;
+        let uid = wanted.owner.as_deref().map(owner_id).transpose()?;
+        let gid = wanted.group.as_deref().map(group_id).transpose()?;
         let owner = uid.filter(|uid| *uid != meta.uid());
         let group = gid.filter(|gid| *gid != meta.gid());
         if owner.is_some() || group.is_some() {
@@ -296,7 +300,9 @@ fn owner_id(name: &str) -> Result<u32, Failure> {
     if let Ok(uid) = name.parse() {
         return Ok(uid);
     }
-    users::find_user(name).map(|u| u.uid).ok_or_else(|| Failure::new(format!("chown failed: failed to look up user {name}")))
+    users::find_user(name)
+        .map(|u| u.uid)
+        .ok_or_else(|| Failure::new(format!("chown failed: failed to look up user {name}")))
 }
 
 fn group_id(name: &str) -> Result<u32, Failure> {
@@ -361,7 +367,13 @@ pub fn parse_mode(mode: &Value, now: u32, is_dir: bool) -> Result<u32, Failure> 
                         '+' => bits |= set,
                         '-' => bits &= !set,
                         _ => {
-                            let special = if *shift == 6 { 0o4000 } else if *shift == 3 { 0o2000 } else { 0 };
+                            let special = if *shift == 6 {
+                                0o4000
+                            } else if *shift == 3 {
+                                0o2000
+                            } else {
+                                0
+                            };
                             bits = (bits & !(7 << shift) & !special) | set;
                         }
                     }

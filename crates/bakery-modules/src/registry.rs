@@ -60,7 +60,12 @@ pub(crate) fn doc<A: ModuleArgs>() -> ModuleDoc {
     ModuleDoc { summary: A::SUMMARY, args: A::spec() }
 }
 
-pub(crate) fn call<A: ModuleArgs>(name: &str, given: &Map, host: &mut Host, run: fn(A, &mut Host) -> Run) -> Value {
+pub(crate) fn call<A: ModuleArgs>(
+    name: &str,
+    given: &Map,
+    host: &mut Host,
+    run: fn(A, &mut Host) -> Run,
+) -> Value {
     let failed = |msg: String| {
         let map = Map::new();
         map.set("failed", true);
@@ -114,9 +119,19 @@ pub fn all() -> &'static [&'static Module] {
 
 /// Collections whose modules are found under their short names, most specific last.
 const PREFIXES: &[&str] = &[
-    "ansible.builtin.", "ansible.legacy.", "ansible.posix.", "community.general.", "community.crypto.",
-    "community.mysql.", "community.postgresql.", "community.docker.", "community.zabbix.", "community.grafana.",
-    "community.mongodb.", "ansible.utils.", "ansible.netcommon.",
+    "ansible.builtin.",
+    "ansible.legacy.",
+    "ansible.posix.",
+    "community.general.",
+    "community.crypto.",
+    "community.mysql.",
+    "community.postgresql.",
+    "community.docker.",
+    "community.zabbix.",
+    "community.grafana.",
+    "community.mongodb.",
+    "ansible.utils.",
+    "ansible.netcommon.",
 ];
 
 /// The name without a collection that modules are searched under, with today's name for renamed ones.

@@ -43,7 +43,9 @@ pub(crate) fn render(text: &str, functions: &Functions<'_>) -> Result<String, St
 pub(crate) fn render_value(value: &Value, functions: &Functions<'_>) -> Result<Value, String> {
     Ok(match value {
         Value::Str(text) => render(text.as_str(), functions)?.into(),
-        Value::List(list) => Value::list(list.items().iter().map(|v| render_value(v, functions)).collect::<Result<_, _>>()?),
+        Value::List(list) => {
+            Value::list(list.items().iter().map(|v| render_value(v, functions)).collect::<Result<_, _>>()?)
+        }
         Value::Map(map) => {
             let out = Map::new();
             for (key, value) in map.pairs() {
@@ -79,7 +81,9 @@ fn words(text: &str) -> Vec<String> {
             '(' | ')' | '|' => out.push(c.to_string()),
             c => {
                 let mut word = String::from(c);
-                while let Some(d) = chars.next_if(|d| !d.is_whitespace() && !matches!(d, '(' | ')' | '|' | '"' | '`')) {
+                while let Some(d) =
+                    chars.next_if(|d| !d.is_whitespace() && !matches!(d, '(' | ')' | '|' | '"' | '`'))
+                {
                     word.push(d);
                 }
                 out.push(word);
@@ -92,7 +96,12 @@ fn words(text: &str) -> Vec<String> {
 /// The value of an action; nothing when it belongs to a later time.
 fn action(text: &str, functions: &Functions<'_>) -> Result<Option<String>, String> {
     let words = words(text);
-    if words.iter().any(|w| w.starts_with('.')) || matches!(words.first().map(String::as_str), Some("if" | "else" | "end" | "range" | "with" | "build")) {
+    if words.iter().any(|w| w.starts_with('.'))
+        || matches!(
+            words.first().map(String::as_str),
+            Some("if" | "else" | "end" | "range" | "with" | "build")
+        )
+    {
         return Ok(None);
     }
     let mut at = 0;
@@ -117,7 +126,12 @@ fn pipeline(words: &[String], at: &mut usize, functions: &Functions<'_>) -> Resu
                     *at += 1;
                 }
                 word if word.starts_with('"') => args.push(word[1..].to_owned()),
-                word if name.is_none() && args.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit() || c == '-') => name = Some(word.to_owned()),
+                word if name.is_none()
+                    && args.is_empty()
+                    && !word.starts_with(|c: char| c.is_ascii_digit() || c == '-') =>
+                {
+                    name = Some(word.to_owned());
+                }
                 word => args.push(word.to_owned()),
             }
         }
@@ -139,7 +153,11 @@ fn pipeline(words: &[String], at: &mut usize, functions: &Functions<'_>) -> Resu
 
 fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option<String>, String> {
     let arg = |at: usize| args.get(at).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
-    let clean = |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c) { c } else { '-' }).collect::<String>();
+    let clean = |text: &str| {
+        text.chars()
+            .map(|c| if c.is_ascii_alphanumeric() || "()[] ./-'@_".contains(c) { c } else { '-' })
+            .collect::<String>()
+    };
     Ok(Some(match name {
         "user" => {
             // Undeclared variables are empty, as in Packer.
@@ -173,7 +191,11 @@ fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option
         "replace" => {
             let count: i64 = arg(2)?.parse().map_err(|_| "`replace` needs a count")?;
             let text = arg(3)?;
-            if count < 0 { text.replace(&arg(0)?, &arg(1)?) } else { text.replacen(&arg(0)?, &arg(1)?, count as usize) }
+            if count < 0 {
+                text.replace(&arg(0)?, &arg(1)?)
+            } else {
+                text.replacen(&arg(0)?, &arg(1)?, count as usize)
+            }
         }
         "split" => {
             let index: usize = arg(2)?.parse().map_err(|_| "`split` needs an index")?;
@@ -181,7 +203,23 @@ fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option
         }
         "printf" => return Ok(None),
         other => {
-            let known = ["user", "env", "timestamp", "isotime", "uuid", "pwd", "template_dir", "build_name", "build_type", "upper", "lower", "clean_resource_name", "replace", "split", "strftime"];
+            let known = [
+                "user",
+                "env",
+                "timestamp",
+                "isotime",
+                "uuid",
+                "pwd",
+                "template_dir",
+                "build_name",
+                "build_type",
+                "upper",
+                "lower",
+                "clean_resource_name",
+                "replace",
+                "split",
+                "strftime",
+            ];
             let hint = bakery_lang::suggest(other, known).map(|h| format!(" ({h})")).unwrap_or_default();
             return Err(format!("function \"{other}\" not defined{hint}"));
         }
@@ -190,7 +228,18 @@ fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option
 
 /// Go's reference time as strftime's letters.
 fn go_layout(layout: &str) -> String {
-    let pairs = [("2006", "%Y"), ("01", "%m"), ("02", "%d"), ("15", "%H"), ("04", "%M"), ("05", "%S"), ("06", "%y"), ("Jan", "%b"), ("Mon", "%a"), ("MST", "%Z")];
+    let pairs = [
+        ("2006", "%Y"),
+        ("01", "%m"),
+        ("02", "%d"),
+        ("15", "%H"),
+        ("04", "%M"),
+        ("05", "%S"),
+        ("06", "%y"),
+        ("Jan", "%b"),
+        ("Mon", "%a"),
+        ("MST", "%Z"),
+    ];
     pairs.iter().fold(layout.to_owned(), |text, (go, strf)| text.replace(go, strf))
 }
 
@@ -202,7 +251,13 @@ mod tests {
     fn functions_pipes_and_late_fields() {
         let user = Map::new();
         user.set("v", "A b:c");
-        let functions = Functions { user: &user, env: false, folder: "/t", build: Some(("n", "disk")), now: jiff::Timestamp::UNIX_EPOCH };
+        let functions = Functions {
+            user: &user,
+            env: false,
+            folder: "/t",
+            build: Some(("n", "disk")),
+            now: jiff::Timestamp::UNIX_EPOCH,
+        };
         let render = |text: &str| render(text, &functions);
         assert_eq!(render("x-{{user `v` | clean_resource_name}}").as_deref(), Ok("x-A b-c"));
         assert_eq!(render("{{ split (user \"v\") \" \" 1 }}").as_deref(), Ok("b:c"));

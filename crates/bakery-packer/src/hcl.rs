@@ -33,23 +33,30 @@ impl Scope for Names {
     }
 
     fn function(&self, name: &str, args: &[Value]) -> Option<std::result::Result<Value, String>> {
-        let text = |at: usize| args.get(at).map(|v| v.to_string()).unwrap_or_default();
+        let text = |at: usize| args.get(at).map(std::string::ToString::to_string).unwrap_or_default();
         let read = |name: &str| fs::read_to_string(self.folder.join(name)).map_err(|e| e.to_string());
         match name {
             "file" => Some(read(&text(0)).map(Value::from)),
             "fileexists" => Some(Ok(self.folder.join(text(0)).is_file().into())),
             "abspath" => Some(Ok(self.folder.join(text(0)).display().to_string().into())),
-            "pathexpand" => Some(Ok(text(0).replacen('~', &std::env::var("HOME").unwrap_or_default(), 1).into())),
+            "pathexpand" => {
+                Some(Ok(text(0).replacen('~', &std::env::var("HOME").unwrap_or_default(), 1).into()))
+            }
             "timestamp" => Some(Ok(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())),
             "formatdate" => Some(Ok(format_date(&text(0), &text(1)).into())),
-            "legacy_isotime" => Some(Ok(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into())),
+            "legacy_isotime" => {
+                Some(Ok(jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()))
+            }
             "env" if self.env => Some(Ok(std::env::var(text(0)).unwrap_or_default().into())),
             "env" => Some(Err("`env` can only be used in the default of a variable".into())),
             "templatefile" => {
                 let path = self.folder.join(text(0));
                 let vars = args.get(1).and_then(|v| v.as_map().cloned()).unwrap_or_default();
                 let render = || -> std::result::Result<Value, String> {
-                    let source = Source::new(path.display().to_string(), fs::read_to_string(&path).map_err(|e| e.to_string())?);
+                    let source = Source::new(
+                        path.display().to_string(),
+                        fs::read_to_string(&path).map_err(|e| e.to_string())?,
+                    );
                     let names = Names { map: vars, folder: self.folder.clone(), env: false };
                     hcl::render_template(&source, &names).map(Value::from).map_err(|d| d.to_string())
                 };
@@ -90,19 +97,33 @@ pub(crate) fn load(path: &Path, paths: &[PathBuf], given: &Variables) -> Result<
         for block in file.body.blocks() {
             let kind = block.ident.as_str();
             if !BLOCKS.contains(&kind) {
-                return Err(Diagnostic::at(&origin(file, block), format!("unsupported block type `{kind}`")).maybe_hint(suggest(kind, BLOCKS.iter().copied())).into());
+                return Err(Diagnostic::at(&origin(file, block), format!("unsupported block type `{kind}`"))
+                    .maybe_hint(suggest(kind, BLOCKS.iter().copied()))
+                    .into());
             }
             if kind == "data" {
-                return Err(Diagnostic::at(&origin(file, block), "data sources ask a cloud, which a local bake does not")
-                    .hint("put the value in a variable")
-                    .into());
+                return Err(Diagnostic::at(
+                    &origin(file, block),
+                    "data sources ask a cloud, which a local bake does not",
+                )
+                .hint("put the value in a variable")
+                .into());
             }
         }
     }
     let (variables, sensitive) = variables(&files, &folder, given)?;
     let names = Names { map: Map::new(), folder: folder.clone(), env: false };
     names.map.set("var", variables);
-    names.map.set("path", Value::map([("root", folder.display().to_string()), ("cwd", std::env::current_dir().map(|p| p.display().to_string()).unwrap_or_default())].map(|(k, v)| (k, Value::from(v)))));
+    names.map.set(
+        "path",
+        Value::map(
+            [
+                ("root", folder.display().to_string()),
+                ("cwd", std::env::current_dir().map(|p| p.display().to_string()).unwrap_or_default()),
+            ]
+            .map(|(k, v)| (k, Value::from(v))),
+        ),
+    );
     names.map.set("packer", Value::map([("version", Value::from("1.11.0"))]));
     locals(&files, &names)?;
     let mut sources = Vec::new();
@@ -112,31 +133,56 @@ pub(crate) fn load(path: &Path, paths: &[PathBuf], given: &Variables) -> Result<
                 return Err(Diagnostic::at(&origin(file, block), "a source needs a type and a name").into());
             };
             let config = hcl::body(&block.body, &names, &file.source)?;
-            sources.push(Component { kind: kind.as_str().to_owned(), name: name.as_str().to_owned(), config, origin: Some(origin(file, block)) });
+            sources.push(Component {
+                kind: kind.as_str().to_owned(),
+                name: name.as_str().to_owned(),
+                config,
+                origin: Some(origin(file, block)),
+            });
         }
     }
-    let mut template = Template { path: path.to_path_buf(), folder, builders: vec![], provisioners: vec![], post_processors: vec![], sensitive };
+    let mut template = Template {
+        path: path.to_path_buf(),
+        folder,
+        builders: vec![],
+        provisioners: vec![],
+        post_processors: vec![],
+        sensitive,
+    };
     for file in &files {
         for block in file.body.blocks().filter(|b| b.ident.as_str() == "build") {
             build(file, block, &names, &sources, &mut template)?;
         }
     }
     if template.builders.is_empty() {
-        return Err(Diagnostic::new(format!("{}: there is no `build` block with sources", path.display())).into());
+        return Err(
+            Diagnostic::new(format!("{}: there is no `build` block with sources", path.display())).into()
+        );
     }
     Ok(template)
 }
 
-fn build(file: &File, block: &Block, names: &Names, sources: &[Component], template: &mut Template) -> Result<()> {
+fn build(
+    file: &File,
+    block: &Block,
+    names: &Names,
+    sources: &[Component],
+    template: &mut Template,
+) -> Result<()> {
     if let Some(list) = block.body.get_attribute("sources") {
         let value = hcl::evaluate(&list.value, names, &file.source)?;
         for name in value.as_items().unwrap_or_default() {
             let name = name.to_string();
             let wanted = name.strip_prefix("source.").unwrap_or(&name).to_owned();
-            let found = sources.iter().find(|s| format!("{}.{}", s.kind, s.name) == wanted).ok_or_else(|| {
-                let known: Vec<String> = sources.iter().map(|s| format!("source.{}.{}", s.kind, s.name)).collect();
-                Error::from(Diagnostic::at(&origin(file, block), format!("unknown source `{name}`")).maybe_hint(suggest(&name, known.iter().map(String::as_str))))
-            })?;
+            let found =
+                sources.iter().find(|s| format!("{}.{}", s.kind, s.name) == wanted).ok_or_else(|| {
+                    let known: Vec<String> =
+                        sources.iter().map(|s| format!("source.{}.{}", s.kind, s.name)).collect();
+                    Error::from(
+                        Diagnostic::at(&origin(file, block), format!("unknown source `{name}`"))
+                            .maybe_hint(suggest(&name, known.iter().map(String::as_str))),
+                    )
+                })?;
             template.builders.push(found.clone());
         }
     }
@@ -161,18 +207,30 @@ fn build(file: &File, block: &Block, names: &Names, sources: &[Component], templ
             "source" => {
                 // A source with what this build says differently.
                 let wanted = label.strip_prefix("source.").unwrap_or(&label).to_owned();
-                let found = sources.iter().find(|s| format!("{}.{}", s.kind, s.name) == wanted).ok_or_else(|| {
-                    Error::from(Diagnostic::at(&origin(file, inner), format!("unknown source `{label}`")))
-                })?;
+                let found =
+                    sources.iter().find(|s| format!("{}.{}", s.kind, s.name) == wanted).ok_or_else(|| {
+                        Error::from(Diagnostic::at(&origin(file, inner), format!("unknown source `{label}`")))
+                    })?;
                 let config = found.config.copied();
                 config.extend(&hcl::body(&inner.body, names, &file.source)?);
                 let name = config.remove("name").map_or_else(|| found.name.clone(), |n| n.to_string());
-                template.builders.push(Component { config, name, ..found.clone() });
+                template.builders.push(Component { name, config, ..found.clone() });
             }
             "error-cleanup-provisioner" | "hcp_packer_registry" => {}
             other => {
-                let known = ["provisioner", "post-processor", "post-processors", "source", "error-cleanup-provisioner"];
-                return Err(Diagnostic::at(&origin(file, inner), format!("unsupported block type `{other}` in a build")).maybe_hint(suggest(other, known)).into());
+                let known = [
+                    "provisioner",
+                    "post-processor",
+                    "post-processors",
+                    "source",
+                    "error-cleanup-provisioner",
+                ];
+                return Err(Diagnostic::at(
+                    &origin(file, inner),
+                    format!("unsupported block type `{other}` in a build"),
+                )
+                .maybe_hint(suggest(other, known))
+                .into());
             }
         }
     }
@@ -192,7 +250,9 @@ fn variables(files: &[File], folder: &Path, given: &Variables) -> Result<(Map, V
                     let name = block.labels.first().map(|l| l.as_str().to_owned()).unwrap_or_default();
                     known.push(name.clone());
                     match block.body.get_attribute("default") {
-                        Some(default) => values.set(&name, hcl::evaluate(&default.value, &names, &file.source)?),
+                        Some(default) => {
+                            values.set(&name, hcl::evaluate(&default.value, &names, &file.source)?);
+                        }
                         None => required.push((name.clone(), origin(file, block))),
                     }
                     if let Some(flag) = block.body.get_attribute("sensitive")
@@ -216,8 +276,10 @@ fn variables(files: &[File], folder: &Path, given: &Variables) -> Result<(Map, V
             values.set(name, value);
         }
     }
-    let mut var_files: Vec<PathBuf> =
-        fs::read_dir(folder)?.into_iter().filter(|p| p.to_string_lossy().ends_with(".auto.pkrvars.hcl")).collect();
+    let mut var_files: Vec<PathBuf> = fs::read_dir(folder)?
+        .into_iter()
+        .filter(|p| p.to_string_lossy().ends_with(".auto.pkrvars.hcl"))
+        .collect();
     var_files.extend(given.files.iter().cloned());
     for path in var_files {
         let file = read(&path)?;
@@ -225,7 +287,9 @@ fn variables(files: &[File], folder: &Path, given: &Variables) -> Result<(Map, V
     }
     for (name, value) in &given.values {
         if !known.contains(name) {
-            return Err(Diagnostic::new(format!("undefined -var variable `{name}`")).maybe_hint(suggest(name, known.iter().map(String::as_str))).into());
+            return Err(Diagnostic::new(format!("undefined -var variable `{name}`"))
+                .maybe_hint(suggest(name, known.iter().map(String::as_str)))
+                .into());
         }
         values.set(name, value.as_str());
     }
@@ -245,10 +309,14 @@ fn locals(files: &[File], names: &Names) -> Result<()> {
     for file in files {
         for block in file.body.blocks() {
             match block.ident.as_str() {
-                "locals" => pending.extend(block.body.attributes().map(|a| (a.key.as_str().to_owned(), a.value.clone(), file))),
+                "locals" => pending.extend(
+                    block.body.attributes().map(|a| (a.key.as_str().to_owned(), a.value.clone(), file)),
+                ),
                 "local" => {
                     let name = block.labels.first().map(|l| l.as_str().to_owned()).unwrap_or_default();
-                    pending.extend(block.body.get_attribute("expression").map(|a| (name, a.value.clone(), file)));
+                    pending.extend(
+                        block.body.get_attribute("expression").map(|a| (name, a.value.clone(), file)),
+                    );
                 }
                 _ => {}
             }

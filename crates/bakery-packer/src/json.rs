@@ -10,13 +10,24 @@ use crate::template::folder_of;
 use crate::{Component, Error, Result, Template, Variables};
 
 const KEYS: &[&str] = &[
-    "builders", "description", "error-cleanup-provisioner", "min_packer_version", "post-processors", "provisioners",
-    "push", "sensitive-variables", "variables",
+    "builders",
+    "description",
+    "error-cleanup-provisioner",
+    "min_packer_version",
+    "post-processors",
+    "provisioners",
+    "push",
+    "sensitive-variables",
+    "variables",
 ];
 
 pub(crate) fn load(path: &Path, source: &Arc<Source>, given: &Variables) -> Result<Template> {
     let root = json::parse(&source.text).map_err(|error| {
-        let origin = Origin { source: Arc::clone(source), line: error.line().max(1) as u32, column: error.column().max(1) as u32 };
+        let origin = Origin {
+            source: Arc::clone(source),
+            line: error.line().max(1) as u32,
+            column: error.column().max(1) as u32,
+        };
         let text = error.to_string();
         let message = text.split(" at line ").next().unwrap_or(&text).to_owned();
         Error::from(Diagnostic::at(&origin, format!("the template is not valid JSON: {message}")))
@@ -27,7 +38,9 @@ pub(crate) fn load(path: &Path, source: &Arc<Source>, given: &Variables) -> Resu
     for key in map.keys() {
         let key = key.to_string();
         if !key.starts_with('_') && !KEYS.contains(&key.as_str()) {
-            return Err(Diagnostic::at(&place(source, &key), format!("unknown root-level key `{key}`")).maybe_hint(suggest(&key, KEYS.iter().copied())).into());
+            return Err(Diagnostic::at(&place(source, &key), format!("unknown root-level key `{key}`"))
+                .maybe_hint(suggest(&key, KEYS.iter().copied()))
+                .into());
         }
     }
     let folder = folder_of(path);
@@ -45,7 +58,8 @@ pub(crate) fn load(path: &Path, source: &Arc<Source>, given: &Variables) -> Resu
             Error::from(Diagnostic::at(&place(source, what), format!("an entry of `{what}` has no `type`")))
         })?;
         let origin = place(source, &kind);
-        let rendered = render_value(&value, &functions).map_err(|m| Error::from(Diagnostic::at(&origin, m)))?;
+        let rendered =
+            render_value(&value, &functions).map_err(|m| Error::from(Diagnostic::at(&origin, m)))?;
         let config = rendered.as_map().cloned().unwrap_or_default();
         config.remove("type");
         let name = config.remove("name").map_or_else(|| kind.clone(), |n| n.to_string());
@@ -57,9 +71,11 @@ pub(crate) fn load(path: &Path, source: &Arc<Source>, given: &Variables) -> Resu
             Value::List(items) => items.items(),
             other => vec![other.clone()],
         };
-        post_processors.push(sequence.iter().map(|e| component(e, "post-processors")).collect::<Result<_>>()?);
+        post_processors
+            .push(sequence.iter().map(|e| component(e, "post-processors")).collect::<Result<_>>()?);
     }
-    let builders: Vec<Component> = list("builders").iter().map(|b| component(b, "builders")).collect::<Result<_>>()?;
+    let builders: Vec<Component> =
+        list("builders").iter().map(|b| component(b, "builders")).collect::<Result<_>>()?;
     if builders.is_empty() {
         return Err(Diagnostic::at(&source.at_offset(0), "at least one builder must be defined").into());
     }
@@ -67,7 +83,10 @@ pub(crate) fn load(path: &Path, source: &Arc<Source>, given: &Variables) -> Resu
         path: path.to_path_buf(),
         folder,
         builders,
-        provisioners: list("provisioners").iter().map(|p| component(p, "provisioners")).collect::<Result<_>>()?,
+        provisioners: list("provisioners")
+            .iter()
+            .map(|p| component(p, "provisioners"))
+            .collect::<Result<_>>()?,
         post_processors,
         sensitive: list("sensitive-variables").iter().map(ToString::to_string).collect(),
     })
@@ -78,7 +97,13 @@ fn place(source: &Arc<Source>, word: &str) -> Origin {
     source.at_offset(source.text.find(&format!("\"{word}\"")).unwrap_or(0))
 }
 
-fn variables(map: &Map, source: &Arc<Source>, given: &Variables, folder: &str, now: jiff::Timestamp) -> Result<Map> {
+fn variables(
+    map: &Map,
+    source: &Arc<Source>,
+    given: &Variables,
+    folder: &str,
+    now: jiff::Timestamp,
+) -> Result<Map> {
     let user = Map::new();
     let declared = map.get("variables").and_then(|v| v.as_map().cloned()).unwrap_or_default();
     let mut required = Vec::new();
@@ -89,12 +114,14 @@ fn variables(map: &Map, source: &Arc<Source>, given: &Variables, folder: &str, n
             continue;
         }
         let functions = Functions { user: &user, env: true, folder, build: None, now };
-        let value = render(&default.to_string(), &functions).map_err(|m| Error::from(Diagnostic::at(&place(source, &name), m)))?;
+        let value = render(&default.to_string(), &functions)
+            .map_err(|m| Error::from(Diagnostic::at(&place(source, &name), m)))?;
         user.set(&name, value);
     }
     for file in &given.files {
         let text = bakery_host::fs::read_to_string(file)?;
-        let values = json::parse(&text).map_err(|e| Error::from(Diagnostic::new(format!("{}: {e}", file.display()))))?;
+        let values = json::parse(&text)
+            .map_err(|e| Error::from(Diagnostic::new(format!("{}: {e}", file.display()))))?;
         if let Value::Map(values) = values {
             user.extend(&values);
         }

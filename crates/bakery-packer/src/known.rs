@@ -18,7 +18,8 @@ pub struct Known {
 }
 
 /// Options that every provisioner has.
-const COMMON: &[&str] = &["only", "except", "override", "pause_before", "max_retries", "timeout", "name", "continue_on_error"];
+const COMMON: &[&str] =
+    &["only", "except", "override", "pause_before", "max_retries", "timeout", "name", "continue_on_error"];
 
 /// Builders.
 pub const BUILDERS: &[Known] = &[
@@ -29,9 +30,24 @@ pub const BUILDERS: &[Known] = &[
         keys: &["base", "include", "size", "image_name", "formats", "kernel_args", "mirror"],
     },
     Known { kind: "amazon-ebs", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
-    Known { kind: "amazon-ebssurrogate", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
-    Known { kind: "amazon-chroot", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
-    Known { kind: "amazon-instance", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
+    Known {
+        kind: "amazon-ebssurrogate",
+        about: "an AMI; baked on this machine with --local",
+        runs: false,
+        keys: &[],
+    },
+    Known {
+        kind: "amazon-chroot",
+        about: "an AMI; baked on this machine with --local",
+        runs: false,
+        keys: &[],
+    },
+    Known {
+        kind: "amazon-instance",
+        about: "an AMI; baked on this machine with --local",
+        runs: false,
+        keys: &[],
+    },
     Known { kind: "amazon-ebsvolume", about: "EBS volumes", runs: false, keys: &[] },
     Known { kind: "qemu", about: "an image from a machine in QEMU", runs: false, keys: &[] },
     Known { kind: "docker", about: "a container image", runs: false, keys: &[] },
@@ -50,11 +66,33 @@ pub const PROVISIONERS: &[Known] = &[
         about: "a playbook, run natively in the image",
         runs: true,
         keys: &[
-            "playbook_file", "command", "extra_arguments", "ansible_env_vars", "user", "groups", "empty_groups",
-            "host_alias", "local_port", "ssh_host_key_file", "ssh_authorized_key_file", "ansible_proxy_key_type",
-            "ansible_ssh_extra_args", "sftp_command", "use_sftp", "skip_version_check", "inventory_directory",
-            "inventory_file", "inventory_file_template", "keep_inventory_file", "galaxy_file", "galaxy_command",
-            "galaxy_force_install", "galaxy_force_with_deps", "roles_path", "collections_path", "use_proxy",
+            "playbook_file",
+            "command",
+            "extra_arguments",
+            "ansible_env_vars",
+            "user",
+            "groups",
+            "empty_groups",
+            "host_alias",
+            "local_port",
+            "ssh_host_key_file",
+            "ssh_authorized_key_file",
+            "ansible_proxy_key_type",
+            "ansible_ssh_extra_args",
+            "sftp_command",
+            "use_sftp",
+            "skip_version_check",
+            "inventory_directory",
+            "inventory_file",
+            "inventory_file_template",
+            "keep_inventory_file",
+            "galaxy_file",
+            "galaxy_command",
+            "galaxy_force_install",
+            "galaxy_force_with_deps",
+            "roles_path",
+            "collections_path",
+            "use_proxy",
             "ansible_winrm_use_http",
         ],
     },
@@ -63,10 +101,25 @@ pub const PROVISIONERS: &[Known] = &[
         about: "a playbook, run natively in the image",
         runs: true,
         keys: &[
-            "playbook_file", "playbook_files", "command", "playbook_dir", "playbook_paths", "role_paths",
-            "collection_paths", "group_vars", "host_vars", "inventory_file", "inventory_groups", "extra_arguments",
-            "staging_directory", "clean_staging_directory", "galaxy_file", "galaxy_command", "galaxy_force_install",
-            "galaxy_roles_path", "galaxy_collections_path",
+            "playbook_file",
+            "playbook_files",
+            "command",
+            "playbook_dir",
+            "playbook_paths",
+            "role_paths",
+            "collection_paths",
+            "group_vars",
+            "host_vars",
+            "inventory_file",
+            "inventory_groups",
+            "extra_arguments",
+            "staging_directory",
+            "clean_staging_directory",
+            "galaxy_file",
+            "galaxy_command",
+            "galaxy_force_install",
+            "galaxy_roles_path",
+            "galaxy_collections_path",
         ],
     },
     Known {
@@ -74,17 +127,51 @@ pub const PROVISIONERS: &[Known] = &[
         about: "commands in the image",
         runs: true,
         keys: &[
-            "inline", "script", "scripts", "inline_shebang", "execute_command", "env_var_format", "environment_vars",
-            "env", "use_env_var_file", "remote_folder", "remote_file", "remote_path", "binary", "expect_disconnect",
-            "skip_clean", "start_retry_timeout", "pause_after", "valid_exit_codes",
+            "inline",
+            "script",
+            "scripts",
+            "inline_shebang",
+            "execute_command",
+            "env_var_format",
+            "environment_vars",
+            "env",
+            "use_env_var_file",
+            "remote_folder",
+            "remote_file",
+            "remote_path",
+            "binary",
+            "expect_disconnect",
+            "skip_clean",
+            "start_retry_timeout",
+            "pause_after",
+            "valid_exit_codes",
         ],
     },
-    Known { kind: "file", about: "files into the image", runs: true, keys: &["source", "sources", "content", "destination", "direction", "generated"] },
+    Known {
+        kind: "file",
+        about: "files into the image",
+        runs: true,
+        keys: &["source", "sources", "content", "destination", "direction", "generated"],
+    },
     Known {
         kind: "shell-local",
         about: "commands on this machine",
         runs: true,
-        keys: &["command", "inline", "script", "scripts", "execute_command", "env_var_format", "environment_vars", "env", "only_on", "tempfile_extension", "use_linux_pathing", "valid_exit_codes", "inline_shebang"],
+        keys: &[
+            "command",
+            "inline",
+            "script",
+            "scripts",
+            "execute_command",
+            "env_var_format",
+            "environment_vars",
+            "env",
+            "only_on",
+            "tempfile_extension",
+            "use_linux_pathing",
+            "valid_exit_codes",
+            "inline_shebang",
+        ],
     },
     Known { kind: "sleep", about: "waits", runs: true, keys: &["duration"] },
     Known { kind: "breakpoint", about: "waits for a person", runs: true, keys: &["note", "disable"] },
@@ -94,8 +181,20 @@ pub const PROVISIONERS: &[Known] = &[
 ];
 
 /// Post-processors, which are read and, but for `manifest`, not run.
-const POST_PROCESSORS: &[&str] =
-    &["manifest", "checksum", "compress", "shell-local", "artifice", "vagrant", "amazon-import", "docker-tag", "docker-save", "docker-push", "docker-import", "provenance"];
+const POST_PROCESSORS: &[&str] = &[
+    "manifest",
+    "checksum",
+    "compress",
+    "shell-local",
+    "artifice",
+    "vagrant",
+    "amazon-import",
+    "docker-tag",
+    "docker-save",
+    "docker-push",
+    "docker-import",
+    "provenance",
+];
 
 /// Checks the names of everything and the options of what bakery runs; the provisioners' files must be there.
 ///
@@ -111,7 +210,11 @@ pub fn validate(template: &Template) -> Result<()> {
             if let Some(file) = provisioner.text(key)
                 && !template.folder.join(&file).exists()
             {
-                return Err(at(provisioner, format!("`{key}`: there is no file `{file}` in {}", template.folder.display())).into());
+                return Err(at(
+                    provisioner,
+                    format!("`{key}`: there is no file `{file}` in {}", template.folder.display()),
+                )
+                .into());
             }
         }
         if provisioner.kind == "ansible" && provisioner.text("playbook_file").is_none() {
@@ -121,7 +224,9 @@ pub fn validate(template: &Template) -> Result<()> {
     for component in template.post_processors.iter().flatten() {
         if !POST_PROCESSORS.contains(&component.kind.as_str()) {
             let diagnostic = at(component, format!("unknown post-processor type `{}`", component.kind));
-            return Err(diagnostic.maybe_hint(suggest(&component.kind, POST_PROCESSORS.iter().copied())).into());
+            return Err(diagnostic
+                .maybe_hint(suggest(&component.kind, POST_PROCESSORS.iter().copied()))
+                .into());
         }
     }
     Ok(())
@@ -137,7 +242,8 @@ fn at(component: &Component, message: String) -> Diagnostic {
 fn check(component: &Component, what: &str, known: &[Known], common: &[&str]) -> Result<()> {
     let names = || known.iter().map(|k| k.kind);
     let Some(found) = known.iter().find(|k| k.kind == component.kind) else {
-        let hint = suggest(&component.kind, names()).unwrap_or_else(|| format!("known: {}", names().collect::<Vec<_>>().join(", ")));
+        let hint = suggest(&component.kind, names())
+            .unwrap_or_else(|| format!("known: {}", names().collect::<Vec<_>>().join(", ")));
         return Err(at(component, format!("unknown {what} type `{}`", component.kind)).hint(hint).into());
     };
     if found.keys.is_empty() {
@@ -147,7 +253,9 @@ fn check(component: &Component, what: &str, known: &[Known], common: &[&str]) ->
         let key = key.to_string();
         if !found.keys.contains(&key.as_str()) && !common.contains(&key.as_str()) && !key.starts_with('_') {
             let hint = suggest(&key, found.keys.iter().copied());
-            return Err(at(component, format!("unknown option `{key}` of the {what} `{}`", component.kind)).maybe_hint(hint).into());
+            return Err(at(component, format!("unknown option `{key}` of the {what} `{}`", component.kind))
+                .maybe_hint(hint)
+                .into());
         }
     }
     Ok(())

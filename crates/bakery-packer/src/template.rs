@@ -40,7 +40,9 @@ impl Component {
 
     /// An option that is true, also as text.
     pub fn flag(&self, key: &str, default: bool) -> bool {
-        self.config.get(key).map_or(default, |v| matches!(v.to_string().to_lowercase().as_str(), "true" | "1" | "yes"))
+        self.config
+            .get(key)
+            .map_or(default, |v| matches!(v.to_string().to_lowercase().as_str(), "true" | "1" | "yes"))
     }
 
     /// Whether `only` and `except` let a provisioner run for a build.
@@ -88,7 +90,8 @@ pub fn load(path: Option<&Path>, variables: &Variables) -> Result<Template> {
         None => find(Path::new("."))?,
     };
     if path.is_dir() {
-        let files: Vec<PathBuf> = fs::read_dir(&path)?.into_iter().filter(|p| p.to_string_lossy().ends_with(".pkr.hcl")).collect();
+        let files: Vec<PathBuf> =
+            fs::read_dir(&path)?.into_iter().filter(|p| p.to_string_lossy().ends_with(".pkr.hcl")).collect();
         if files.is_empty() {
             let inner = find(&path)?;
             return load(Some(&inner), variables);
@@ -115,12 +118,17 @@ fn find(folder: &Path) -> Result<PathBuf> {
         }
     }
     Err(Error::from(
-        Diagnostic::new(format!("there is no Packer template in {}", folder.display())).hint("name one: `bakery bake packer.json`"),
+        Diagnostic::new(format!("there is no Packer template in {}", folder.display()))
+            .hint("name one: `bakery bake packer.json`"),
     ))
 }
 
 /// The folder of a template's file.
 pub(crate) fn folder_of(path: &Path) -> PathBuf {
-    let folder = if path.is_dir() { path } else { path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")) };
+    let folder = if path.is_dir() {
+        path
+    } else {
+        path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    };
     fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf())
 }

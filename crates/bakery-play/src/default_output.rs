@@ -58,7 +58,13 @@ impl std::fmt::Debug for DefaultOutput<'_> {
 
 impl<'a> DefaultOutput<'a> {
     /// Writes results to `out` and errors to `err`.
-    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, colour: Colour, verbosity: u8, diff: bool) -> Self {
+    pub fn new(
+        out: &'a mut dyn Write,
+        err: &'a mut dyn Write,
+        colour: Colour,
+        verbosity: u8,
+        diff: bool,
+    ) -> Self {
         Self { out, err, colour, verbosity, diff }
     }
 
@@ -89,7 +95,11 @@ impl<'a> DefaultOutput<'a> {
             shown.remove("changed");
             return json::dumps(&shown.into(), 4, true);
         }
-        if shown.contains("stdout") && shown.contains("stdout_lines") && self.verbosity < 3 && self.verbosity > 0 {
+        if shown.contains("stdout")
+            && shown.contains("stdout_lines")
+            && self.verbosity < 3
+            && self.verbosity > 0
+        {
             return json::dumps(&shown.into(), 0, true);
         }
         json::dumps(&shown.into(), 0, true)
@@ -106,7 +116,10 @@ impl<'a> DefaultOutput<'a> {
             let unified = TextDiff::from_lines(&before, &after)
                 .unified_diff()
                 .context_radius(3)
-                .header(&format!("before: {}", text("before_header")), &format!("after: {}", text("after_header")))
+                .header(
+                    &format!("before: {}", text("before_header")),
+                    &format!("after: {}", text("after_header")),
+                )
                 .to_string();
             for line in unified.lines() {
                 let painted = match line.chars().next() {
@@ -121,7 +134,15 @@ impl<'a> DefaultOutput<'a> {
         }
     }
 
-    fn report(&mut self, task: &TaskInfo, host: &str, label: Option<&str>, status: Status, result: &Map, ignored: bool) {
+    fn report(
+        &mut self,
+        task: &TaskInfo,
+        host: &str,
+        label: Option<&str>,
+        status: Status,
+        result: &Map,
+        ignored: bool,
+    ) {
         let hidden = Map::new();
         let result = if task.no_log {
             hidden.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
@@ -144,12 +165,18 @@ impl<'a> DefaultOutput<'a> {
             (Status::Unreachable, _) => format!("fatal: [{host}]: UNREACHABLE! => {shown}"),
             (Status::Skipped, None) if self.verbosity > 0 => format!("skipping: [{host}] => {shown}"),
             (Status::Skipped, None) => format!("skipping: [{host}]"),
-            (Status::Skipped, Some(item)) if self.verbosity > 0 => format!("skipping: [{host}] => (item={item})  => {shown}"),
+            (Status::Skipped, Some(item)) if self.verbosity > 0 => {
+                format!("skipping: [{host}] => (item={item})  => {shown}")
+            }
             (Status::Skipped, Some(item)) => format!("skipping: [{host}] => (item={item}) "),
             (_, item) => {
                 let word = if status == Status::Changed { "changed" } else { "ok" };
                 let item = item.map(|i| format!(" => (item={i})")).unwrap_or_default();
-                if loud && short != "include_vars" { format!("{word}: [{host}]{item} => {shown}") } else { format!("{word}: [{host}]{item}") }
+                if loud && short != "include_vars" {
+                    format!("{word}: [{host}]{item} => {shown}")
+                } else {
+                    format!("{word}: [{host}]{item}")
+                }
             }
         };
         let painted = self.colour.status(status, &line);
@@ -175,7 +202,8 @@ impl Callback for DefaultOutput<'_> {
         let word = if task.handler { "RUNNING HANDLER" } else { "TASK" };
         self.banner(&format!("{word} [{}]", task.name));
         if self.verbosity > 1 && !task.origin.source.name.starts_with('<') {
-            let path = self.colour.cyan(&format!("task path: {}:{}", task.origin.source.name, task.origin.line));
+            let path =
+                self.colour.cyan(&format!("task path: {}:{}", task.origin.source.name, task.origin.line));
             self.line(&path);
         }
     }
@@ -184,7 +212,15 @@ impl Callback for DefaultOutput<'_> {
         self.report(task, host, Some(label), status, result, false);
     }
 
-    fn result(&mut self, task: &TaskInfo, host: &str, status: Status, result: &Map, ignored: bool, delegated: Option<&str>) {
+    fn result(
+        &mut self,
+        task: &TaskInfo,
+        host: &str,
+        status: Status,
+        result: &Map,
+        ignored: bool,
+        delegated: Option<&str>,
+    ) {
         let host = delegated.map_or_else(|| host.to_owned(), |other| format!("{host} -> {other}"));
         if result.get("results").is_some() && status != Status::Skipped && status != Status::Unreachable {
             // The items were shown one by one.
@@ -195,7 +231,10 @@ impl Callback for DefaultOutput<'_> {
             return;
         }
         if task.name.is_empty() && status == Status::Failed {
-            let line = self.colour.red(&format!("fatal: [{host}]: FAILED! => {}", json::dumps(&Value::Map(result.clone()), 0, true)));
+            let line = self.colour.red(&format!(
+                "fatal: [{host}]: FAILED! => {}",
+                json::dumps(&Value::Map(result.clone()), 0, true)
+            ));
             self.line(&line);
             return;
         }
@@ -203,7 +242,8 @@ impl Callback for DefaultOutput<'_> {
     }
 
     fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, _: &Map) {
-        let text = self.colour.yellow(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name));
+        let text =
+            self.colour.yellow(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name));
         self.line(&text);
     }
 

@@ -67,7 +67,15 @@ impl Callback for JsonOutput<'_> {
         self.add(task);
     }
 
-    fn result(&mut self, task: &TaskInfo, host: &str, status: Status, result: &Map, _: bool, _: Option<&str>) {
+    fn result(
+        &mut self,
+        task: &TaskInfo,
+        host: &str,
+        status: Status,
+        result: &Map,
+        _: bool,
+        _: Option<&str>,
+    ) {
         let Some(entry) = self.current("tasks") else { return };
         let shown = if task.no_log {
             let hidden = Map::new();

@@ -37,7 +37,13 @@ pub fn main(args: &PlayArgs, out: &mut dyn Write, err: &mut dyn Write, colour: C
     code
 }
 
-fn one(args: &PlayArgs, path: &Path, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> Result<i32, Error> {
+fn one(
+    args: &PlayArgs,
+    path: &Path,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    colour: Colour,
+) -> Result<i32, Error> {
     let (loader, playbook, inventory) = load(args, path)?;
     if args.syntax_check {
         let _ = writeln!(out, "\nplaybook: {}", path.display());

@@ -11,11 +11,24 @@ use bakery_lang::Value;
 
 use crate::PlayArgs;
 
-pub(crate) fn list(args: &PlayArgs, path: &Path, playbook: &Playbook, inventory: &Inventory, options: &Options, out: &mut dyn Write) {
+pub(crate) fn list(
+    args: &PlayArgs,
+    path: &Path,
+    playbook: &Playbook,
+    inventory: &Inventory,
+    options: &Options,
+    out: &mut dyn Write,
+) {
     let mut text = format!("\nplaybook: {}\n", path.display());
     for (at, play) in playbook.plays.iter().enumerate() {
         let tags = tags_of(&play.keywords.tags);
-        text.push_str(&format!("\n  play #{} ({}): {}\tTAGS: [{}]\n", at + 1, play.hosts, play.name, join(&tags)));
+        text.push_str(&format!(
+            "\n  play #{} ({}): {}\tTAGS: [{}]\n",
+            at + 1,
+            play.hosts,
+            play.name,
+            join(&tags)
+        ));
         if args.list_hosts {
             let hosts = inventory.matching(&play.hosts.to_string());
             text.push_str(&format!("    pattern: ['{}']\n    hosts ({}):\n", play.hosts, hosts.len()));
@@ -35,7 +48,10 @@ pub(crate) fn list(args: &PlayArgs, path: &Path, playbook: &Playbook, inventory:
         }
         if args.list_tags {
             let all: BTreeSet<&String> = rows.iter().flat_map(|(_, tags)| tags).collect();
-            text.push_str(&format!("      TASK TAGS: [{}]\n", all.into_iter().cloned().collect::<Vec<_>>().join(", ")));
+            text.push_str(&format!(
+                "      TASK TAGS: [{}]\n",
+                all.into_iter().cloned().collect::<Vec<_>>().join(", ")
+            ));
         }
     }
     let _ = out.write_all(text.as_bytes());
@@ -46,10 +62,20 @@ fn join(tags: &BTreeSet<String>) -> String {
 }
 
 fn tags_of(values: &[Value]) -> BTreeSet<String> {
-    values.iter().flat_map(|v| v.as_items().unwrap_or_else(|| vec![v.clone()])).map(|v| v.to_string()).collect()
+    values
+        .iter()
+        .flat_map(|v| v.as_items().unwrap_or_else(|| vec![v.clone()]))
+        .map(|v| v.to_string())
+        .collect()
 }
 
-fn collect(entries: &[Entry], outer: &BTreeSet<String>, role: Option<&str>, options: &Options, rows: &mut Vec<(String, BTreeSet<String>)>) {
+fn collect(
+    entries: &[Entry],
+    outer: &BTreeSet<String>,
+    role: Option<&str>,
+    options: &Options,
+    rows: &mut Vec<(String, BTreeSet<String>)>,
+) {
     for entry in entries {
         match entry {
             Entry::Task(task) => {
@@ -60,7 +86,8 @@ fn collect(entries: &[Entry], outer: &BTreeSet<String>, role: Option<&str>, opti
                     continue;
                 }
                 let role = task.role.as_ref().map(|r| r.role.name.as_str()).or(role);
-                let name = task.name.as_ref().map_or_else(|| task.action.clone(), |n| n.to_string());
+                let name =
+                    task.name.as_ref().map_or_else(|| task.action.clone(), std::string::ToString::to_string);
                 rows.push((role.map_or_else(|| name.clone(), |r| format!("{r} : {name}")), tags));
             }
             Entry::Block(block) => {

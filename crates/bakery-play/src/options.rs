@@ -15,7 +15,9 @@ pub enum Output {
 
 /// Runs playbooks on this machine, natively: no Python is needed.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  bakery play site.yml -i localhost, -c local\n  bakery play site.yml -e cloud_init=true --check --diff\n\nExit codes: 0 all went well, 1 something is missing, 2 a host failed, 4 a host could not be reached or a file could not be understood, 5 options do not fit, 99 interrupted.")]
+#[command(
+    after_help = "Examples:\n  bakery play site.yml -i localhost, -c local\n  bakery play site.yml -e cloud_init=true --check --diff\n\nExit codes: 0 all went well, 1 something is missing, 2 a host failed, 4 a host could not be reached or a file could not be understood, 5 options do not fit, 99 interrupted."
+)]
 pub struct PlayArgs {
     /// The playbooks
     #[arg(required = true, value_name = "PLAYBOOK")]
@@ -130,7 +132,9 @@ impl PlayArgs {
     /// Variables that cannot be understood.
     pub fn options(&self, loader: &Loader) -> Result<Options, Error> {
         if self.vault_password_file.is_some() {
-            return Err(Error::message("bakery does not open vaults; give the variables in a file that is not encrypted"));
+            return Err(Error::message(
+                "bakery does not open vaults; give the variables in a file that is not encrypted",
+            ));
         }
         Ok(Options {
             extra_vars: vars::extra_vars(&self.extra_vars, loader)?,

@@ -68,10 +68,17 @@ impl<'a> Images<'a> {
     /// When there is none; the message names what is there.
     pub fn find(&self, wanted: &str) -> Result<Image> {
         let images = self.list()?;
-        let found = images.iter().rev().find(|i| i.id == wanted || i.name == wanted || (wanted.len() > 7 && i.id.starts_with(wanted)));
+        let found = images
+            .iter()
+            .rev()
+            .find(|i| i.id == wanted || i.name == wanted || (wanted.len() > 7 && i.id.starts_with(wanted)));
         found.cloned().ok_or_else(|| {
             let known: Vec<String> = images.iter().map(|i| format!("{} ({})", i.name, i.id)).collect();
-            let known = if known.is_empty() { "there are none; make one with `bakery bake`".to_owned() } else { format!("known: {}", known.join(", ")) };
+            let known = if known.is_empty() {
+                "there are none; make one with `bakery bake`".to_owned()
+            } else {
+                format!("known: {}", known.join(", "))
+            };
             Error::new("find the image", wanted, std::io::Error::other(known))
         })
     }
@@ -81,7 +88,11 @@ impl<'a> Images<'a> {
     /// # Errors
     /// When the registry cannot be read.
     pub fn by_key(&self, key: &str) -> Result<Option<Image>> {
-        Ok(self.list()?.into_iter().rev().find(|i| i.key == key && i.files.iter().all(|(_, f)| self.folder(&i.id).join(f).is_file())))
+        Ok(self
+            .list()?
+            .into_iter()
+            .rev()
+            .find(|i| i.key == key && i.files.iter().all(|(_, f)| self.folder(&i.id).join(f).is_file())))
     }
 
     /// Moves a finished folder into the registry.
@@ -89,7 +100,10 @@ impl<'a> Images<'a> {
     /// # Errors
     /// When it cannot be moved.
     pub fn publish(&self, work: Work, image: &Image) -> Result<()> {
-        fs::write_atomic(work.path().join("image.json"), serde_json::to_string_pretty(image).unwrap_or_default())?;
+        fs::write_atomic(
+            work.path().join("image.json"),
+            serde_json::to_string_pretty(image).unwrap_or_default(),
+        )?;
         let place = self.folder(&image.id);
         fs::remove_all(&place)?;
         fs::rename(work.keep(), place)
@@ -110,8 +124,17 @@ impl<'a> Images<'a> {
     /// # Errors
     /// When the image has no such format.
     pub fn file(&self, image: &Image, format: &str) -> Result<PathBuf> {
-        image.files.iter().find(|(f, _)| f == format).map(|(_, name)| self.folder(&image.id).join(name)).ok_or_else(|| {
-            Error::new("find the format", format, std::io::Error::other(format!("{} has none", image.name)))
-        })
+        image
+            .files
+            .iter()
+            .find(|(f, _)| f == format)
+            .map(|(_, name)| self.folder(&image.id).join(name))
+            .ok_or_else(|| {
+                Error::new(
+                    "find the format",
+                    format,
+                    std::io::Error::other(format!("{} has none", image.name)),
+                )
+            })
     }
 }

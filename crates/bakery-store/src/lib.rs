@@ -86,7 +86,9 @@ impl Store {
             None if bakery_host::users::effective_uid() == 0 => PathBuf::from("/var/lib/bakery"),
             None => match std::env::var_os("XDG_DATA_HOME").filter(|h| !h.is_empty()) {
                 Some(data) => PathBuf::from(data).join("bakery"),
-                None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share/bakery"),
+                None => {
+                    PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".local/share/bakery")
+                }
             },
         };
         Self::at(root)

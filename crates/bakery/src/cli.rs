@@ -10,7 +10,9 @@ use clap::{Args, Parser, Subcommand};
 /// have: Packer templates, playbooks and roles, cloud-config user-data, Terraform files.
 #[derive(Debug, Parser)]
 #[command(name = "bakery", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Start here:\n  bakery doctor                 what this host lacks, and the command that installs it\n  bakery bake packer.json       a bootable image from a template\n  bakery apply main.tf --local  a machine from it, with its data volume\n  bakery replace --image NAME   a new machine from a newer image, the data kept\n\nSettings: flags, then environment (BAKERY_HOME, BAKERY_AGENT, BAKERY_ACCEL), then built-in values.")]
+#[command(
+    after_help = "Start here:\n  bakery doctor                 what this host lacks, and the command that installs it\n  bakery bake packer.json       a bootable image from a template\n  bakery apply main.tf --local  a machine from it, with its data volume\n  bakery replace --image NAME   a new machine from a newer image, the data kept\n\nSettings: flags, then environment (BAKERY_HOME, BAKERY_AGENT, BAKERY_ACCEL), then built-in values."
+)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -107,7 +109,9 @@ pub(crate) enum Verb {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  bakery bake                       the template of this folder\n  bakery bake --local packer.json   an AMI's template, baked here, without a cloud account\n\nAn image whose inputs have not changed is not baked again.")]
+#[command(
+    after_help = "Examples:\n  bakery bake                       the template of this folder\n  bakery bake --local packer.json   an AMI's template, baked here, without a cloud account\n\nAn image whose inputs have not changed is not baked again."
+)]
 pub(crate) struct BakeArgs {
     /// The template: a file, or a folder of *.pkr.hcl files
     pub(crate) template: Option<PathBuf>,
@@ -162,7 +166,9 @@ pub(crate) struct ValidateArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Without options the two sets of variables are `cloud_init=false` and `cloud_init=true`.")]
+#[command(
+    after_help = "Without options the two sets of variables are `cloud_init=false` and `cloud_init=true`."
+)]
 pub(crate) struct ExplainArgs {
     /// The playbook
     pub(crate) playbook: PathBuf,
@@ -198,7 +204,13 @@ pub(crate) enum GalaxyVerb {
 #[derive(Debug, Args)]
 pub(crate) struct GalaxyInstall {
     /// The requirements file
-    #[arg(short, long = "role-file", alias = "requirements-file", value_name = "FILE", default_value = "requirements.yml")]
+    #[arg(
+        short,
+        long = "role-file",
+        alias = "requirements-file",
+        value_name = "FILE",
+        default_value = "requirements.yml"
+    )]
     pub(crate) requirements: PathBuf,
     #[command(flatten)]
     pub(crate) path: GalaxyPath,
@@ -268,7 +280,8 @@ pub(crate) struct ReplaceArgs {
 
 /// The command line of another tool as one of ours, by the name that we were started under.
 pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
-    let name = args.first().map(PathBuf::from).and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
+    let name =
+        args.first().map(PathBuf::from).and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned()));
     let verb = match name.as_deref() {
         Some("ansible-playbook") => "play",
         Some("ansible-galaxy") => "galaxy",
@@ -277,7 +290,11 @@ pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
             let mut out = vec![OsString::from("bakery")];
             out.extend(args.into_iter().skip(1).map(|arg| {
                 let text = arg.to_string_lossy().into_owned();
-                if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 { OsString::from(format!("-{text}")) } else { arg }
+                if text.starts_with('-') && !text.starts_with("--") && text.len() > 2 {
+                    OsString::from(format!("-{text}"))
+                } else {
+                    arg
+                }
             }));
             return out;
         }
@@ -304,10 +321,16 @@ mod tests {
     #[test]
     fn other_names_are_verbs() {
         let to = |words: &[&str]| -> Vec<String> {
-            under_other_names(words.iter().map(OsString::from).collect()).iter().map(|w| w.to_string_lossy().into_owned()).collect()
+            under_other_names(words.iter().map(OsString::from).collect())
+                .iter()
+                .map(|w| w.to_string_lossy().into_owned())
+                .collect()
         };
         assert_eq!(to(&["/usr/bin/ansible-playbook", "-v", "x.yml"]), ["bakery", "play", "-v", "x.yml"]);
-        assert_eq!(to(&["packer", "build", "-var", "a=b", "t.json"]), ["bakery", "build", "--var", "a=b", "t.json"]);
+        assert_eq!(
+            to(&["packer", "build", "-var", "a=b", "t.json"]),
+            ["bakery", "build", "--var", "a=b", "t.json"]
+        );
         assert_eq!(to(&["bakery", "ls"]), ["bakery", "ls"]);
     }
 

@@ -41,16 +41,28 @@ fn hidden(args: &[OsString]) -> Option<i32> {
             let (sandbox, program) = bakery_host::sandbox::Sandbox::from_args(rest)?;
             Some(told(bakery_host::sandbox::enter(&sandbox, &program).map_err(|e| e.to_string())))
         }
-        bakery_image::seal::VERB => Some(told(bakery_image::seal::run(rest).map(|()| exit::OK).map_err(|e| e.to_string()))),
+        bakery_image::seal::VERB => {
+            Some(told(bakery_image::seal::run(rest).map(|()| exit::OK).map_err(|e| e.to_string())))
+        }
         bakery_launch::imds::VERB => {
             let folder = std::path::PathBuf::from(rest.first()?);
             let (mut input, mut output) = (std::io::BufReader::new(std::io::stdin()), std::io::stdout());
-            Some(told(bakery_launch::imds::answer(&folder, &mut input, &mut output).map(|()| exit::OK).map_err(|e| e.to_string())))
+            Some(told(
+                bakery_launch::imds::answer(&folder, &mut input, &mut output)
+                    .map(|()| exit::OK)
+                    .map_err(|e| e.to_string()),
+            ))
         }
         "serve" => {
-            let user = rest.iter().position(|w| w == "--user").and_then(|at| rest.get(at + 1)).map(String::as_str);
-            let (mut input, mut output) = (std::io::BufReader::new(std::io::stdin()), std::io::BufWriter::new(std::io::stdout()));
-            Some(told(bakery_agent::serve(&mut input, &mut output, user).map(|()| exit::OK).map_err(|e| e.to_string())))
+            let user =
+                rest.iter().position(|w| w == "--user").and_then(|at| rest.get(at + 1)).map(String::as_str);
+            let (mut input, mut output) =
+                (std::io::BufReader::new(std::io::stdin()), std::io::BufWriter::new(std::io::stdout()));
+            Some(told(
+                bakery_agent::serve(&mut input, &mut output, user)
+                    .map(|()| exit::OK)
+                    .map_err(|e| e.to_string()),
+            ))
         }
         _ => None,
     }

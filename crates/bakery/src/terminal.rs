@@ -19,7 +19,8 @@ pub(crate) struct Terminal {
 
 impl Terminal {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
-        let live = !json && std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|t| t != "dumb");
+        let live =
+            !json && std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|t| t != "dumb");
         Self { json, quiet, live, open: Mutex::new(false) }
     }
 
@@ -101,9 +102,12 @@ pub(crate) fn stdout_colour() -> Colour {
 /// Rows with aligned columns, the first one a header.
 pub(crate) fn table(rows: &[Vec<String>]) {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(|c| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0)).collect();
+    let widths: Vec<usize> = (0..columns)
+        .map(|c| rows.iter().filter_map(|r| r.get(c)).map(|t| t.chars().count()).max().unwrap_or(0))
+        .collect();
     for row in rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(text, width)| format!("{text:<width$}")).collect();
         println!("{}", cells.join("  ").trim_end());
     }
 }

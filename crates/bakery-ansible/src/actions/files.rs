@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
 use bakery_host::fs;
 use bakery_jinja::Syntax;
 use bakery_lang::{Map, Source, Value};
+use base64::Engine as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use super::{Modules, Outcome, fail, module, ok};
@@ -52,9 +52,11 @@ pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modu
     let (Some(src), Some(_)) = (text(args, "src"), text(args, "dest")) else {
         return Err(fail("src and dest are required"));
     };
-    let path = templar
-        .find_file("templates", &src)
-        .ok_or_else(|| fail(format!("Could not find or access '{src}'; it is searched in the role's and the playbook's templates")))?;
+    let path = templar.find_file("templates", &src).ok_or_else(|| {
+        fail(format!(
+            "Could not find or access '{src}'; it is searched in the role's and the playbook's templates"
+        ))
+    })?;
     let bytes = fs::read(&path).map_err(|e| fail(e.to_string()))?;
     let whole = String::from_utf8_lossy(&bytes).into_owned();
     let (mut syntax, body) = header(&whole);
@@ -95,14 +97,26 @@ pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modu
     }
     let call = args.copied();
     for key in [
-        "src", "newline_sequence", "trim_blocks", "lstrip_blocks", "block_start_string", "block_end_string",
-        "variable_start_string", "variable_end_string", "comment_start_string", "comment_end_string", "output_encoding",
+        "src",
+        "newline_sequence",
+        "trim_blocks",
+        "lstrip_blocks",
+        "block_start_string",
+        "block_end_string",
+        "variable_start_string",
+        "variable_end_string",
+        "comment_start_string",
+        "comment_end_string",
+        "output_encoding",
     ] {
         call.remove(key);
     }
     let mode = fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777);
     call.set("_data", encode(rendered.as_bytes()));
-    call.set("_original_basename", path.file_name().map(|n| n.to_string_lossy().trim_end_matches(".j2").to_owned()).unwrap_or_default());
+    call.set(
+        "_original_basename",
+        path.file_name().map(|n| n.to_string_lossy().trim_end_matches(".j2").to_owned()).unwrap_or_default(),
+    );
     call.set("_source_mode", mode);
     module(modules, "copy", &call)
 }
@@ -122,7 +136,9 @@ pub(super) fn copy(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules)
     call.remove("src");
     let Some(path) = templar.find_file("files", &src) else {
         let Some(bytes) = modules.controller_file(Path::new(&src)) else {
-            return Err(fail(format!("Could not find or access '{src}' on the Ansible Controller.\nIf you are using a module and expect the file to exist on the remote, see the remote_src option")));
+            return Err(fail(format!(
+                "Could not find or access '{src}' on the Ansible Controller.\nIf you are using a module and expect the file to exist on the remote, see the remote_src option"
+            )));
         };
         call.set("_data", encode(&bytes));
         call.set("_original_basename", src.rsplit('/').next().unwrap_or(&src));
@@ -136,7 +152,10 @@ pub(super) fn copy(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules)
         None => fs::read(&path).map_err(|e| fail(e.to_string()))?,
     };
     call.set("_data", encode(&bytes));
-    call.set("_original_basename", path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default());
+    call.set(
+        "_original_basename",
+        path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+    );
     call.set("_source_mode", fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777));
     let result = module(modules, "copy", &call)?;
     Ok(result)
@@ -202,16 +221,22 @@ pub(super) fn unarchive(args: &Map, templar: &Templar<'_>, modules: &mut dyn Mod
 }
 
 pub(super) fn script(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
-    let line = text(args, "_raw_params").or_else(|| text(args, "cmd")).ok_or_else(|| fail("no script given"))?;
+    let line =
+        text(args, "_raw_params").or_else(|| text(args, "cmd")).ok_or_else(|| fail("no script given"))?;
     let words = crate::playbook::split_args(&line);
     let name = words.first().map(|w| w.trim_matches(['"', '\'']).to_owned()).unwrap_or_default();
-    let path = templar.find_file("files", &name).ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
+    let path = templar
+        .find_file("files", &name)
+        .ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
     let bytes = fs::read(&path).map_err(|e| fail(e.to_string()))?;
     let place = Map::new();
     place.set("state", "file");
-    place.set("suffix", format!("-{}", path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()));
+    place.set(
+        "suffix",
+        format!("-{}", path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()),
+    );
     let made = module(modules, "tempfile", &place)?;
-    let remote = made.get("path").map(|p| p.to_string()).unwrap_or_else(|| "/tmp/bakery-script".into());
+    let remote = made.get("path").map_or_else(|| "/tmp/bakery-script".into(), |p| p.to_string());
     let send = Map::new();
     send.set("dest", remote.as_str());
     send.set("_data", encode(&bytes));
@@ -252,7 +277,11 @@ pub(super) fn fetch(args: &Map, modules: &mut dyn Modules) -> Outcome {
         .map_err(|e| fail(e.to_string()))?;
     let name = src.trim_start_matches('/');
     let target = if flag(args, "flat") {
-        if dest.ends_with('/') { PathBuf::from(&dest).join(name.rsplit('/').next().unwrap_or(name)) } else { PathBuf::from(&dest) }
+        if dest.ends_with('/') {
+            PathBuf::from(&dest).join(name.rsplit('/').next().unwrap_or(name))
+        } else {
+            PathBuf::from(&dest)
+        }
     } else {
         PathBuf::from(&dest).join("localhost").join(name)
     };

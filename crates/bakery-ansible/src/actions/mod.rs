@@ -11,9 +11,26 @@ use crate::connection::Unreachable;
 
 /// Names of actions that are no modules.
 pub(crate) const NAMES: &[&str] = &[
-    "add_host", "assert", "debug", "fail", "fetch", "group_by", "import_role", "import_tasks", "include",
-    "include_role", "include_tasks", "include_vars", "meta", "pause", "script", "set_fact", "set_stats", "template",
-    "validate_argument_spec", "wait_for_connection",
+    "add_host",
+    "assert",
+    "debug",
+    "fail",
+    "fetch",
+    "group_by",
+    "import_role",
+    "import_tasks",
+    "include",
+    "include_role",
+    "include_tasks",
+    "include_vars",
+    "meta",
+    "pause",
+    "script",
+    "set_fact",
+    "set_stats",
+    "template",
+    "validate_argument_spec",
+    "wait_for_connection",
 ];
 
 /// Whether a name is an action or a module that plays may use.
@@ -90,7 +107,9 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar<'_>, modules: &mut d
             Ok(result)
         }
         "assert" => values::assert(args, templar),
-        "fail" => Err(fail(args.get("msg").map_or_else(|| "Failed as requested from task".into(), |m| m.to_string()))),
+        "fail" => Err(fail(
+            args.get("msg").map_or_else(|| "Failed as requested from task".into(), |m| m.to_string()),
+        )),
         "include_vars" => values::include_vars(args, templar, modules),
         "add_host" | "group_by" => {
             // The executor changes the inventory; the result says what with.

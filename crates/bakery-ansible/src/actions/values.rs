@@ -24,7 +24,10 @@ pub(super) fn debug(args: &Map, templar: &Templar<'_>) -> Outcome {
         };
         result.set(&name, shown);
     } else {
-        result.set("msg", args.get("msg").or_else(|| args.get("_raw_params")).unwrap_or_else(|| "Hello world!".into()));
+        result.set(
+            "msg",
+            args.get("msg").or_else(|| args.get("_raw_params")).unwrap_or_else(|| "Hello world!".into()),
+        );
     }
     result.set("_ansible_verbose_always", true);
     Ok(result)
@@ -35,9 +38,12 @@ pub(super) fn set_fact(args: &Map) -> Outcome {
     facts.remove("cacheable");
     for key in facts.keys() {
         let name = key.to_string();
-        let valid = name.starts_with(|c: char| c.is_alphabetic() || c == '_') && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        let valid = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_alphanumeric() || c == '_');
         if !valid {
-            return Err(fail(format!("The variable name '{name}' is not valid. Variables must start with a letter or underscore character, and contain only letters, numbers and underscores.")));
+            return Err(fail(format!(
+                "The variable name '{name}' is not valid. Variables must start with a letter or underscore character, and contain only letters, numbers and underscores."
+            )));
         }
     }
     if facts.is_empty() {
@@ -53,7 +59,10 @@ pub(super) fn assert(args: &Map, templar: &Templar<'_>) -> Outcome {
     let conditions = that.as_items().unwrap_or_else(|| vec![that.clone()]);
     for condition in conditions {
         if !templar.condition(&condition)? {
-            let text = args.get("fail_msg").or_else(|| args.get("msg")).map_or_else(|| Value::from("Assertion failed"), |m| m);
+            let text = args
+                .get("fail_msg")
+                .or_else(|| args.get("msg"))
+                .unwrap_or_else(|| Value::from("Assertion failed"));
             let result = failure("");
             result.set("msg", text);
             result.set("assertion", condition.untrusted());
@@ -71,10 +80,17 @@ pub(super) fn include_vars(args: &Map, templar: &Templar<'_>, modules: &dyn Modu
     let all = Map::new();
     let mut included = Vec::new();
     if let Some(folder) = args.get("dir") {
-        let folder = templar.find_file("vars", &folder.to_string()).ok_or_else(|| fail(format!("{folder} directory does not exist")))?;
-        let extensions = args.get("extensions").and_then(|e| e.as_items()).unwrap_or_else(|| vec!["yaml".into(), "yml".into(), "json".into()]);
+        let folder = templar
+            .find_file("vars", &folder.to_string())
+            .ok_or_else(|| fail(format!("{folder} directory does not exist")))?;
+        let extensions = args
+            .get("extensions")
+            .and_then(|e| e.as_items())
+            .unwrap_or_else(|| vec!["yaml".into(), "yml".into(), "json".into()]);
         for path in fs::walk(&folder).map_err(|e| fail(e.to_string()))? {
-            let fits = path.extension().is_some_and(|e| extensions.iter().any(|x| x.to_string() == e.to_string_lossy()));
+            let fits = path
+                .extension()
+                .is_some_and(|e| extensions.iter().any(|x| x.to_string() == e.to_string_lossy()));
             if path.is_file() && fits {
                 all.extend(&modules.vars_file(&path).map_err(|e| Trouble::from(e.diagnostic))?);
                 included.push(Value::from(path.display().to_string()));
@@ -82,7 +98,9 @@ pub(super) fn include_vars(args: &Map, templar: &Templar<'_>, modules: &dyn Modu
         }
     } else {
         let name = name.ok_or_else(|| fail("No file or directory was specified"))?.to_string();
-        let path = templar.find_file("vars", &name).ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
+        let path = templar
+            .find_file("vars", &name)
+            .ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
         all.extend(&modules.vars_file(&path).map_err(|e| Trouble::from(e.diagnostic))?);
         included.push(path.display().to_string().into());
     }

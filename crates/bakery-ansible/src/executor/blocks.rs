@@ -79,7 +79,9 @@ impl Runner<'_> {
         for tag in &context.tags {
             let value = templar.value(tag).unwrap_or_else(|_| tag.clone());
             for item in value.as_items().unwrap_or_else(|| vec![value.clone()]) {
-                out.extend(item.to_string().split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()));
+                out.extend(
+                    item.to_string().split(',').map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()),
+                );
             }
         }
         out
@@ -123,8 +125,13 @@ impl Runner<'_> {
             return self.meta(task, hosts, &context);
         }
         let templar = self.templar(first, &context, Map::new(), Some(task));
-        let truth = |value: &Option<Value>| value.as_ref().is_some_and(|v| templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false)));
-        let (run_once, no_log, fatal) = (truth(&context.run_once), truth(&context.no_log), truth(&context.any_errors_fatal));
+        let truth = |value: &Option<Value>| {
+            value.as_ref().is_some_and(|v| {
+                templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false))
+            })
+        };
+        let (run_once, no_log, fatal) =
+            (truth(&context.run_once), truth(&context.no_log), truth(&context.any_errors_fatal));
         drop(templar);
         let info = TaskInfo {
             id: self.next_id(),
@@ -210,9 +217,22 @@ impl Runner<'_> {
         }
     }
 
-    fn include(&mut self, task: &Arc<Task>, include: &Include, hosts: &[String], context: &Context) -> Result<()> {
+    fn include(
+        &mut self,
+        task: &Arc<Task>,
+        include: &Include,
+        hosts: &[String],
+        context: &Context,
+    ) -> Result<()> {
         let failed = |runner: &mut Self, error: Error| -> Result<()> {
-            let info = TaskInfo { id: 0, name: String::new(), action: task.action.clone(), origin: task.origin.clone(), handler: false, no_log: false };
+            let info = TaskInfo {
+                id: 0,
+                name: String::new(),
+                action: task.action.clone(),
+                origin: task.origin.clone(),
+                handler: false,
+                no_log: false,
+            };
             runner.callback.error(&error.diagnostic);
             for host in hosts {
                 let result = crate::actions::failure(&error.diagnostic.message);
@@ -258,7 +278,12 @@ impl Runner<'_> {
     }
 
     /// Marks the handlers that a name or topic means.
-    pub(super) fn notify(&mut self, host: &str, names: &[String], task: &Task) -> std::result::Result<(), Diagnostic> {
+    pub(super) fn notify(
+        &mut self,
+        host: &str,
+        names: &[String],
+        task: &Task,
+    ) -> std::result::Result<(), Diagnostic> {
         for name in names {
             let mut found = Vec::new();
             // Of handlers with the same name the one defined last runs.
@@ -268,19 +293,27 @@ impl Runner<'_> {
                     let templar = self.templar(host, context, Map::new(), None);
                     templar.text(n).unwrap_or_else(|_| n.to_string())
                 });
-                let with_role = context.role.as_ref().zip(plain.as_ref()).map(|(r, n)| format!("{} : {n}", r.role.name));
+                let with_role =
+                    context.role.as_ref().zip(plain.as_ref()).map(|(r, n)| format!("{} : {n}", r.role.name));
                 if plain.as_ref() == Some(name) || with_role.as_ref() == Some(name) {
                     found.push(at);
                     break;
                 }
             }
             for (at, (handler, _)) in self.handlers.iter().enumerate() {
-                if handler.listen.iter().any(|l| l.to_string() == *name || l.as_items().is_some_and(|i| i.iter().any(|l| l.to_string() == *name))) {
+                if handler.listen.iter().any(|l| {
+                    l.to_string() == *name
+                        || l.as_items().is_some_and(|i| i.iter().any(|l| l.to_string() == *name))
+                }) {
                     found.push(at);
                 }
             }
             if found.is_empty() {
-                let known: Vec<String> = self.handlers.iter().filter_map(|(h, _)| h.name.as_ref().map(|n| n.to_string())).collect();
+                let known: Vec<String> = self
+                    .handlers
+                    .iter()
+                    .filter_map(|(h, _)| h.name.as_ref().map(std::string::ToString::to_string))
+                    .collect();
                 let hint = bakery_lang::suggest(name, known.iter().map(String::as_str));
                 return Err(Diagnostic::at(
                     &task.origin,
@@ -298,14 +331,19 @@ impl Runner<'_> {
     /// Runs what was notified, in order of definition.
     pub(super) fn flush_handlers(&mut self, hosts: &[String]) -> Result<()> {
         let force = self.options.force_handlers
-            || std::env::var("ANSIBLE_FORCE_HANDLERS").is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"))
+            || std::env::var("ANSIBLE_FORCE_HANDLERS")
+                .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"))
             || self.play.and_then(|p| p.force_handlers.as_ref()).is_some_and(Value::is_true);
         let mut at = 0;
         while at < self.handlers.len() {
             let (task, context) = self.handlers[at].clone();
             let ready: Vec<String> = hosts
                 .iter()
-                .filter(|h| self.hosts.get(*h).is_some_and(|s| s.notified.contains(&at) && !s.unreachable && (!s.failed || force)))
+                .filter(|h| {
+                    self.hosts
+                        .get(*h)
+                        .is_some_and(|s| s.notified.contains(&at) && !s.unreachable && (!s.failed || force))
+                })
                 .cloned()
                 .collect();
             if !ready.is_empty() {
@@ -325,7 +363,9 @@ impl Runner<'_> {
                     }
                 }
                 // A handler may notify one that was passed already.
-                if self.handlers[..at].iter().enumerate().any(|(i, _)| hosts.iter().any(|h| self.hosts.get(h).is_some_and(|s| s.notified.contains(&i)))) {
+                if self.handlers[..at].iter().enumerate().any(|(i, _)| {
+                    hosts.iter().any(|h| self.hosts.get(h).is_some_and(|s| s.notified.contains(&i)))
+                }) {
                     at = 0;
                     continue;
                 }
@@ -378,9 +418,20 @@ impl Runner<'_> {
             }
             "end_play" | "end_batch" => {}
             other => {
-                let known = ["flush_handlers", "noop", "clear_facts", "clear_host_errors", "end_host", "end_play", "end_batch", "refresh_inventory", "reset_connection"];
+                let known = [
+                    "flush_handlers",
+                    "noop",
+                    "clear_facts",
+                    "clear_host_errors",
+                    "end_host",
+                    "end_play",
+                    "end_batch",
+                    "refresh_inventory",
+                    "reset_connection",
+                ];
                 return Err(Error::parse(
-                    Diagnostic::at(&task.origin, format!("invalid meta action requested: {other}")).maybe_hint(bakery_lang::suggest(other, known)),
+                    Diagnostic::at(&task.origin, format!("invalid meta action requested: {other}"))
+                        .maybe_hint(bakery_lang::suggest(other, known)),
                 ));
             }
         }
@@ -389,7 +440,8 @@ impl Runner<'_> {
 }
 
 fn apply_keywords(apply: &Map) -> crate::playbook::Keywords {
-    let list = |name: &str| apply.get(name).map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
+    let list =
+        |name: &str| apply.get(name).map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
     crate::playbook::Keywords {
         when: list("when"),
         tags: list("tags"),

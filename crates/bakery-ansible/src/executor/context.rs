@@ -69,7 +69,12 @@ impl Context {
 
     /// The variables around a task here.
     pub(super) fn around(&self, local: Map) -> Around {
-        Around { local, include_params: self.include_params.clone(), blocks: self.vars.clone(), role: self.role.clone() }
+        Around {
+            local,
+            include_params: self.include_params.clone(),
+            blocks: self.vars.clone(),
+            role: self.role.clone(),
+        }
     }
 }
 

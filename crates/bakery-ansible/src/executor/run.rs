@@ -164,7 +164,7 @@ impl<'a> Runner<'a> {
             hosts.retain(|h| allowed.contains(h));
         }
         hosts.retain(|h| self.hosts.get(h).is_none_or(|s| !s.failed && !s.unreachable));
-        match play.order.as_ref().map(|o| o.to_string()).as_deref() {
+        match play.order.as_ref().map(std::string::ToString::to_string).as_deref() {
             Some("sorted") => hosts.sort(),
             Some("reverse_sorted") => {
                 hosts.sort();
@@ -190,7 +190,9 @@ impl<'a> Runner<'a> {
         self.play = Some(play);
         self.public_roles.clone_from(&play.public_roles);
         self.vars_files = Map::new();
-        let context = Context { r#become: self.options.r#become.then_some(Value::Bool(true)), ..Context::default() }.enter(&play.keywords);
+        let context =
+            Context { r#become: self.options.r#become.then_some(Value::Bool(true)), ..Context::default() }
+                .enter(&play.keywords);
         // The play's own `vars` are a layer of their own, below those of roles.
         let context = Context { vars: vec![], ..context };
         self.collect_handlers(&play.handlers, &Context { handler: true, ..context.clone() });
@@ -212,7 +214,10 @@ impl<'a> Runner<'a> {
             self.flush_handlers(batch)?;
             self.entries(&play.post_tasks, batch, &context)?;
             self.flush_handlers(batch)?;
-            let failed = batch.iter().filter(|h| self.hosts.get(*h).is_some_and(|s| s.failed || s.unreachable)).count();
+            let failed = batch
+                .iter()
+                .filter(|h| self.hosts.get(*h).is_some_and(|s| s.failed || s.unreachable))
+                .count();
             if failed == batch.len() {
                 break;
             }
@@ -226,7 +231,11 @@ impl<'a> Runner<'a> {
             match entry {
                 Entry::Task(task) => {
                     let role = task.role.clone();
-                    let context = Context { role: role.or_else(|| context.role.clone()), handler: true, ..context.clone() };
+                    let context = Context {
+                        role: role.or_else(|| context.role.clone()),
+                        handler: true,
+                        ..context.clone()
+                    };
                     self.handlers.push((std::sync::Arc::clone(task), context));
                 }
                 Entry::Block(block) => {
@@ -269,11 +278,17 @@ impl<'a> Runner<'a> {
     }
 
     fn gather(&mut self, play: &Play, batch: &[String], context: &Context) -> Result<()> {
-        let wanted = play.gather_facts.as_ref().is_none_or(|v| v.is_true() && v.to_string().to_lowercase() != "false");
-        let explicit = std::env::var("ANSIBLE_GATHERING").is_ok_and(|g| g == "explicit") && play.gather_facts.is_none();
+        let wanted =
+            play.gather_facts.as_ref().is_none_or(|v| v.is_true() && v.to_string().to_lowercase() != "false");
+        let explicit =
+            std::env::var("ANSIBLE_GATHERING").is_ok_and(|g| g == "explicit") && play.gather_facts.is_none();
         let smart = std::env::var("ANSIBLE_GATHERING").is_ok_and(|g| g == "smart");
         let known = smart && batch.iter().all(|h| self.hosts.get(h).is_some_and(|s| s.gathered));
-        if !wanted || explicit || known || !super::context::selected(&["always".into()], &self.options.tags, &self.options.skip_tags) {
+        if !wanted
+            || explicit
+            || known
+            || !super::context::selected(&["always".into()], &self.options.tags, &self.options.skip_tags)
+        {
             return Ok(());
         }
         let source = Source::new("<gather_facts>", "");
@@ -301,7 +316,11 @@ impl<'a> Runner<'a> {
             role: None,
         };
         let started = std::mem::replace(&mut self.started, true);
-        let result = self.entries(&[Entry::Task(std::sync::Arc::new(task))], batch, &Context { when: vec![], ..context.clone() });
+        let result = self.entries(
+            &[Entry::Task(std::sync::Arc::new(task))],
+            batch,
+            &Context { when: vec![], ..context.clone() },
+        );
         self.started = started;
         result
     }
@@ -320,14 +339,26 @@ impl<'a> Runner<'a> {
         search
     }
 
-    pub(super) fn templar(&self, host: &str, context: &Context, local: Map, task: Option<&Task>) -> Templar<'_> {
+    pub(super) fn templar(
+        &self,
+        host: &str,
+        context: &Context,
+        local: Map,
+        task: Option<&Task>,
+    ) -> Templar<'_> {
         let empty = HostVars::default();
         let vars = self.hosts.get(host).map_or(&empty, |s| &s.vars);
         let no_vars = Map::new();
         let play_vars = self.play.map_or(&no_vars, |p| &p.keywords.vars);
         let magic = self.magic(host, context, task);
         let around = context.around(local);
-        let stack: Layers = layers(&magic, &self.options.extra_vars, &around, vars, (play_vars, &self.vars_files, &self.public_roles));
+        let stack: Layers = layers(
+            &magic,
+            &self.options.extra_vars,
+            &around,
+            vars,
+            (play_vars, &self.vars_files, &self.public_roles),
+        );
         let mut templar = Templar::new(&self.environment, stack, self.search(context, task));
         templar.hostvars = Some(self.hostvars());
         templar
@@ -342,7 +373,13 @@ impl<'a> Runner<'a> {
             }
             let map = Map::new();
             if let Some(state) = self.hosts.get(name) {
-                for layer in [&state.vars.groups, &state.vars.host, &state.vars.facts, &state.vars.included, &state.vars.set] {
+                for layer in [
+                    &state.vars.groups,
+                    &state.vars.host,
+                    &state.vars.facts,
+                    &state.vars.included,
+                    &state.vars.set,
+                ] {
                     map.extend(layer);
                 }
             } else if let Some((_, own)) = self.inventory.hosts.iter().find(|(n, _)| n == name) {
@@ -369,7 +406,11 @@ impl<'a> Runner<'a> {
             groups.set("ungrouped", vec![]);
         }
         map.set("groups", groups);
-        let alive: Vec<&String> = self.play_hosts.iter().filter(|h| self.hosts.get(*h).is_none_or(|s| !s.failed && !s.unreachable)).collect();
+        let alive: Vec<&String> = self
+            .play_hosts
+            .iter()
+            .filter(|h| self.hosts.get(*h).is_none_or(|s| !s.failed && !s.unreachable))
+            .collect();
         map.set("ansible_play_hosts", Value::strings(&alive));
         map.set("play_hosts", Value::strings(&alive));
         map.set("ansible_play_batch", Value::strings(&alive));
@@ -381,7 +422,14 @@ impl<'a> Runner<'a> {
         }
         map.set("ansible_check_mode", self.options.check);
         map.set("ansible_diff_mode", self.options.diff);
-        map.set("ansible_run_tags", if self.options.tags.is_empty() { Value::strings(["all"]) } else { Value::strings(&self.options.tags) });
+        map.set(
+            "ansible_run_tags",
+            if self.options.tags.is_empty() {
+                Value::strings(["all"])
+            } else {
+                Value::strings(&self.options.tags)
+            },
+        );
         map.set("ansible_skip_tags", Value::strings(&self.options.skip_tags));
         map.set("ansible_forks", 5);
         map.set("ansible_verbosity", 0);
@@ -399,10 +447,16 @@ impl<'a> Runner<'a> {
             map.set("role_name", used.role.name.as_str());
             map.set("ansible_role_name", used.role.name.as_str());
             map.set("role_path", used.role.path.display().to_string());
-            map.set("ansible_parent_role_names", Value::strings(used.chain().iter().skip(1).map(|u| u.role.name.clone())));
+            map.set(
+                "ansible_parent_role_names",
+                Value::strings(used.chain().iter().skip(1).map(|u| u.role.name.clone())),
+            );
         }
         map.set("role_names", Value::strings(self.public_roles.iter().map(|r| r.name.clone())));
-        map.set("ansible_search_path", Value::strings(self.search(context, task).iter().map(|p| p.display().to_string())));
+        map.set(
+            "ansible_search_path",
+            Value::strings(self.search(context, task).iter().map(|p| p.display().to_string())),
+        );
         map
     }
 }

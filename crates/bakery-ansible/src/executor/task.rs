@@ -41,7 +41,10 @@ const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", 
 impl PartialEq for Include {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &Map, b: &Map| Value::Map(a.clone()) == Value::Map(b.clone());
-        self.role == other.role && self.file == other.file && same(&self.args, &other.args) && same(&self.params, &other.params)
+        self.role == other.role
+            && self.file == other.file
+            && same(&self.args, &other.args)
+            && same(&self.params, &other.params)
     }
 }
 
@@ -64,7 +67,14 @@ impl Runner<'_> {
         }
         self.callback.error(&shown);
         let ignored = self.truth(context.ignore_errors.as_ref(), context, host);
-        End { status: Status::Failed, result: failure(&diagnostic.message), ignored, delegated: None, includes: vec![], silent: false }
+        End {
+            status: Status::Failed,
+            result: failure(&diagnostic.message),
+            ignored,
+            delegated: None,
+            includes: vec![],
+            silent: false,
+        }
     }
 
     fn truth(&self, value: Option<&Value>, context: &Context, host: &str) -> bool {
@@ -73,7 +83,13 @@ impl Runner<'_> {
         templar.value(value).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or_else(|_| v.is_true()))
     }
 
-    fn loop_items(&self, each: &Loop, task: &Task, host: &str, context: &Context) -> Result<Vec<Value>, Diagnostic> {
+    fn loop_items(
+        &self,
+        each: &Loop,
+        task: &Task,
+        host: &str,
+        context: &Context,
+    ) -> Result<Vec<Value>, Diagnostic> {
         let templar = self.templar(host, context, Map::new(), Some(task));
         let Some(lookup) = &each.lookup else {
             let value = templar.value(&each.items)?;
@@ -103,8 +119,11 @@ impl Runner<'_> {
             }
             other => vec![bare(other)?],
         };
-        lookups::run(&templar, lookup, &terms, &Map::new())
-            .map_err(|e| Diagnostic { message: e.message, origin: Some(task.origin.clone()), hint: None })
+        lookups::run(&templar, lookup, &terms, &Map::new()).map_err(|e| Diagnostic {
+            message: e.message,
+            origin: Some(task.origin.clone()),
+            hint: None,
+        })
     }
 
     fn run_loop(&mut self, task: &Task, each: &Loop, info: &TaskInfo, host: &str, context: &Context) -> End {
@@ -127,14 +146,22 @@ impl Runner<'_> {
             result.set("skipped", true);
             result.set("skipped_reason", "No items in the list");
             result.set("results", vec![]);
-            return End { status: Status::Skipped, result, ignored: false, delegated: None, includes: vec![], silent: false };
+            return End {
+                status: Status::Skipped,
+                result,
+                ignored: false,
+                delegated: None,
+                includes: vec![],
+                silent: false,
+            };
         }
         let control = |name: &str| each.control.get(name);
         let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| v.to_string());
         let pause = control("pause").and_then(|p| p.as_float()).unwrap_or(0.0);
         let mut results = Vec::new();
         let mut includes = Vec::new();
-        let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) = (false, false, false, true, false);
+        let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) =
+            (false, false, false, true, false);
         let mut delegated = None;
         let mut ignored = false;
         for (index, item) in items.iter().enumerate() {
@@ -214,7 +241,16 @@ impl Runner<'_> {
         result.set("results", results);
         result.set("changed", changed);
         result.set("skipped", skipped);
-        result.set("msg", if failed { "One or more items failed" } else if skipped { "All items skipped" } else { "All items completed" });
+        result.set(
+            "msg",
+            if failed {
+                "One or more items failed"
+            } else if skipped {
+                "All items skipped"
+            } else {
+                "All items completed"
+            },
+        );
         if !skipped {
             result.remove("skipped");
         }
@@ -235,7 +271,15 @@ impl Runner<'_> {
         End { status, result, ignored, delegated, includes, silent }
     }
 
-    fn run_item(&mut self, task: &Task, host: &str, context: &Context, local: Map, label: Option<&str>, info: &TaskInfo) -> End {
+    fn run_item(
+        &mut self,
+        task: &Task,
+        host: &str,
+        context: &Context,
+        local: Map,
+        label: Option<&str>,
+        info: &TaskInfo,
+    ) -> End {
         let templar = self.templar(host, context, local.copied(), Some(task));
         let held = templar.all(&context.when);
         let warnings = templar.warnings.take();
@@ -249,7 +293,14 @@ impl Runner<'_> {
                 result.set("skipped", true);
                 result.set("skip_reason", "Conditional result was False");
                 result.set("false_condition", condition.untrusted());
-                return End { status: Status::Skipped, result, ignored: false, delegated: None, includes: vec![], silent: false };
+                return End {
+                    status: Status::Skipped,
+                    result,
+                    ignored: false,
+                    delegated: None,
+                    includes: vec![],
+                    silent: false,
+                };
             }
             Err(error) => return self.failed(&error, task, context, host),
         }
@@ -263,7 +314,9 @@ impl Runner<'_> {
             }
         };
         let delegated = match context.delegate_to.as_ref().map(|d| templar.value(d)).transpose() {
-            Ok(delegated) => delegated.filter(|d| !d.is_none() && !matches!(d, Value::Omit)).map(|d| d.to_string()),
+            Ok(delegated) => {
+                delegated.filter(|d| !d.is_none() && !matches!(d, Value::Omit)).map(|d| d.to_string())
+            }
             Err(error) => {
                 drop(templar);
                 return self.failed(&error, task, context, host);
@@ -274,15 +327,23 @@ impl Runner<'_> {
             return include(&action, &args, local, label);
         }
         let mut end = self.attempts(task, &action, &args, host, context, &local, delegated.as_deref(), info);
-        end.ignored = end.status == Status::Failed && self.truth(context.ignore_errors.as_ref(), context, host)
-            || end.status == Status::Unreachable && self.truth(context.ignore_unreachable.as_ref(), context, host);
+        end.ignored = end.status == Status::Failed
+            && self.truth(context.ignore_errors.as_ref(), context, host)
+            || end.status == Status::Unreachable
+                && self.truth(context.ignore_unreachable.as_ref(), context, host);
         end.delegated = delegated.filter(|d| d != host);
         if end.status == Status::Changed {
             let mut names = Vec::new();
             let templar = self.templar(host, context, local, Some(task));
             for notify in &context.notify {
                 if let Ok(value) = templar.value(notify) {
-                    names.extend(value.as_items().unwrap_or_else(|| vec![value.clone()]).iter().map(ToString::to_string));
+                    names.extend(
+                        value
+                            .as_items()
+                            .unwrap_or_else(|| vec![value.clone()])
+                            .iter()
+                            .map(ToString::to_string),
+                    );
                 }
             }
             drop(templar);
@@ -302,7 +363,13 @@ impl Runner<'_> {
     }
 
     /// The arguments, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
-    fn arguments(&self, task: &Task, action: &str, templar: &Templar<'_>, context: &Context) -> Result<Map, Diagnostic> {
+    fn arguments(
+        &self,
+        task: &Task,
+        action: &str,
+        templar: &Templar<'_>,
+        context: &Context,
+    ) -> Result<Map, Diagnostic> {
         let raw = task.args.copied();
         let mut kept = Vec::new();
         for name in match action {
@@ -328,8 +395,15 @@ impl Runner<'_> {
                         }
                     }
                 }
-                Value::Str(text) => args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None)),
-                other => return Err(Diagnostic::at(&task.origin, format!("arguments must be a mapping, not {}", other.type_name()))),
+                Value::Str(text) => {
+                    args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None));
+                }
+                other => {
+                    return Err(Diagnostic::at(
+                        &task.origin,
+                        format!("arguments must be a mapping, not {}", other.type_name()),
+                    ));
+                }
             }
         }
         for (name, value) in kept {
@@ -352,15 +426,29 @@ impl Runner<'_> {
         Ok(args)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a task's run is made of these")]
-    fn attempts(&mut self, task: &Task, action: &str, args: &Map, host: &str, context: &Context, local: &Map, delegated: Option<&str>, info: &TaskInfo) -> End {
+    #[allow(clippy::too_many_arguments, reason = "a task's run is made of these")]
+    fn attempts(
+        &mut self,
+        task: &Task,
+        action: &str,
+        args: &Map,
+        host: &str,
+        context: &Context,
+        local: &Map,
+        delegated: Option<&str>,
+        info: &TaskInfo,
+    ) -> End {
         let number = |runner: &Self, value: Option<&Value>, default: f64| {
             value
                 .and_then(|v| runner.templar(host, context, local.copied(), None).value(v).ok())
                 .and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()))
                 .unwrap_or(default)
         };
-        let tries = if task.until.is_empty() && task.retries.is_none() { 0 } else { number(self, task.retries.as_ref(), 3.0).max(0.0) as u64 };
+        let tries = if task.until.is_empty() && task.retries.is_none() {
+            0
+        } else {
+            number(self, task.retries.as_ref(), 3.0).max(0.0) as u64
+        };
         let delay = number(self, task.delay.as_ref(), 5.0).max(0.0);
         let mut attempt = 1;
         loop {
@@ -397,9 +485,25 @@ impl Runner<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "a task's run is made of these")]
-    fn once(&mut self, task: &Task, action: &str, args: &Map, host: &str, context: &Context, local: &Map, delegated: Option<&str>) -> End {
-        let end = |status: Status, result: Map| End { status, result, ignored: false, delegated: None, includes: vec![], silent: false };
+    #[allow(clippy::too_many_arguments, reason = "a task's run is made of these")]
+    fn once(
+        &mut self,
+        task: &Task,
+        action: &str,
+        args: &Map,
+        host: &str,
+        context: &Context,
+        local: &Map,
+        delegated: Option<&str>,
+    ) -> End {
+        let end = |status: Status, result: Map| End {
+            status,
+            result,
+            ignored: false,
+            delegated: None,
+            includes: vec![],
+            silent: false,
+        };
         let on_controller = delegated.is_some_and(|d| matches!(d, "localhost" | "127.0.0.1" | "::1"));
         if let Err(why) = self.reachable(host, context, delegated, action) {
             let result = Map::new();
@@ -409,7 +513,11 @@ impl Runner<'_> {
             return end(Status::Unreachable, result);
         }
         let templar = self.templar(host, context, local.copied(), Some(task));
-        let flag = |value: Option<&Value>, default: bool| value.map_or(default, |v| templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(default)));
+        let flag = |value: Option<&Value>, default: bool| {
+            value.map_or(default, |v| {
+                templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(default))
+            })
+        };
         let check = flag(context.check_mode.as_ref(), self.options.check);
         let diff = flag(context.diff.as_ref(), self.options.diff);
         let becoming = flag(context.r#become.as_ref(), false);
@@ -420,10 +528,18 @@ impl Runner<'_> {
         let mut environment = Vec::new();
         for entry in &context.environment {
             match templar.value(entry) {
-                Ok(Value::Map(map)) => environment.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string()))),
+                Ok(Value::Map(map)) => {
+                    environment.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
+                }
                 Ok(Value::List(list)) => {
                     for item in list.items() {
-                        environment.extend(item.as_map().map(Map::pairs).unwrap_or_default().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
+                        environment.extend(
+                            item.as_map()
+                                .map(Map::pairs)
+                                .unwrap_or_default()
+                                .into_iter()
+                                .map(|(k, v)| (k.to_string(), v.to_string())),
+                        );
                     }
                 }
                 Ok(_) => {}
@@ -439,7 +555,15 @@ impl Runner<'_> {
         let environment_of = std::mem::take(&mut self.environment);
         let mut inner = Templar::new(&environment_of, layers, search);
         inner.hostvars = hostvars;
-        let mut calls = Calls { connections: self.connections, loader: self.loader, on_controller, check, diff, environment, become_user };
+        let mut calls = Calls {
+            connections: self.connections,
+            loader: self.loader,
+            on_controller,
+            check,
+            diff,
+            environment,
+            become_user,
+        };
         let outcome = actions::run(action, args, &inner, &mut calls);
         let warnings = inner.warnings.take();
         drop(inner);
@@ -507,7 +631,9 @@ impl Runner<'_> {
             } else {
                 for (key, value) in facts.pairs() {
                     let key = key.to_string();
-                    if key.starts_with("ansible_") || action != "setup" && !matches!(key.as_str(), "packages" | "services") {
+                    if key.starts_with("ansible_")
+                        || action != "setup" && !matches!(key.as_str(), "packages" | "services")
+                    {
                         state.vars.facts.set(&key, value);
                     } else {
                         state.vars.facts.set(&format!("ansible_{key}"), value);
@@ -523,13 +649,23 @@ impl Runner<'_> {
             result.set("ansible_facts", vars);
         }
         if let Some(Value::Map(new)) = result.get("add_host") {
-            let name = new.get("name").or_else(|| new.get("hostname")).or_else(|| new.get("host")).map(|n| n.to_string()).unwrap_or_default();
+            let name = new
+                .get("name")
+                .or_else(|| new.get("hostname"))
+                .or_else(|| new.get("host"))
+                .map(|n| n.to_string())
+                .unwrap_or_default();
             let groups = new.get("groups").or_else(|| new.get("group")).or_else(|| new.get("groupname"));
-            let groups = groups.and_then(|g| bakery_modules::args::string_list(&g).ok()).unwrap_or_else(|| vec!["ungrouped".into()]);
+            let groups = groups
+                .and_then(|g| bakery_modules::args::string_list(&g).ok())
+                .unwrap_or_else(|| vec!["ungrouped".into()]);
             for group in groups {
                 let vars = self.inventory.add_host(&name, &group);
                 for (key, value) in new.pairs() {
-                    if !matches!(key.as_str(), Some("name" | "hostname" | "host" | "groups" | "group" | "groupname")) {
+                    if !matches!(
+                        key.as_str(),
+                        Some("name" | "hostname" | "host" | "groups" | "group" | "groupname")
+                    ) {
                         vars.insert(key, value);
                     }
                 }
@@ -537,18 +673,31 @@ impl Runner<'_> {
             result.set("changed", true);
         }
         if let Some(Value::Map(new)) = result.get("group_by") {
-            let key = new.get("key").or_else(|| new.get("_raw_params")).map(|k| k.to_string().replace(' ', "-")).unwrap_or_default();
+            let key = new
+                .get("key")
+                .or_else(|| new.get("_raw_params"))
+                .map(|k| k.to_string().replace(' ', "-"))
+                .unwrap_or_default();
             self.inventory.add_host(host, &key);
             result.set("changed", true);
         }
     }
 
     /// `changed_when` and `failed_when`.
-    fn judge(&mut self, task: &Task, result: &Map, host: &str, context: &Context, local: &Map) -> Result<(), Diagnostic> {
+    fn judge(
+        &mut self,
+        task: &Task,
+        result: &Map,
+        host: &str,
+        context: &Context,
+        local: &Map,
+    ) -> Result<(), Diagnostic> {
         if !result.contains("failed") && result.get("rc").is_some_and(|rc| rc != Value::Int(0)) {
             result.set("failed", true);
         }
-        if result.get("skipped").is_some_and(|s| s.is_true()) || (task.changed_when.is_empty() && task.failed_when.is_empty()) {
+        if result.get("skipped").is_some_and(|s| s.is_true())
+            || (task.changed_when.is_empty() && task.failed_when.is_empty())
+        {
             return Ok(());
         }
         if !result.contains("failed") {
@@ -560,13 +709,20 @@ impl Runner<'_> {
         }
         for (key, value) in result.pairs() {
             // The result's own keys are seen where nothing else has the name, as `rc` in old roles.
-            if matches!(key.as_str(), Some("rc" | "stdout" | "stderr" | "stdout_lines" | "stderr_lines")) && seen.get_value(&key).is_none() {
+            if matches!(key.as_str(), Some("rc" | "stdout" | "stderr" | "stdout_lines" | "stderr_lines"))
+                && seen.get_value(&key).is_none()
+            {
                 seen.insert(key, value);
             }
         }
         let templar = self.templar(host, context, seen, Some(task));
-        let changed = if task.changed_when.is_empty() { None } else { Some(templar.all(&task.changed_when)?.is_none()) };
-        let failed = if task.failed_when.is_empty() { None } else { Some(templar.all(&task.failed_when)?.is_none()) };
+        let changed = if task.changed_when.is_empty() {
+            None
+        } else {
+            Some(templar.all(&task.changed_when)?.is_none())
+        };
+        let failed =
+            if task.failed_when.is_empty() { None } else { Some(templar.all(&task.failed_when)?.is_none()) };
         drop(templar);
         if let Some(changed) = changed {
             result.set("changed", changed);
@@ -579,10 +735,20 @@ impl Runner<'_> {
     }
 
     /// Whether there is a way to the host. Baking has one for every host; a running machine only reaches itself.
-    fn reachable(&self, host: &str, context: &Context, delegated: Option<&str>, action: &str) -> Result<(), String> {
-        let needs_target = bakery_modules::find(action).is_some() || matches!(action, "template" | "copy" | "unarchive" | "script" | "fetch");
+    fn reachable(
+        &self,
+        host: &str,
+        context: &Context,
+        delegated: Option<&str>,
+        action: &str,
+    ) -> Result<(), String> {
+        let needs_target = bakery_modules::find(action).is_some()
+            || matches!(action, "template" | "copy" | "unarchive" | "script" | "fetch");
         let name = delegated.unwrap_or(host);
-        if !needs_target || matches!(name, "localhost" | "127.0.0.1" | "::1") || self.connections.phase == bakery_modules::Phase::Bake {
+        if !needs_target
+            || matches!(name, "localhost" | "127.0.0.1" | "::1")
+            || self.connections.phase == bakery_modules::Phase::Bake
+        {
             return Ok(());
         }
         let templar = self.templar(host, context, Map::new(), None);
@@ -591,22 +757,29 @@ impl Runner<'_> {
         } else {
             templar.layers.get("ansible_connection").or_else(|| context.connection.clone())
         };
-        let connection = own.and_then(|v| templar.text(&v).ok()).or_else(|| self.options.connection.clone()).unwrap_or_else(|| "ssh".into());
+        let connection = own
+            .and_then(|v| templar.text(&v).ok())
+            .or_else(|| self.options.connection.clone())
+            .unwrap_or_else(|| "ssh".into());
         if connection == "local" {
             return Ok(());
         }
-        Err(format!("bakery does not reach hosts by the connection `{connection}`; run on the host itself with `-c local`, or bake the host's image"))
+        Err(format!(
+            "bakery does not reach hosts by the connection `{connection}`; run on the host itself with `-c local`, or bake the host's image"
+        ))
     }
 }
 
 fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_alphabetic() || c == '_') && text.chars().all(|c| c.is_alphanumeric() || c == '_')
+    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
     let params = local;
     let role = action == "include_role";
-    let file = args.get("file").or_else(|| args.get("_raw_params")).map(|f| f.to_string()).unwrap_or_default();
+    let file =
+        args.get("file").or_else(|| args.get("_raw_params")).map(|f| f.to_string()).unwrap_or_default();
     let mut words = crate::playbook::split_args(&file).into_iter();
     let name = words.next().unwrap_or_default();
     if !role {
@@ -657,7 +830,14 @@ impl Modules for Calls<'_> {
         }
         let args = Map::new();
         args.set("src", path.display().to_string());
-        let call = Call { module: "slurp", args: &args, check: false, diff: false, environment: vec![], become_user: None };
+        let call = Call {
+            module: "slurp",
+            args: &args,
+            check: false,
+            diff: false,
+            environment: vec![],
+            become_user: None,
+        };
         let result = self.connections.run(true, &call).ok()?;
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.decode(result.get("content")?.to_string()).ok()

@@ -15,11 +15,45 @@ use crate::{Error, Result};
 
 /// Keywords of plays.
 const PLAY: &[&str] = &[
-    "any_errors_fatal", "become", "become_method", "become_user", "check_mode", "collections", "connection",
-    "environment", "fact_path", "force_handlers", "gather_facts", "gather_subset", "gather_timeout", "handlers",
-    "hosts", "ignore_errors", "max_fail_percentage", "module_defaults", "name", "no_log", "order", "port",
-    "post_tasks", "pre_tasks", "remote_user", "roles", "run_once", "serial", "strategy", "tags", "tasks", "throttle",
-    "timeout", "user", "vars", "vars_files", "vars_prompt", "import_playbook", "include",
+    "any_errors_fatal",
+    "become",
+    "become_method",
+    "become_user",
+    "check_mode",
+    "collections",
+    "connection",
+    "environment",
+    "fact_path",
+    "force_handlers",
+    "gather_facts",
+    "gather_subset",
+    "gather_timeout",
+    "handlers",
+    "hosts",
+    "ignore_errors",
+    "max_fail_percentage",
+    "module_defaults",
+    "name",
+    "no_log",
+    "order",
+    "port",
+    "post_tasks",
+    "pre_tasks",
+    "remote_user",
+    "roles",
+    "run_once",
+    "serial",
+    "strategy",
+    "tags",
+    "tasks",
+    "throttle",
+    "timeout",
+    "user",
+    "vars",
+    "vars_files",
+    "vars_prompt",
+    "import_playbook",
+    "include",
 ];
 
 /// Keys of a role entry that are keywords and not parameters.
@@ -54,8 +88,9 @@ impl Loader {
     pub fn new(playbook: &Path, extra_vars: Map) -> Self {
         let folder = playbook.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let playbook_dir = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
-        let mut roles_paths: Vec<PathBuf> =
-            std::env::var_os("ANSIBLE_ROLES_PATH").map(|p| std::env::split_paths(&p).collect()).unwrap_or_default();
+        let mut roles_paths: Vec<PathBuf> = std::env::var_os("ANSIBLE_ROLES_PATH")
+            .map(|p| std::env::split_paths(&p).collect())
+            .unwrap_or_default();
         if let Some(home) = std::env::var_os("HOME") {
             roles_paths.push(PathBuf::from(home).join(".ansible/roles"));
         }
@@ -90,13 +125,18 @@ impl Loader {
         let node = self.yaml(path)?;
         let Some(items) = node.as_list() else {
             return Err(Error::parse(
-                Diagnostic::at(&node.origin, format!("A playbook must be a list of plays, got {} instead", node.kind_name()))
-                    .hint("a play starts with `- hosts: …`"),
+                Diagnostic::at(
+                    &node.origin,
+                    format!("A playbook must be a list of plays, got {} instead", node.kind_name()),
+                )
+                .hint("a play starts with `- hosts: …`"),
             ));
         };
         let mut plays = Vec::new();
         for item in items {
-            let import = ["import_playbook", "ansible.builtin.import_playbook", "include"].iter().find_map(|k| item.get(k));
+            let import = ["import_playbook", "ansible.builtin.import_playbook", "include"]
+                .iter()
+                .find_map(|k| item.get(k));
             if let Some(import) = import {
                 let name = self.template(&import.to_value(), &Map::new())?.to_string();
                 let name = name.split_whitespace().next().unwrap_or_default().to_owned();
@@ -118,7 +158,10 @@ impl Loader {
 
     fn play(&self, node: &Node, file: &Path) -> Result<Play> {
         if node.as_map().is_none() {
-            return Err(Error::parse(Diagnostic::at(&node.origin, "playbook entries must be either valid plays or 'import_playbook' statements")));
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                "playbook entries must be either valid plays or 'import_playbook' statements",
+            )));
         }
         let (keywords, rest) = keywords(node, &["user"])?;
         let mut play = Play {
@@ -166,18 +209,26 @@ impl Loader {
                 name => {
                     let hint = suggest(name, PLAY.iter().copied());
                     return Err(Error::parse(
-                        Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Play")).maybe_hint(hint),
+                        Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Play"))
+                            .maybe_hint(hint),
                     ));
                 }
             }
         }
         if play.hosts.is_none() {
-            return Err(Error::parse(Diagnostic::at(&node.origin, "the field 'hosts' is required but was not set")));
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                "the field 'hosts' is required but was not set",
+            )));
         }
         play.name = match node.get("name").filter(|n| !n.is_none()) {
-            Some(name) => self.template(&name.to_value(), &play.keywords.vars).map_or_else(|_| name.to_value().to_string(), |v| v.to_string()),
+            Some(name) => self
+                .template(&name.to_value(), &play.keywords.vars)
+                .map_or_else(|_| name.to_value().to_string(), |v| v.to_string()),
             None => match &play.hosts {
-                Value::List(items) => items.items().iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
+                Value::List(items) => {
+                    items.items().iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+                }
                 other => other.to_string(),
             },
         };
@@ -213,25 +264,47 @@ impl Loader {
         let origin = text.origin().cloned();
         let resolve = || {
             let source = Source::new("<import>", text.as_str());
-            environment.parse(&source, &Syntax::default()).and_then(|t| environment.native(&t, &scope as &dyn Scope))
+            environment
+                .parse(&source, &Syntax::default())
+                .and_then(|t| environment.native(&t, &scope as &dyn Scope))
         };
         resolve().map_err(|error| {
-            let message = format!("{} (only variables of the play and of the command line are known here)", error.message);
-            Error::parse(origin.map_or_else(|| Diagnostic::new(message.clone()), |o| Diagnostic::at(&o, message.clone())))
+            let message = format!(
+                "{} (only variables of the play and of the command line are known here)",
+                error.message
+            );
+            Error::parse(
+                origin.map_or_else(
+                    || Diagnostic::new(message.clone()),
+                    |o| Diagnostic::at(&o, message.clone()),
+                ),
+            )
         })
     }
 
     /// The tasks and blocks of a list.
-    pub(crate) fn entries(&self, node: &Node, file: &Path, role: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Vec<Entry>> {
+    pub(crate) fn entries(
+        &self,
+        node: &Node,
+        file: &Path,
+        role: Option<&Arc<RoleUse>>,
+        gathered: &mut Gathered,
+    ) -> Result<Vec<Entry>> {
         if node.is_none() {
             return Ok(vec![]);
         }
         let Some(items) = node.as_list() else {
-            return Err(Error::parse(Diagnostic::at(&node.origin, format!("expected a list of tasks, found {}", node.kind_name()))));
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                format!("expected a list of tasks, found {}", node.kind_name()),
+            )));
         };
         gathered.depth += 1;
         if gathered.depth > MAX_DEPTH {
-            return Err(Error::parse(Diagnostic::at(&node.origin, "imports nest too deep (does a file import itself?)")));
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                "imports nest too deep (does a file import itself?)",
+            )));
         }
         let mut out = Vec::new();
         for item in items {
@@ -245,7 +318,9 @@ impl Loader {
             let folders: Vec<PathBuf> = std::iter::once(self.playbook_dir.join("library"))
                 .chain(role.map(|r| r.role.path.join("library")))
                 .collect();
-            let library = move |name: &str| folders.iter().any(|f| f.join(format!("{name}.py")).exists() || f.join(name).is_file());
+            let library = move |name: &str| {
+                folders.iter().any(|f| f.join(format!("{name}.py")).exists() || f.join(name).is_file())
+            };
             let task = task(item, &Place { file, role, library: &library })?;
             out.push(self.expand(task, file, role, gathered)?);
         }
@@ -253,7 +328,13 @@ impl Loader {
         Ok(out)
     }
 
-    fn block(&self, node: &Node, file: &Path, role: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Block> {
+    fn block(
+        &self,
+        node: &Node,
+        file: &Path,
+        role: Option<&Arc<RoleUse>>,
+        gathered: &mut Gathered,
+    ) -> Result<Block> {
         let keywords = task::block_keywords(node)?;
         let part = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
             node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, role, gathered))
@@ -269,13 +350,20 @@ impl Loader {
     }
 
     /// Static imports become blocks; everything else stays a task.
-    fn expand(&self, task: Task, file: &Path, role: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Entry> {
+    fn expand(
+        &self,
+        task: Task,
+        file: &Path,
+        role: Option<&Arc<RoleUse>>,
+        gathered: &mut Gathered,
+    ) -> Result<Entry> {
         let action = bakery_modules::canonical_name(&task.action).to_owned();
         let at = |message: String| Error::parse(Diagnostic::at(&task.origin, message));
         let name_of = |keys: &[&str]| keys.iter().find_map(|key| task.args.get(key)).filter(|v| !v.is_none());
         match action.as_str() {
             "import_tasks" | "include" => {
-                let name = name_of(&["file", "_raw_params"]).ok_or_else(|| at("No file specified for import_tasks".into()))?;
+                let name = name_of(&["file", "_raw_params"])
+                    .ok_or_else(|| at("No file specified for import_tasks".into()))?;
                 // The old `include` is static when its name is plain and it does not loop (Ansible up to 2.15).
                 if action == "include" && (task.r#loop.is_some() || name.has_template()) {
                     return Ok(Entry::Task(Arc::new(task)));
@@ -296,10 +384,18 @@ impl Loader {
                 }
                 let node = self.yaml(&path)?;
                 let block = self.entries(&node, &path, role, gathered)?;
-                Ok(Entry::Block(Arc::new(Block { name: None, keywords, block, rescue: vec![], always: vec![], role: None })))
+                Ok(Entry::Block(Arc::new(Block {
+                    name: None,
+                    keywords,
+                    block,
+                    rescue: vec![],
+                    always: vec![],
+                    role: None,
+                })))
             }
             "import_role" => {
-                let name = name_of(&["name", "role", "_raw_params"]).ok_or_else(|| at("'name' is a required field for import_role.".into()))?;
+                let name = name_of(&["name", "role", "_raw_params"])
+                    .ok_or_else(|| at("'name' is a required field for import_role.".into()))?;
                 let name = self.template(&name, &gathered.vars)?.to_string();
                 let from = |key: &str| task.args.get(key).map(|v| v.to_string());
                 let used = self.use_role(&name, Map::new(), role, &task, &from)?;
@@ -321,15 +417,25 @@ impl Loader {
         task: &Task,
         from: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Arc<RoleUse>> {
-        let path = self.find_role(name, parent).map_err(|e| Error { diagnostic: Diagnostic { origin: Some(task.origin.clone()), ..e.diagnostic }, code: e.code })?;
-        let role = Arc::new(self.role(name, &path, from("defaults_from").as_deref(), from("vars_from").as_deref())?);
+        let path = self.find_role(name, parent).map_err(|e| Error {
+            diagnostic: Diagnostic { origin: Some(task.origin.clone()), ..e.diagnostic },
+            code: e.code,
+        })?;
+        let role = Arc::new(self.role(
+            name,
+            &path,
+            from("defaults_from").as_deref(),
+            from("vars_from").as_deref(),
+        )?);
         Ok(Arc::new(RoleUse { role, params, parent: parent.cloned() }))
     }
 
     /// What `include_role` includes at run time, with the handlers that come with it.
     pub(crate) fn include_role(&self, task: &Task, args: &Map) -> Result<(Arc<RoleUse>, Block, Gathered)> {
         let name = args.get("name").or_else(|| args.get("role")).or_else(|| args.get("_raw_params"));
-        let name = name.ok_or_else(|| Error::parse(Diagnostic::at(&task.origin, "'name' is a required field for include_role.")))?;
+        let name = name.ok_or_else(|| {
+            Error::parse(Diagnostic::at(&task.origin, "'name' is a required field for include_role."))
+        })?;
         let from = |key: &str| args.get(key).map(|v| v.to_string());
         let used = self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, &from)?;
         let mut gathered = Gathered::default();
@@ -340,8 +446,9 @@ impl Loader {
 
     /// What `include_tasks` includes at run time.
     pub(crate) fn include_tasks(&self, task: &Task, name: &str) -> Result<(PathBuf, Vec<Entry>)> {
-        let path = find_tasks(name, &task.file, task.role.as_ref(), &self.playbook_dir)
-            .ok_or_else(|| Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'"))))?;
+        let path = find_tasks(name, &task.file, task.role.as_ref(), &self.playbook_dir).ok_or_else(|| {
+            Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'")))
+        })?;
         let node = self.yaml(&path)?;
         let mut gathered = Gathered::default();
         let entries = self.entries(&node, &path, task.role.as_ref(), &mut gathered)?;
@@ -361,8 +468,12 @@ impl Loader {
             return Ok(direct.to_path_buf());
         }
         if let [namespace, collection, role] = name.split('.').collect::<Vec<_>>().as_slice() {
-            let inner = Path::new("ansible_collections").join(namespace).join(collection).join("roles").join(role);
-            folders.extend([self.playbook_dir.join("collections"), PathBuf::from("/usr/share/ansible/collections")]);
+            let inner =
+                Path::new("ansible_collections").join(namespace).join(collection).join("roles").join(role);
+            folders.extend([
+                self.playbook_dir.join("collections"),
+                PathBuf::from("/usr/share/ansible/collections"),
+            ]);
             if let Some(found) = folders.iter().map(|f| f.join(&inner)).find(|p| p.is_dir()) {
                 return Ok(found);
             }
@@ -375,7 +486,13 @@ impl Loader {
         })
     }
 
-    fn role(&self, name: &str, path: &Path, defaults_from: Option<&str>, vars_from: Option<&str>) -> Result<Role> {
+    fn role(
+        &self,
+        name: &str,
+        path: &Path,
+        defaults_from: Option<&str>,
+        vars_from: Option<&str>,
+    ) -> Result<Role> {
         let read = |folder: &str, file: Option<&str>| -> Result<Map> {
             let folder = path.join(folder);
             let name = file.unwrap_or("main");
@@ -388,7 +505,10 @@ impl Loader {
                     }
                     Ok(map)
                 }
-                None if file.is_some() => Err(Error::message(format!("Could not find specified file in role: {}/{name}", folder.display()))),
+                None if file.is_some() => Err(Error::message(format!(
+                    "Could not find specified file in role: {}/{name}",
+                    folder.display()
+                ))),
                 None => Ok(Map::new()),
             }
         };
@@ -406,7 +526,12 @@ impl Loader {
         })
     }
 
-    fn role_block(&self, used: &Arc<RoleUse>, tasks_from: Option<&str>, gathered: &mut Gathered) -> Result<Block> {
+    fn role_block(
+        &self,
+        used: &Arc<RoleUse>,
+        tasks_from: Option<&str>,
+        gathered: &mut Gathered,
+    ) -> Result<Block> {
         let mut block = Block {
             name: None,
             keywords: Keywords::default(),
@@ -443,23 +568,36 @@ impl Loader {
     }
 
     fn dependency(&self, value: &Value, parent: &Arc<RoleUse>, gathered: &mut Gathered) -> Result<Entry> {
-        let text = yaml::emit(&value.untrusted(), yaml::Style { indent: 2, sort_keys: false, flow_leaves: false });
-        let node = yaml::parse(&Source::new(format!("{}/meta/main.yml", parent.role.path.display()), text)).map_err(Error::parse)?;
+        let text =
+            yaml::emit(&value.untrusted(), yaml::Style { indent: 2, sort_keys: false, flow_leaves: false });
+        let node = yaml::parse(&Source::new(format!("{}/meta/main.yml", parent.role.path.display()), text))
+            .map_err(Error::parse)?;
         self.role_entry(&node, Some(parent), gathered)
     }
 
     /// One entry of `roles:` or of a role's dependencies, as a block.
-    fn role_entry(&self, node: &Node, parent: Option<&Arc<RoleUse>>, gathered: &mut Gathered) -> Result<Entry> {
+    fn role_entry(
+        &self,
+        node: &Node,
+        parent: Option<&Arc<RoleUse>>,
+        gathered: &mut Gathered,
+    ) -> Result<Entry> {
         gathered.depth += 1;
         if gathered.depth > MAX_DEPTH {
-            return Err(Error::parse(Diagnostic::at(&node.origin, "role dependencies nest too deep (do roles depend on each other?)")));
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                "role dependencies nest too deep (do roles depend on each other?)",
+            )));
         }
-        let (keywords, rest) = if node.as_map().is_some() { keywords(node, &[])? } else { (Keywords::default(), vec![]) };
+        let (keywords, rest) =
+            if node.as_map().is_some() { keywords(node, &[])? } else { (Keywords::default(), vec![]) };
         let name = match node.as_str() {
             Some(text) => text.split(',').next().unwrap_or(text).trim().to_owned(),
             None => {
                 let name = node.get("role").or_else(|| node.get("name")).map(Node::to_value);
-                let name = name.ok_or_else(|| Error::parse(Diagnostic::at(&node.origin, "role definitions must contain a role name")))?;
+                let name = name.ok_or_else(|| {
+                    Error::parse(Diagnostic::at(&node.origin, "role definitions must contain a role name"))
+                })?;
                 self.template(&name, &gathered.vars)?.to_string()
             }
         };
@@ -469,14 +607,26 @@ impl Loader {
                 params.insert(key.to_value().untrusted(), value.to_value());
             }
         }
-        let path = self.find_role(&name, parent).map_err(|e| Error { diagnostic: Diagnostic { origin: Some(node.origin.clone()), ..e.diagnostic }, code: e.code })?;
+        let path = self.find_role(&name, parent).map_err(|e| Error {
+            diagnostic: Diagnostic { origin: Some(node.origin.clone()), ..e.diagnostic },
+            code: e.code,
+        })?;
         let role = Arc::new(self.role(&name, &path, None, None)?);
-        let used = Arc::new(RoleUse { role: Arc::clone(&role), params: params.clone(), parent: parent.cloned() });
+        let used =
+            Arc::new(RoleUse { role: Arc::clone(&role), params: params.clone(), parent: parent.cloned() });
         // A role runs once for the same parameters, variables, conditions and tags.
-        let signature = format!("{name} {params:?} {:?} {:?} {:?}", keywords.vars, keywords.when, keywords.tags);
+        let signature =
+            format!("{name} {params:?} {:?} {:?} {:?}", keywords.vars, keywords.when, keywords.tags);
         if gathered.seen.contains(&signature) && !role.allow_duplicates {
             gathered.depth -= 1;
-            return Ok(Entry::Block(Arc::new(Block { name: None, keywords, block: vec![], rescue: vec![], always: vec![], role: None })));
+            return Ok(Entry::Block(Arc::new(Block {
+                name: None,
+                keywords,
+                block: vec![],
+                rescue: vec![],
+                always: vec![],
+                role: None,
+            })));
         }
         gathered.seen.push(signature);
         gathered.public_roles.push(Arc::clone(&role));
@@ -500,7 +650,10 @@ fn split_include(text: &str) -> (String, Map) {
     let mut words = super::split_args(text).into_iter();
     let name = words.next().unwrap_or_default();
     let params = words
-        .filter_map(|w| w.split_once('=').map(|(k, v)| (k.to_owned(), Value::Str(Text::plain(v.trim_matches(['"', '\''])) ))))
+        .filter_map(|w| {
+            w.split_once('=')
+                .map(|(k, v)| (k.to_owned(), Value::Str(Text::plain(v.trim_matches(['"', '\''])))))
+        })
         .collect();
     (name, params)
 }
@@ -520,4 +673,3 @@ fn find_tasks(name: &str, file: &Path, role: Option<&Arc<RoleUse>>, playbook_dir
     folders.push(playbook_dir.to_path_buf());
     folders.iter().map(|f| f.join(direct)).find(|p| p.is_file())
 }
-

@@ -11,16 +11,57 @@ use crate::{Error, Result, actions};
 
 /// Keywords that blocks and tasks share.
 const SHARED: &[&str] = &[
-    "any_errors_fatal", "become", "become_exe", "become_flags", "become_method", "become_user", "check_mode",
-    "collections", "connection", "debugger", "delegate_facts", "delegate_to", "diff", "environment", "ignore_errors",
-    "ignore_unreachable", "module_defaults", "name", "no_log", "notify", "port", "remote_user", "run_once", "tags",
-    "throttle", "timeout", "vars", "when", "sudo", "sudo_user", "su", "su_user", "always_run",
+    "any_errors_fatal",
+    "become",
+    "become_exe",
+    "become_flags",
+    "become_method",
+    "become_user",
+    "check_mode",
+    "collections",
+    "connection",
+    "debugger",
+    "delegate_facts",
+    "delegate_to",
+    "diff",
+    "environment",
+    "ignore_errors",
+    "ignore_unreachable",
+    "module_defaults",
+    "name",
+    "no_log",
+    "notify",
+    "port",
+    "remote_user",
+    "run_once",
+    "tags",
+    "throttle",
+    "timeout",
+    "vars",
+    "when",
+    "sudo",
+    "sudo_user",
+    "su",
+    "su_user",
+    "always_run",
 ];
 
 /// Keywords of tasks alone.
 const TASK: &[&str] = &[
-    "action", "args", "async", "changed_when", "delay", "failed_when", "listen", "local_action", "loop",
-    "loop_control", "poll", "register", "retries", "until",
+    "action",
+    "args",
+    "async",
+    "changed_when",
+    "delay",
+    "failed_when",
+    "listen",
+    "local_action",
+    "loop",
+    "loop_control",
+    "poll",
+    "register",
+    "retries",
+    "until",
 ];
 
 /// Options that command-like modules take among their words.
@@ -29,8 +70,22 @@ const COMMAND_OPTIONS: &[&str] =
 
 /// Modules whose text is not `key=value` words.
 const FREE_FORM: &[&str] = &[
-    "command", "shell", "raw", "script", "win_command", "win_shell", "include", "include_tasks", "import_tasks",
-    "include_vars", "import_playbook", "meta", "add_host", "group_by", "set_fact", "expect",
+    "command",
+    "shell",
+    "raw",
+    "script",
+    "win_command",
+    "win_shell",
+    "include",
+    "include_tasks",
+    "import_tasks",
+    "include_vars",
+    "import_playbook",
+    "meta",
+    "add_host",
+    "group_by",
+    "set_fact",
+    "expect",
 ];
 
 /// What a reader of tasks needs to know.
@@ -118,12 +173,20 @@ pub(super) fn vars(node: &Node) -> Result<Map> {
             for item in items.items() {
                 match item {
                     Value::Map(inner) => map.extend(&inner),
-                    _ => return Err(Error::parse(Diagnostic::at(&node.origin, "Vars in a list must be dictionaries"))),
+                    _ => {
+                        return Err(Error::parse(Diagnostic::at(
+                            &node.origin,
+                            "Vars in a list must be dictionaries",
+                        )));
+                    }
                 }
             }
             Ok(map)
         }
-        _ => Err(Error::parse(Diagnostic::at(&node.origin, "Vars must be specified as a dictionary, or a list of dictionaries"))),
+        _ => Err(Error::parse(Diagnostic::at(
+            &node.origin,
+            "Vars must be specified as a dictionary, or a list of dictionaries",
+        ))),
     }
 }
 
@@ -140,7 +203,8 @@ pub(super) fn block_keywords(node: &Node) -> Result<Keywords> {
         if !matches!(name, "block" | "rescue" | "always") {
             let known = SHARED.iter().copied().chain(["block", "rescue", "always"]);
             return Err(Error::parse(
-                Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Block")).maybe_hint(suggest(name, known)),
+                Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Block"))
+                    .maybe_hint(suggest(name, known)),
             ));
         }
     }
@@ -204,8 +268,11 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
                 set_action(&mut found, key, action)?;
             }
             _ if name.starts_with("with_") => {
-                task.r#loop =
-                    Some(Loop { lookup: Some(name["with_".len()..].to_owned()), items: value.to_value(), control: Map::new() });
+                task.r#loop = Some(Loop {
+                    lookup: Some(name["with_".len()..].to_owned()),
+                    items: value.to_value(),
+                    control: Map::new(),
+                });
             }
             _ if actions::is_known(name) || (place.library)(name) => {
                 task.args = arguments(name, value)?;
@@ -218,7 +285,8 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
         let name = key.as_str().unwrap_or_default();
         let known: Vec<&str> = SHARED.iter().chain(TASK).copied().collect();
         let diagnostic = if found.is_some() {
-            Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Task")).maybe_hint(suggest(name, known))
+            Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Task"))
+                .maybe_hint(suggest(name, known))
         } else {
             let modules = bakery_modules::all().iter().map(|m| m.name).chain(actions::NAMES.iter().copied());
             Diagnostic::at(
@@ -253,7 +321,10 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
 
 fn set_action<'a>(found: &mut Option<(&'a Node, String)>, key: &'a Node, action: String) -> Result<()> {
     if let Some((_, other)) = found {
-        return Err(Error::parse(Diagnostic::at(&key.origin, format!("conflicting action statements: {other}, {action}"))));
+        return Err(Error::parse(Diagnostic::at(
+            &key.origin,
+            format!("conflicting action statements: {other}, {action}"),
+        )));
     }
     *found = Some((key, action));
     Ok(())
@@ -270,7 +341,9 @@ fn old_action(node: &Node) -> Result<(String, Map)> {
         return Err(Error::parse(Diagnostic::at(&node.origin, "'action' needs a 'module'")));
     };
     let name = name.to_string();
-    let (name, rest) = name.split_once(char::is_whitespace).map_or((name.clone(), String::new()), |(n, r)| (n.to_owned(), r.to_owned()));
+    let (name, rest) = name
+        .split_once(char::is_whitespace)
+        .map_or((name.clone(), String::new()), |(n, r)| (n.to_owned(), r.to_owned()));
     let args = words(&name, &rest, node);
     args.extend(&map);
     Ok((name, args))
@@ -295,7 +368,8 @@ fn arguments(name: &str, node: &Node) -> Result<Map> {
         Value::None => Ok(Map::new()),
         Value::Map(map) => {
             // `command: {cmd: …}` is the same as its text.
-            if let (true, Some(cmd)) = (matches!(short, "command" | "shell" | "script" | "raw"), map.get("cmd"))
+            if let (true, Some(cmd)) =
+                (matches!(short, "command" | "shell" | "script" | "raw"), map.get("cmd"))
                 && !map.contains("_raw_params")
             {
                 map.remove("cmd");
@@ -305,7 +379,8 @@ fn arguments(name: &str, node: &Node) -> Result<Map> {
         }
         Value::Str(text) => {
             let map = words(name, text.as_str(), node);
-            let allowed = FREE_FORM.contains(&short) || map.get("_raw_params").is_none() || text.is_template();
+            let allowed =
+                FREE_FORM.contains(&short) || map.get("_raw_params").is_none() || text.is_template();
             let is_role = matches!(short, "include_role" | "import_role");
             if !allowed && !is_role {
                 return Err(Error::parse(

@@ -10,7 +10,9 @@ use crate::{Error, Result};
 
 /// Whether the firmware says that this is EC2, or a machine that answers as EC2 does.
 pub(super) fn is_here() -> bool {
-    let dmi = |name: &str| fs::read_to_string(format!("/sys/class/dmi/id/{name}")).unwrap_or_default().trim().to_lowercase();
+    let dmi = |name: &str| {
+        fs::read_to_string(format!("/sys/class/dmi/id/{name}")).unwrap_or_default().trim().to_lowercase()
+    };
     dmi("product_uuid").starts_with("ec2") || dmi("sys_vendor") == "amazon ec2"
 }
 
@@ -32,7 +34,9 @@ impl Imds {
         let started = Instant::now();
         let mut pause = Duration::from_millis(20);
         loop {
-            let request = agent.put(format!("{base}/latest/api/token")).header("X-aws-ec2-metadata-token-ttl-seconds", "21600");
+            let request = agent
+                .put(format!("{base}/latest/api/token"))
+                .header("X-aws-ec2-metadata-token-ttl-seconds", "21600");
             let last = match request.send_empty() {
                 Ok(mut response) if response.status() == 200 => {
                     let token = response.body_mut().read_to_string().map_err(|e| Error(e.to_string()))?;
@@ -42,7 +46,10 @@ impl Imds {
                 Err(error) => error.to_string(),
             };
             if started.elapsed() > limit {
-                return Err(Error(format!("the meta-data service at {base} did not answer within {} s: {last}", limit.as_secs())));
+                return Err(Error(format!(
+                    "the meta-data service at {base} did not answer within {} s: {last}",
+                    limit.as_secs()
+                )));
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(250));
@@ -56,7 +63,12 @@ impl Imds {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(100 << attempt));
             }
-            match self.agent.get(format!("{}/latest/{path}", self.base)).header("X-aws-ec2-metadata-token", &self.token).call() {
+            match self
+                .agent
+                .get(format!("{}/latest/{path}", self.base))
+                .header("X-aws-ec2-metadata-token", &self.token)
+                .call()
+            {
                 Ok(mut response) => match response.status().as_u16() {
                     200 => {
                         let body = response.body_mut().with_config().limit(16 * 1024 * 1024).read_to_vec();
@@ -79,7 +91,9 @@ impl Imds {
 /// Asks the service at an address.
 pub(super) fn fetch(base: &str, limit: Duration) -> Result<Instance> {
     let imds = Imds::connect(base, limit)?;
-    let id = imds.text("meta-data/instance-id")?.ok_or_else(|| Error("the meta-data service knows no instance id".into()))?;
+    let id = imds
+        .text("meta-data/instance-id")?
+        .ok_or_else(|| Error("the meta-data service knows no instance id".into()))?;
     let mut public_keys = Vec::new();
     for line in imds.text("meta-data/public-keys/")?.unwrap_or_default().lines() {
         let index = line.split('=').next().unwrap_or("0");
@@ -120,9 +134,12 @@ mod tests {
             let mut failed = false;
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
-                let mut lines = BufReader::new(stream.try_clone().expect("a copy")).lines().map_while(|l| l.ok());
+                let mut lines = BufReader::new(stream.try_clone().expect("a copy"))
+                    .lines()
+                    .map_while(std::result::Result::ok);
                 let first = lines.next().unwrap_or_default();
-                let headers: Vec<String> = lines.take_while(|l| !l.is_empty()).map(|l| l.to_lowercase()).collect();
+                let headers: Vec<String> =
+                    lines.take_while(|l| !l.is_empty()).map(|l| l.to_lowercase()).collect();
                 let authorized = headers.iter().any(|h| h == "x-aws-ec2-metadata-token: secret");
                 let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
                 let (status, body) = match (first.split(' ').next(), path.as_str()) {
@@ -138,7 +155,11 @@ mod tests {
                     (_, "/latest/user-data") => (200, "#cloud-config\n"),
                     _ => (404, ""),
                 };
-                let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                    body.len()
+                );
             }
         });
         format!("http://{address}")

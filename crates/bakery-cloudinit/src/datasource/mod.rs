@@ -31,7 +31,7 @@ pub(crate) fn detect() -> crate::Result<Option<Instance>> {
         return Ok(Some(instance));
     }
     if ec2::is_here() {
-        return ec2::fetch("http://169.254.169.254", std::time::Duration::from_secs(120)).map(Some);
+        return ec2::fetch("http://169.254.169.254", std::time::Duration::from_mins(2)).map(Some);
     }
     Ok(None)
 }

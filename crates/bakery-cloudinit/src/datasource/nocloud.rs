@@ -27,7 +27,12 @@ fn read(folder: &Path) -> Result<Instance> {
         datasource: "NoCloud",
         id: text("instance-id").unwrap_or_else(|| "nocloud".into()),
         hostname: text("local-hostname").or_else(|| text("hostname")),
-        public_keys: keys.map(|k| k.as_items().unwrap_or_else(|| vec![k])).unwrap_or_default().iter().map(ToString::to_string).collect(),
+        public_keys: keys
+            .map(|k| k.as_items().unwrap_or_else(|| vec![k]))
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
         volumes: std::collections::BTreeMap::new(),
         user_data: fs::read(folder.join("user-data"))?,
     })

@@ -61,7 +61,8 @@ pub fn evaluate(expr: &Expression, scope: &dyn Scope, source: &Arc<Source>) -> R
 pub fn render_template(source: &Arc<Source>, scope: &dyn Scope) -> Result<String, Diagnostic> {
     let template: Template = source.text.parse().map_err(|error: hcl_edit::parser::Error| {
         let at = error.location();
-        let origin = Origin { source: Arc::clone(source), line: at.line() as u32, column: at.column() as u32 };
+        let origin =
+            Origin { source: Arc::clone(source), line: at.line() as u32, column: at.column() as u32 };
         Diagnostic::at(&origin, error.message().to_owned())
     })?;
     Evaluator { scope, source }.template(&template).map(|value| value.to_string())
@@ -177,7 +178,7 @@ impl Evaluator<'_> {
                     return self.attempt(name, call);
                 }
                 let mut args = Vec::new();
-                for arg in call.args.iter() {
+                for arg in &call.args {
                     args.push(self.expr(arg)?);
                 }
                 if call.args.expand_final() {
@@ -187,8 +188,7 @@ impl Evaluator<'_> {
                 if let Some(unknown) = args.iter().find(|arg| arg.is_undefined()) {
                     return Ok(unknown.clone());
                 }
-                let result =
-                    self.scope.function(name, &args).unwrap_or_else(|| functions::call(name, &args));
+                let result = self.scope.function(name, &args).unwrap_or_else(|| functions::call(name, &args));
                 result.map_err(|message| self.error(call.span(), message))?
             }
             Expression::Traversal(traversal) => self.traversal(traversal)?,
@@ -209,7 +209,7 @@ impl Evaluator<'_> {
 
     fn attempt(&self, name: &str, call: &hcl_edit::expr::FuncCall) -> Result<Value, Diagnostic> {
         let mut last = None;
-        for arg in call.args.iter() {
+        for arg in &call.args {
             match self.expr(arg) {
                 Ok(value) if !value.is_undefined() => {
                     return Ok(if name == "can" { Value::Bool(true) } else { value });
@@ -233,14 +233,20 @@ impl Evaluator<'_> {
             let span = || operator.span().or_else(|| traversal.span());
             value = match operator.value() {
                 TraversalOperator::GetAttr(name) => value.get(name.as_str()).ok_or_else(|| {
-                    let keys: Vec<String> =
-                        value.as_map().map(Map::keys).unwrap_or_default().iter().map(ToString::to_string).collect();
+                    let keys: Vec<String> = value
+                        .as_map()
+                        .map(Map::keys)
+                        .unwrap_or_default()
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect();
                     let hint = crate::suggest(name.as_str(), keys.iter().map(String::as_str));
                     self.error(span(), format!("no attribute `{}` here", name.as_str())).maybe_hint(hint)
                 })?,
                 TraversalOperator::Index(index) => {
                     let index = self.expr(index)?;
-                    element(&value, &index).ok_or_else(|| self.error(span(), format!("no element `{index}`")))?
+                    element(&value, &index)
+                        .ok_or_else(|| self.error(span(), format!("no element `{index}`")))?
                 }
                 TraversalOperator::LegacyIndex(index) => element(&value, &Value::from(*index.value()))
                     .ok_or_else(|| self.error(span(), format!("no element `{}`", index.value())))?,
@@ -254,8 +260,12 @@ impl Evaluator<'_> {
                         let mut item = item;
                         for rest in &traversal.operators[at + 1..] {
                             item = match rest.value() {
-                                TraversalOperator::GetAttr(name) => item.get(name.as_str()).unwrap_or_default(),
-                                TraversalOperator::Index(i) => element(&item, &self.expr(i)?).unwrap_or_default(),
+                                TraversalOperator::GetAttr(name) => {
+                                    item.get(name.as_str()).unwrap_or_default()
+                                }
+                                TraversalOperator::Index(i) => {
+                                    element(&item, &self.expr(i)?).unwrap_or_default()
+                                }
                                 _ => item,
                             };
                         }
@@ -332,7 +342,10 @@ impl Evaluator<'_> {
                         return Ok(value);
                     }
                     out.push_str(&text(&value).ok_or_else(|| {
-                        self.error(interpolation.expr.span(), format!("a {} cannot be put into text", value.type_name()))
+                        self.error(
+                            interpolation.expr.span(),
+                            format!("a {} cannot be put into text", value.type_name()),
+                        )
                     })?);
                     strip_next = matches!(interpolation.strip, Strip::End | Strip::Both);
                 }
@@ -362,7 +375,12 @@ impl Evaluator<'_> {
                     .map_err(|m| self.error(choice.if_expr.cond_expr.span(), m))?;
                 let next = choice.else_expr.as_ref().map_or(choice.endif_expr.strip, |e| e.strip);
                 if condition {
-                    out = self.part(&choice.if_expr.template, ends(choice.if_expr.strip), starts(next), self.scope)?;
+                    out = self.part(
+                        &choice.if_expr.template,
+                        ends(choice.if_expr.strip),
+                        starts(next),
+                        self.scope,
+                    )?;
                 } else if let Some(other) = &choice.else_expr {
                     let last = starts(choice.endif_expr.strip);
                     out = self.part(&other.template, ends(other.strip), last, self.scope)?;
@@ -391,7 +409,13 @@ impl Evaluator<'_> {
         Ok(out)
     }
 
-    fn part(&self, template: &Template, left: bool, right: bool, scope: &dyn Scope) -> Result<String, Diagnostic> {
+    fn part(
+        &self,
+        template: &Template,
+        left: bool,
+        right: bool,
+        scope: &dyn Scope,
+    ) -> Result<String, Diagnostic> {
         let text = Evaluator { scope, source: self.source }.template(template)?;
         let text = text.to_string();
         let text = if left { text.trim_start() } else { &text };
@@ -402,9 +426,13 @@ impl Evaluator<'_> {
 fn pairs(collection: &Value) -> Vec<(Value, Value)> {
     match collection {
         Value::Map(map) => map.pairs(),
-        other => {
-            other.as_items().unwrap_or_default().into_iter().enumerate().map(|(i, v)| (Value::from(i), v)).collect()
-        }
+        other => other
+            .as_items()
+            .unwrap_or_default()
+            .into_iter()
+            .enumerate()
+            .map(|(i, v)| (Value::from(i), v))
+            .collect(),
     }
 }
 
@@ -437,7 +465,7 @@ pub(super) fn number(value: &Value) -> Option<f64> {
     }
 }
 
-#[expect(clippy::float_cmp, reason = "whole numbers are exact")]
+#[allow(clippy::float_cmp, reason = "whole numbers are exact")]
 pub(super) fn from_number(n: f64) -> Value {
     if n == n.trunc() && n.abs() < 1e18 { Value::Int(n as i128) } else { Value::Float(n) }
 }
@@ -495,7 +523,13 @@ mod tests {
     fn eval(text: &str) -> Result<Map, Diagnostic> {
         let source = Source::new("t.hcl", text);
         let parsed = crate::hcl::parse(&source)?;
-        let names = Names(crate::json::parse(r#"{"var": {"n": 3, "l": ["a", "b"], "m": {"k": "v"}}}"#).expect("json").as_map().expect("map").clone());
+        let names = Names(
+            crate::json::parse(r#"{"var": {"n": 3, "l": ["a", "b"], "m": {"k": "v"}}}"#)
+                .expect("json")
+                .as_map()
+                .expect("map")
+                .clone(),
+        );
         body(&parsed, &names, &source)
     }
 

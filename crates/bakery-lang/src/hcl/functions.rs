@@ -11,11 +11,12 @@ use crate::{Map, Value, json, yaml};
 /// Calls a function by name.
 pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
     let arg = |i: usize| args.get(i).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
-    let string = |i: usize| text(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be text", i + 1));
-    let num = |i: usize| number(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be a number", i + 1));
-    let items = |i: usize| {
-        arg(i)?.as_items().ok_or_else(|| format!("argument {} of `{name}` must be a list", i + 1))
-    };
+    let string =
+        |i: usize| text(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be text", i + 1));
+    let num =
+        |i: usize| number(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be a number", i + 1));
+    let items =
+        |i: usize| arg(i)?.as_items().ok_or_else(|| format!("argument {} of `{name}` must be a list", i + 1));
     let map = |i: usize| {
         arg(i)?.as_map().cloned().ok_or_else(|| format!("argument {} of `{name}` must be a map", i + 1))
     };
@@ -159,9 +160,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         }
         "yamldecode" => yaml::parse_data("yamldecode", &string(0)?).map_err(|e| e.message)?,
         "base64encode" => b64.encode(string(0)?).into(),
-        "base64decode" => {
-            String::from_utf8(b64.decode(string(0)?).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?.into()
-        }
+        "base64decode" => String::from_utf8(b64.decode(string(0)?).map_err(|e| e.to_string())?)
+            .map_err(|e| e.to_string())?
+            .into(),
         "md5" => hex(&md5::Md5::digest(string(0)?)).into(),
         "sha1" => hex(&sha1::Sha1::digest(string(0)?)).into(),
         "sha256" => hex(&sha2::Sha256::digest(string(0)?)).into(),
@@ -171,18 +172,63 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "dirname" => string(0)?.rsplit_once('/').map_or(".".into(), |(dir, _)| dir.into()),
         "sensitive" | "nonsensitive" => arg(0)?,
         _ => {
-            let hint = crate::suggest(name, NAMES.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
+            let hint =
+                crate::suggest(name, NAMES.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
             return Err(format!("unknown function `{name}`{hint}"));
         }
     })
 }
 
 const NAMES: &[&str] = &[
-    "upper", "lower", "title", "trim", "trimspace", "trimprefix", "trimsuffix", "chomp", "replace", "split", "join",
-    "substr", "startswith", "endswith", "strcontains", "indent", "format", "length", "concat", "compact", "distinct",
-    "flatten", "contains", "index", "element", "slice", "reverse", "sort", "range", "keys", "values", "lookup",
-    "merge", "zipmap", "coalesce", "min", "max", "jsonencode", "jsondecode", "yamlencode", "yamldecode",
-    "base64encode", "base64decode", "file", "templatefile", "timestamp", "try", "can", "env",
+    "upper",
+    "lower",
+    "title",
+    "trim",
+    "trimspace",
+    "trimprefix",
+    "trimsuffix",
+    "chomp",
+    "replace",
+    "split",
+    "join",
+    "substr",
+    "startswith",
+    "endswith",
+    "strcontains",
+    "indent",
+    "format",
+    "length",
+    "concat",
+    "compact",
+    "distinct",
+    "flatten",
+    "contains",
+    "index",
+    "element",
+    "slice",
+    "reverse",
+    "sort",
+    "range",
+    "keys",
+    "values",
+    "lookup",
+    "merge",
+    "zipmap",
+    "coalesce",
+    "min",
+    "max",
+    "jsonencode",
+    "jsondecode",
+    "yamlencode",
+    "yamldecode",
+    "base64encode",
+    "base64decode",
+    "file",
+    "templatefile",
+    "timestamp",
+    "try",
+    "can",
+    "env",
 ];
 
 fn hex(bytes: &[u8]) -> String {

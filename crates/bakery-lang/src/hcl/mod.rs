@@ -17,8 +17,11 @@ use crate::{Diagnostic, Origin, Source};
 pub fn parse(source: &Arc<Source>) -> Result<hcl_edit::structure::Body, Diagnostic> {
     source.text.parse::<hcl_edit::structure::Body>().map_err(|error| {
         let location = error.location();
-        let origin =
-            Origin { source: Arc::clone(source), line: location.line() as u32, column: location.column() as u32 };
+        let origin = Origin {
+            source: Arc::clone(source),
+            line: location.line() as u32,
+            column: location.column() as u32,
+        };
         Diagnostic::at(&origin, error.message().to_owned())
     })
 }

@@ -94,9 +94,7 @@ fn nested(item: &Value, style: Style, depth: usize, out: &mut String) {
             out.push('\n');
             block(item, style, depth + 1, true, out);
         }
-        Value::List(_) | Value::Tuple(_)
-            if item.is_true() && !(style.flow_leaves && is_leaf(item)) =>
-        {
+        Value::List(_) | Value::Tuple(_) if item.is_true() && !(style.flow_leaves && is_leaf(item)) => {
             // PyYAML does not indent a sequence inside a mapping.
             out.push('\n');
             block(item, style, depth, true, out);
@@ -195,7 +193,10 @@ fn scalar(text: &str, indent: usize) -> String {
 
 fn is_date(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 8 && bytes[..4].iter().all(u8::is_ascii_digit) && bytes[4] == b'-' && bytes[5].is_ascii_digit()
+    bytes.len() >= 8
+        && bytes[..4].iter().all(u8::is_ascii_digit)
+        && bytes[4] == b'-'
+        && bytes[5].is_ascii_digit()
 }
 
 fn double(text: &str) -> String {
@@ -223,7 +224,8 @@ mod tests {
 
     #[test]
     fn nice_yaml_as_pyyaml_writes_it() {
-        let value = crate::json::parse(r#"{"b": [1, {"x": "yes", "y": null}], "a": "k: v", "c": {}}"#).expect("json");
+        let value =
+            crate::json::parse(r#"{"b": [1, {"x": "yes", "y": null}], "a": "k: v", "c": {}}"#).expect("json");
         let nice = emit(&value, Style { indent: 4, sort_keys: true, flow_leaves: false });
         // Recorded from ansible-core 2.19's to_nice_yaml.
         assert_eq!(nice, "a: 'k: v'\nb:\n- 1\n-   x: 'yes'\n    y: null\nc: {}\n");

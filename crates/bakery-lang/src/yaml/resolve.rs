@@ -6,7 +6,9 @@ use crate::Value;
 pub fn resolve_plain(text: &str) -> Option<Value> {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Some(Value::None),
-        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Some(Value::Bool(true)),
+        "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => {
+            return Some(Value::Bool(true));
+        }
         "no" | "No" | "NO" | "false" | "False" | "FALSE" | "off" | "Off" | "OFF" => {
             return Some(Value::Bool(false));
         }
@@ -45,11 +47,16 @@ fn integer(body: &str) -> Option<i128> {
     }
     if let Some(rest) = body.strip_prefix('0') {
         let ok = rest.chars().all(|c| matches!(c, '0'..='7' | '_'));
-        return if ok { i128::from_str_radix(digits.trim_start_matches('0'), 8).ok().or(Some(0)) } else { None };
+        return if ok {
+            i128::from_str_radix(digits.trim_start_matches('0'), 8).ok().or(Some(0))
+        } else {
+            None
+        };
     }
     if body.contains(':') {
         let mut parts = digits.split(':');
-        let mut total: i128 = parts.next().filter(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_digit()))?.parse().ok()?;
+        let mut total: i128 =
+            parts.next().filter(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_digit()))?.parse().ok()?;
         for part in parts {
             if part.is_empty() || part.len() > 2 || !part.chars().all(|c| c.is_ascii_digit()) {
                 return None;
@@ -62,7 +69,8 @@ fn integer(body: &str) -> Option<i128> {
         }
         return Some(total);
     }
-    let ok = body.starts_with(|c: char| c.is_ascii_digit()) && body.chars().all(|c| c.is_ascii_digit() || c == '_');
+    let ok = body.starts_with(|c: char| c.is_ascii_digit())
+        && body.chars().all(|c| c.is_ascii_digit() || c == '_');
     if ok { digits.parse().ok() } else { None }
 }
 

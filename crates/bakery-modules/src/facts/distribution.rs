@@ -27,15 +27,19 @@ const NAMES: &[(&str, &str, &str)] = &[
 ];
 
 pub(super) fn add(facts: &Map) {
-    let text = read_to_string("/etc/os-release").or_else(|_| read_to_string("/usr/lib/os-release")).unwrap_or_default();
+    let text = read_to_string("/etc/os-release")
+        .or_else(|_| read_to_string("/usr/lib/os-release"))
+        .unwrap_or_default();
     let field = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(&format!("{name}=")).map(|v| v.trim_matches(['"', '\'']).to_owned()))
+        text.lines().find_map(|line| {
+            line.strip_prefix(&format!("{name}=")).map(|v| v.trim_matches(['"', '\'']).to_owned())
+        })
     };
     let id = field("ID").unwrap_or_default();
-    let (name, family) = NAMES
-        .iter()
-        .find(|(known, _, _)| *known == id)
-        .map_or_else(|| (field("NAME").unwrap_or_else(|| "NA".into()), "NA".to_owned()), |(_, n, f)| ((*n).to_owned(), (*f).to_owned()));
+    let (name, family) = NAMES.iter().find(|(known, _, _)| *known == id).map_or_else(
+        || (field("NAME").unwrap_or_else(|| "NA".into()), "NA".to_owned()),
+        |(_, n, f)| ((*n).to_owned(), (*f).to_owned()),
+    );
     let mut version = field("VERSION_ID").unwrap_or_else(|| "NA".into());
     let major = version.split('.').next().unwrap_or_default().to_owned();
     if family == "Debian" && id == "debian" {

@@ -80,22 +80,33 @@ fn devices() -> Map {
         if name.starts_with("ram") {
             continue;
         }
-        let read = |file: &str| fs::read_to_string(path.join(file)).map(|s| s.trim().to_owned()).unwrap_or_default();
+        let read =
+            |file: &str| fs::read_to_string(path.join(file)).map(|s| s.trim().to_owned()).unwrap_or_default();
         let partitions = Map::new();
         for part in fs::read_dir(&path).unwrap_or_default() {
-            let Some(part_name) = part.file_name().map(|n| n.to_string_lossy().into_owned()) else { continue };
+            let Some(part_name) = part.file_name().map(|n| n.to_string_lossy().into_owned()) else {
+                continue;
+            };
             if part_name.starts_with(&name) && part.join("partition").exists() {
-                let read = |file: &str| fs::read_to_string(part.join(file)).map(|s| s.trim().to_owned()).unwrap_or_default();
-                partitions.set(&part_name, Value::map([("sectors", Value::from(read("size"))), ("start", read("start").into())]));
+                let read = |file: &str| {
+                    fs::read_to_string(part.join(file)).map(|s| s.trim().to_owned()).unwrap_or_default()
+                };
+                partitions.set(
+                    &part_name,
+                    Value::map([("sectors", Value::from(read("size"))), ("start", read("start").into())]),
+                );
             }
         }
-        devices.set(&name, Value::map([
-            ("sectors", Value::from(read("size"))),
-            ("removable", read("removable").into()),
-            ("rotational", read("queue/rotational").into()),
-            ("serial", read("serial").into()),
-            ("partitions", partitions.into()),
-        ]));
+        devices.set(
+            &name,
+            Value::map([
+                ("sectors", Value::from(read("size"))),
+                ("removable", read("removable").into()),
+                ("rotational", read("queue/rotational").into()),
+                ("serial", read("serial").into()),
+                ("partitions", partitions.into()),
+            ]),
+        );
     }
     devices
 }

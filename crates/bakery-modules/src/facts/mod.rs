@@ -23,11 +23,15 @@ pub fn gather(host: &mut Host, subset: &[String], fact_path: &str) -> Map {
     let facts = Map::new();
     distribution::add(&facts);
     system::add(host, &facts, fact_path);
-    if wanted("hardware") || ["processor", "memory", "mounts", "devices"].iter().any(|s| subset.iter().any(|x| x == s)) {
+    if wanted("hardware")
+        || ["processor", "memory", "mounts", "devices"].iter().any(|s| subset.iter().any(|x| x == s))
+    {
         hardware::add(host, &facts);
     }
     // The network of the machine that bakes says nothing about the image's.
-    if wanted("network") && host.phase == Phase::Live || subset.iter().any(|s| s == "interfaces" || s == "default_ipv4") {
+    if wanted("network") && host.phase == Phase::Live
+        || subset.iter().any(|s| s == "interfaces" || s == "default_ipv4")
+    {
         network::add(&facts);
     }
     let names: Vec<String> = subset.to_vec();

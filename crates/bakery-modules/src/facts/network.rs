@@ -27,7 +27,10 @@ pub(super) fn add(facts: &Map) {
         interface.set("device", name.as_str());
         interface.set("macaddress", text(&link, "address"));
         interface.set("mtu", link.get("mtu").unwrap_or_default());
-        interface.set("active", link.get("flags").and_then(|f| f.as_items()).is_some_and(|f| f.contains(&"UP".into())));
+        interface.set(
+            "active",
+            link.get("flags").and_then(|f| f.as_items()).is_some_and(|f| f.contains(&"UP".into())),
+        );
         interface.set("type", if name == "lo" { "loopback" } else { "ether" });
         let mut ipv6 = Vec::new();
         for address in link.get("addr_info").and_then(|a| a.as_items()).unwrap_or_default() {
@@ -62,12 +65,18 @@ pub(super) fn add(facts: &Map) {
                 if name != "lo" {
                     all6.push(Value::from(local.as_str()));
                 }
-                if let Some(route) = routes6.first().filter(|r| text(r, "dev") == name && text(&address, "scope") == "global") {
+                if let Some(route) =
+                    routes6.first().filter(|r| text(r, "dev") == name && text(&address, "scope") == "global")
+                {
                     default6.set("address", local.as_str());
                     default6.set("interface", name.as_str());
                     default6.set("gateway", text(route, "gateway"));
                 }
-                ipv6.push(Value::map([("address", Value::from(local)), ("prefix", prefix.to_string().into()), ("scope", text(&address, "scope").into())]));
+                ipv6.push(Value::map([
+                    ("address", Value::from(local)),
+                    ("prefix", prefix.to_string().into()),
+                    ("scope", text(&address, "scope").into()),
+                ]));
             }
         }
         interface.set("ipv6", ipv6);

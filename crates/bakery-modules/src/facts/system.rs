@@ -11,8 +11,11 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     let text = |c: &std::ffi::CStr| c.to_string_lossy().into_owned();
     facts.set("ansible_system", text(uname.sysname()));
     // While baking, the kernel is the image's, not the one that happens to run.
-    let own_kernel = fs::read_dir("/lib/modules").ok().and_then(|list| list.last().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned())));
-    let kernel = if baking { own_kernel.unwrap_or_else(|| text(uname.release())) } else { text(uname.release()) };
+    let own_kernel = fs::read_dir("/lib/modules")
+        .ok()
+        .and_then(|list| list.last().and_then(|p| p.file_name().map(|n| n.to_string_lossy().into_owned())));
+    let kernel =
+        if baking { own_kernel.unwrap_or_else(|| text(uname.release())) } else { text(uname.release()) };
     facts.set("ansible_kernel", kernel);
     facts.set("ansible_kernel_version", text(uname.version()));
     let machine = text(uname.machine());
@@ -21,7 +24,11 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     facts.set("ansible_userspace_architecture", machine.as_str());
     facts.set("ansible_userspace_bits", "64");
     let node = if baking {
-        fs::read_to_string("/etc/hostname").ok().map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).unwrap_or_else(|| "localhost".into())
+        fs::read_to_string("/etc/hostname")
+            .ok()
+            .map(|s| s.trim().to_owned())
+            .filter(|s| !s.is_empty())
+            .unwrap_or_else(|| "localhost".into())
     } else {
         text(uname.nodename())
     };
@@ -30,7 +37,8 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     facts.set("ansible_hostname", node.split('.').next().unwrap_or_default());
     facts.set("ansible_domain", fqdn.split_once('.').map_or("", |(_, domain)| domain));
     facts.set("ansible_fqdn", fqdn);
-    let systemd = baking || std::path::Path::new("/run/systemd/system").exists() || find_program("systemctl").is_some();
+    let systemd =
+        baking || std::path::Path::new("/run/systemd/system").exists() || find_program("systemctl").is_some();
     facts.set("ansible_service_mgr", if systemd { "systemd" } else { "service" });
     let uid = rustix::process::geteuid().as_raw();
     if let Some(user) = users::find_user(&uid.to_string()) {
@@ -45,9 +53,27 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     facts.set("ansible_real_user_id", rustix::process::getuid().as_raw());
     let env: Map = std::env::vars().map(|(k, v)| (k, Value::from(v))).collect();
     facts.set("ansible_env", env);
-    facts.set("ansible_selinux", Value::map([("status", if std::path::Path::new("/sys/fs/selinux/enforce").exists() { "enabled" } else { "disabled" }.into())]));
+    facts.set(
+        "ansible_selinux",
+        Value::map([(
+            "status",
+            if std::path::Path::new("/sys/fs/selinux/enforce").exists() { "enabled" } else { "disabled" }
+                .into(),
+        )]),
+    );
     facts.set("ansible_selinux_python_present", true);
-    facts.set("ansible_apparmor", Value::map([("status", if std::path::Path::new("/sys/kernel/security/apparmor").exists() { "enabled" } else { "disabled" }.into())]));
+    facts.set(
+        "ansible_apparmor",
+        Value::map([(
+            "status",
+            if std::path::Path::new("/sys/kernel/security/apparmor").exists() {
+                "enabled"
+            } else {
+                "disabled"
+            }
+            .into(),
+        )]),
+    );
     let (kind, role) = virtualization(baking);
     facts.set("ansible_virtualization_type", kind);
     facts.set("ansible_virtualization_role", role);
@@ -56,7 +82,11 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     facts.set("ansible_product_name", dmi("product_name"));
     facts.set("ansible_date_time", date_time());
     let dns = Map::new();
-    let servers: Vec<String> = fs::read_to_string("/etc/resolv.conf").unwrap_or_default().lines().filter_map(|l| l.strip_prefix("nameserver ").map(|s| s.trim().to_owned())).collect();
+    let servers: Vec<String> = fs::read_to_string("/etc/resolv.conf")
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|l| l.strip_prefix("nameserver ").map(|s| s.trim().to_owned()))
+        .collect();
     dns.set("nameservers", Value::strings(servers));
     facts.set("ansible_dns", dns);
     facts.set("ansible_lsb", lsb());
@@ -68,7 +98,8 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
 }
 
 fn dmi(name: &str) -> String {
-    fs::read_to_string(format!("/sys/class/dmi/id/{name}")).map_or_else(|_| "NA".into(), |s| s.trim().to_owned())
+    fs::read_to_string(format!("/sys/class/dmi/id/{name}"))
+        .map_or_else(|_| "NA".into(), |s| s.trim().to_owned())
 }
 
 fn fully_qualified(node: &str) -> String {
@@ -78,7 +109,14 @@ fn fully_qualified(node: &str) -> String {
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let found = hosts.lines().find_map(|line| {
         let words: Vec<&str> = line.split('#').next().unwrap_or("").split_whitespace().collect();
-        words.iter().skip(1).any(|w| *w == node).then(|| words.iter().skip(1).find(|w| w.starts_with(&format!("{node}."))).map(|w| (*w).to_owned())).flatten()
+        words
+            .iter()
+            .skip(1)
+            .any(|w| *w == node)
+            .then(|| {
+                words.iter().skip(1).find(|w| w.starts_with(&format!("{node}."))).map(|w| (*w).to_owned())
+            })
+            .flatten()
     });
     found.unwrap_or_else(|| node.to_owned())
 }
@@ -107,9 +145,21 @@ fn date_time() -> Map {
     let utc = now.with_time_zone(jiff::tz::TimeZone::UTC);
     let map = Map::new();
     for (name, format) in [
-        ("year", "%Y"), ("month", "%m"), ("weekday", "%A"), ("weekday_number", "%w"), ("weeknumber", "%W"), ("day", "%d"),
-        ("hour", "%H"), ("minute", "%M"), ("second", "%S"), ("date", "%Y-%m-%d"), ("time", "%H:%M:%S"), ("tz", "%Z"), ("tz_offset", "%z"),
-        ("iso8601_basic", "%Y%m%dT%H%M%S%6f"), ("iso8601_basic_short", "%Y%m%dT%H%M%S"),
+        ("year", "%Y"),
+        ("month", "%m"),
+        ("weekday", "%A"),
+        ("weekday_number", "%w"),
+        ("weeknumber", "%W"),
+        ("day", "%d"),
+        ("hour", "%H"),
+        ("minute", "%M"),
+        ("second", "%S"),
+        ("date", "%Y-%m-%d"),
+        ("time", "%H:%M:%S"),
+        ("tz", "%Z"),
+        ("tz_offset", "%z"),
+        ("iso8601_basic", "%Y%m%dT%H%M%S%6f"),
+        ("iso8601_basic_short", "%Y%m%dT%H%M%S"),
     ] {
         map.set(name, now.strftime(format).to_string());
     }
@@ -122,7 +172,11 @@ fn date_time() -> Map {
 
 fn lsb() -> Map {
     let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(&format!("{name}=")).map(|v| v.trim_matches('"').to_owned())).unwrap_or_default();
+    let field = |name: &str| {
+        text.lines()
+            .find_map(|l| l.strip_prefix(&format!("{name}=")).map(|v| v.trim_matches('"').to_owned()))
+            .unwrap_or_default()
+    };
     let map = Map::new();
     if find_program("lsb_release").is_some() {
         map.set("id", field("NAME").split_whitespace().next().unwrap_or_default());
@@ -136,10 +190,12 @@ fn lsb() -> Map {
 
 fn cmdline() -> Map {
     let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
-    text.split_whitespace().map(|word| match word.split_once('=') {
-        Some((k, v)) => (k.to_owned(), Value::from(v)),
-        None => (word.to_owned(), Value::Bool(true)),
-    }).collect()
+    text.split_whitespace()
+        .map(|word| match word.split_once('=') {
+            Some((k, v)) => (k.to_owned(), Value::from(v)),
+            None => (word.to_owned(), Value::Bool(true)),
+        })
+        .collect()
 }
 
 /// Facts from `*.fact` files: JSON or INI text, or what a program prints.

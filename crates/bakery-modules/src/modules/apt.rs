@@ -86,9 +86,8 @@ fn lists_age() -> Option<Duration> {
 }
 
 fn lists_are_there() -> bool {
-    fs::read_dir("/var/lib/apt/lists").is_ok_and(|entries| {
-        entries.iter().any(|e| e.to_string_lossy().ends_with("Release"))
-    })
+    fs::read_dir("/var/lib/apt/lists")
+        .is_ok_and(|entries| entries.iter().any(|e| e.to_string_lossy().ends_with("Release")))
 }
 
 struct Apt<'a> {
@@ -137,7 +136,12 @@ impl Apt<'_> {
     }
 
     fn get(&self, verb: &str, packages: &[String], simulate: bool) -> Result<bakery_host::Output, Failure> {
-        let mut cmd = self.host.cmd("apt-get").env("DEBIAN_FRONTEND", "noninteractive").env("DEBIAN_PRIORITY", "critical").env("LC_ALL", "C.UTF-8");
+        let mut cmd = self
+            .host
+            .cmd("apt-get")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("DEBIAN_PRIORITY", "critical")
+            .env("LC_ALL", "C.UTF-8");
         cmd = cmd.args(self.options());
         if simulate {
             cmd = cmd.arg("-s");
@@ -146,20 +150,30 @@ impl Apt<'_> {
         if output.success() {
             return Ok(output);
         }
-        Err(Failure::new(format!("'apt-get {verb} {}' failed: {}", packages.join(" "), output.error_text().trim()))
-            .with("rc", output.code)
-            .with("stdout", output.text())
-            .with("stderr", output.error_text()))
+        Err(Failure::new(format!(
+            "'apt-get {verb} {}' failed: {}",
+            packages.join(" "),
+            output.error_text().trim()
+        ))
+        .with("rc", output.code)
+        .with("stdout", output.text())
+        .with("stderr", output.error_text()))
     }
 
     fn update(&self) -> Result<(), Failure> {
         let mut last = None;
         for attempt in 0..self.args.update_cache_retries.max(1) {
             if attempt > 0 {
-                let pause = (1u64 << attempt.min(10)).min(self.args.update_cache_retry_max_delay.max(1) as u64);
+                let pause =
+                    (1u64 << attempt.min(10)).min(self.args.update_cache_retry_max_delay.max(1) as u64);
                 std::thread::sleep(Duration::from_secs(pause));
             }
-            let output = self.host.cmd("apt-get").env("LC_ALL", "C.UTF-8").args(["update", "-q", "-o", "APT::Update::Error-Mode=any"]).output()?;
+            let output = self
+                .host
+                .cmd("apt-get")
+                .env("LC_ALL", "C.UTF-8")
+                .args(["update", "-q", "-o", "APT::Update::Error-Mode=any"])
+                .output()?;
             if output.success() {
                 return Ok(());
             }
@@ -170,7 +184,8 @@ impl Apt<'_> {
 
     /// Installed versions by name.
     fn installed(&self) -> std::collections::HashMap<String, String> {
-        let output = self.host.try_run(&["dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Status}\n"]);
+        let output =
+            self.host.try_run(&["dpkg-query", "-W", "-f", "${Package}\t${Version}\t${db:Status-Status}\n"]);
         let text = output.map(|o| o.text()).unwrap_or_default();
         text.lines()
             .filter_map(|line| {
@@ -189,7 +204,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut changed = false;
     let mut updated = false;
     let wants_lists = args.update_cache.unwrap_or(args.cache_valid_time > 0);
-    let fresh = args.cache_valid_time > 0 && lists_are_there() && lists_age().is_some_and(|age| age.as_secs() as i64 <= args.cache_valid_time);
+    let fresh = args.cache_valid_time > 0
+        && lists_are_there()
+        && lists_age().is_some_and(|age| age.as_secs() as i64 <= args.cache_valid_time);
     if wants_lists && !fresh && !host.check {
         apt.update()?;
         updated = true;
@@ -207,8 +224,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         keep(&output);
     }
     if let Some(deb) = &args.deb {
-        let file = if deb.contains("://") { super::get_url::to_temporary(host, deb)? } else { host.path(deb) };
-        let field = |name: &str| host.run(&["dpkg-deb", "-f", &file.display().to_string(), name]).map(|o| o.text().trim().to_owned());
+        let file =
+            if deb.contains("://") { super::get_url::to_temporary(host, deb)? } else { host.path(deb) };
+        let field = |name: &str| {
+            host.run(&["dpkg-deb", "-f", &file.display().to_string(), name])
+                .map(|o| o.text().trim().to_owned())
+        };
         let (name, version) = (field("Package")?, field("Version")?);
         if apt.installed().get(&name) != Some(&version) {
             changed = true;
@@ -219,7 +240,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         let installed = apt.installed();
         match args.state.as_str() {
             "absent" => {
-                let gone: Vec<String> = packages.iter().map(|p| p.split('=').next().unwrap_or(p).to_owned()).filter(|p| installed.contains_key(base(p)) || p.contains('*')).collect();
+                let gone: Vec<String> = packages
+                    .iter()
+                    .map(|p| p.split('=').next().unwrap_or(p).to_owned())
+                    .filter(|p| installed.contains_key(base(p)) || p.contains('*'))
+                    .collect();
                 if !gone.is_empty() {
                     let output = apt.get("remove", &gone, host.check)?;
                     changed |= !output.text().contains(" 0 to remove");
@@ -228,7 +253,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
             state => {
                 let verb = if state == "build-dep" { "build-dep" } else { "install" };
-                let wanted: Vec<String> = packages.iter().filter(|p| state != "present" || needs(p, &installed)).cloned().collect();
+                let wanted: Vec<String> =
+                    packages.iter().filter(|p| state != "present" || needs(p, &installed)).cloned().collect();
                 if !wanted.is_empty() {
                     if !lists_are_there() && !updated && !host.check {
                         // An image has no lists; installing needs them.
@@ -255,7 +281,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     if host.phase == Phase::Bake && changed && args.state != "absent" {
         host.leave_to_boot("services of newly installed packages start at boot");
     }
-    let stamp = lists_age().and_then(|age| SystemTime::now().checked_sub(age)).and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let stamp = lists_age()
+        .and_then(|age| SystemTime::now().checked_sub(age))
+        .and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
     let mut outcome = Outcome::changed(changed)
         .with("cache_updated", updated)
         .with("cache_update_time", stamp.map_or(Value::Int(0), |t| t.as_secs().into()));

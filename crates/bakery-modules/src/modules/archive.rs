@@ -37,7 +37,8 @@ struct Args {
 
 fn run(args: Args, host: &mut Host) -> Run {
     let roots: Vec<PathBuf> = args.path.iter().map(|p| host.path(p)).collect();
-    let missing: Vec<String> = roots.iter().filter(|p| !p.exists()).map(|p| p.display().to_string()).collect();
+    let missing: Vec<String> =
+        roots.iter().filter(|p| !p.exists()).map(|p| p.display().to_string()).collect();
     if missing.len() == roots.len() {
         return Err(Failure::new(format!("Error, no source paths were found: {}", missing.join(", "))));
     }
@@ -58,11 +59,16 @@ fn run(args: Args, host: &mut Host) -> Run {
         let failed = |e: std::io::Error| Failure::new(format!("cannot write the archive: {e}"));
         for root in roots.iter().filter(|p| p.exists()) {
             // Names are relative to the folder itself when only one folder is given, as in Ansible.
-            let base = if root.is_dir() && roots.len() == 1 { root.clone() } else { root.parent().unwrap_or(Path::new("/")).to_path_buf() };
+            let base = if root.is_dir() && roots.len() == 1 {
+                root.clone()
+            } else {
+                root.parent().unwrap_or(Path::new("/")).to_path_buf()
+            };
             let paths = if root.is_dir() { fs::walk(root)? } else { vec![root.clone()] };
             for path in paths {
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                let out = exclude.iter().any(|e| path.starts_with(e)) || args.exclusion_patterns.iter().flatten().any(|p| super::find::wildcard(p, &name));
+                let out = exclude.iter().any(|e| path.starts_with(e))
+                    || args.exclusion_patterns.iter().flatten().any(|p| super::find::wildcard(p, &name));
                 if out || path == dest {
                     continue;
                 }
@@ -96,7 +102,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         }
     }
-    let outcome = Outcome::changed(changed).with("dest", dest.display().to_string()).with("archived", archived).with("missing", Value::strings(missing));
+    let outcome = Outcome::changed(changed)
+        .with("dest", dest.display().to_string())
+        .with("archived", archived)
+        .with("missing", Value::strings(missing));
     outcome.fields.extend(&describe(&dest));
     Ok(outcome)
 }

@@ -40,24 +40,38 @@ struct Args {
 /// The kind and the key itself, by which two lines are compared.
 fn identity(line: &str) -> Option<(String, String)> {
     let words: Vec<&str> = line.split_whitespace().collect();
-    let at = words.iter().position(|w| w.starts_with("ssh-") || w.starts_with("ecdsa-") || w.starts_with("sk-"))?;
+    let at = words
+        .iter()
+        .position(|w| w.starts_with("ssh-") || w.starts_with("ecdsa-") || w.starts_with("sk-"))?;
     Some((words[at].to_owned(), (*words.get(at + 1)?).to_owned()))
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let user = users::find_user(&args.user).ok_or_else(|| Failure::new(format!("Failed to lookup user {}", args.user)))?;
-    let path = args.path.as_deref().map_or_else(|| std::path::Path::new(&user.home).join(".ssh/authorized_keys"), |p| host.path(p));
-    let given: Vec<String> = args.key.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')).map(str::to_owned).collect();
+    let user = users::find_user(&args.user)
+        .ok_or_else(|| Failure::new(format!("Failed to lookup user {}", args.user)))?;
+    let path = args
+        .path
+        .as_deref()
+        .map_or_else(|| std::path::Path::new(&user.home).join(".ssh/authorized_keys"), |p| host.path(p));
+    let given: Vec<String> = args
+        .key
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.starts_with('#'))
+        .map(str::to_owned)
+        .collect();
     if let Some(bad) = given.iter().find(|l| identity(l).is_none()) {
         return Err(Failure::new(format!("invalid key specified: {bad}")));
     }
-    let text = host.read_optional(&path)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let text =
+        host.read_optional(&path)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     for key in &given {
         let id = identity(key);
         let line = match (&id, &args.key_options, &args.comment) {
             (Some((kind, body)), options, comment) => {
-                let own = key.split_whitespace().skip_while(|w| w != body).skip(1).collect::<Vec<_>>().join(" ");
+                let own =
+                    key.split_whitespace().skip_while(|w| w != body).skip(1).collect::<Vec<_>>().join(" ");
                 let comment = comment.clone().unwrap_or(own);
                 let options = options.as_ref().map(|o| format!("{o} ")).unwrap_or_default();
                 format!("{options}{kind} {body} {comment}").trim_end().to_owned()

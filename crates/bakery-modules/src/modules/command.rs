@@ -71,7 +71,8 @@ pub(super) fn glob_exists(host: &Host, pattern: &str) -> bool {
                 continue;
             }
             for entry in bakery_host::fs::read_dir(folder).unwrap_or_default() {
-                if entry.file_name().is_some_and(|name| super::find::wildcard(&part, &name.to_string_lossy())) {
+                if entry.file_name().is_some_and(|name| super::find::wildcard(&part, &name.to_string_lossy()))
+                {
                     next.push(entry);
                 }
             }
@@ -151,7 +152,9 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
         }
         (Some(line), None) => split_line(line)?,
         (None, Some(argv)) => argv.clone(),
-        (Some(_), Some(_)) => return Err(Failure::new("only command or argv can be given, not both").with("rc", 256)),
+        (Some(_), Some(_)) => {
+            return Err(Failure::new("only command or argv can be given, not both").with("rc", 256));
+        }
         (None, None) => return Err(Failure::new("no command given").with("rc", 256)),
     };
     let shown: Value = match (&line, shell || args.uses_shell) {
@@ -162,8 +165,11 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
     if let Some(folder) = &folder
         && !folder.is_dir()
     {
-        return Err(Failure::new(format!("Unable to change directory before execution: no folder `{}`", folder.display()))
-            .with("rc", 257));
+        return Err(Failure::new(format!(
+            "Unable to change directory before execution: no folder `{}`",
+            folder.display()
+        ))
+        .with("rc", 257));
     }
     let mut relative = Host::default();
     relative.cwd = folder.clone().or_else(|| host.cwd.clone());
@@ -239,7 +245,14 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
         ("end", stamp(&jiff::Zoned::now()).into()),
         (
             "delta",
-            format!("{}:{:02}:{:02}.{:06}", seconds / 3600, seconds / 60 % 60, seconds % 60, elapsed.subsec_micros()).into(),
+            format!(
+                "{}:{:02}:{:02}.{:06}",
+                seconds / 3600,
+                seconds / 60 % 60,
+                seconds % 60,
+                elapsed.subsec_micros()
+            )
+            .into(),
         ),
     ];
     if output.success() {
@@ -257,7 +270,11 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
 }
 
 fn host_home(host: &Host, word: &str) -> String {
-    if word.starts_with("~/") || word == "~" { host.path(word).display().to_string() } else { word.to_owned() }
+    if word.starts_with("~/") || word == "~" {
+        host.path(word).display().to_string()
+    } else {
+        word.to_owned()
+    }
 }
 
 module!("command", "ansible.builtin", Args, run);
@@ -269,7 +286,10 @@ mod tests {
     #[test]
     fn lines_split_as_shlex_splits_them() {
         let split = |line: &str| split_line(line).map_err(|f| f.msg);
-        assert_eq!(split(r#"a "b c" 'd e' f\ g "h\"i""#), Ok(vec!["a".into(), "b c".into(), "d e".into(), "f g".into(), "h\"i".into()]));
+        assert_eq!(
+            split(r#"a "b c" 'd e' f\ g "h\"i""#),
+            Ok(vec!["a".into(), "b c".into(), "d e".into(), "f g".into(), "h\"i".into()])
+        );
         assert_eq!(split("a ''"), Ok(vec!["a".into(), String::new()]));
         assert!(split("a 'b").is_err());
     }

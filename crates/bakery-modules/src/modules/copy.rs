@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use base64::Engine as _;
 use bakery_host::fs;
 use bakery_macros::ModuleArgs;
+use base64::Engine as _;
 use sha1::Digest as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -66,7 +66,8 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     let source = args.src.as_deref().map(|src| host.path(src));
     if args.data.is_none() && args.content.is_none() {
         let Some(source) = &source else { return Err("src (or content) is required".into()) };
-        let meta = fs::metadata(source).map_err(|_| Failure::new(format!("Source {} not found", source.display())))?;
+        let meta = fs::metadata(source)
+            .map_err(|_| Failure::new(format!("Source {} not found", source.display())))?;
         if meta.is_dir() {
             return copy_folder(&args, host, source, &dest);
         }
@@ -113,7 +114,10 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     let base = |outcome: Outcome, dest: &Path| {
         outcome.fields.extend(&describe(dest));
         let md5: String = md5::Md5::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
-        let outcome = outcome.with("dest", dest.display().to_string()).with("checksum", sum.as_str()).with("md5sum", md5);
+        let outcome = outcome
+            .with("dest", dest.display().to_string())
+            .with("checksum", sum.as_str())
+            .with("md5sum", md5);
         match &args.src {
             Some(src) => outcome.with("src", src.as_str()),
             None => outcome,
@@ -137,7 +141,8 @@ fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failu
     if host.check {
         return Ok(());
     }
-    let missing: Vec<PathBuf> = folder.ancestors().take_while(|p| !p.exists()).map(Path::to_path_buf).collect();
+    let missing: Vec<PathBuf> =
+        folder.ancestors().take_while(|p| !p.exists()).map(Path::to_path_buf).collect();
     fs::create_dir_all(folder)?;
     let attributes = FileAttributes { mode: args.directory_mode.clone(), ..args.attributes.clone() };
     for folder in missing.iter().rev() {
@@ -149,7 +154,8 @@ fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failu
 /// `src: dir/` copies what is in the folder, `src: dir` the folder itself.
 fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run {
     let contents_only = args.src.as_deref().is_some_and(|s| s.ends_with('/'));
-    let root = if contents_only { dest.to_path_buf() } else { dest.join(source.file_name().unwrap_or_default()) };
+    let root =
+        if contents_only { dest.to_path_buf() } else { dest.join(source.file_name().unwrap_or_default()) };
     let mut changed = false;
     let folders = FileAttributes { mode: args.directory_mode.clone(), ..args.attributes.clone() };
     let mut all = vec![source.to_path_buf()];
@@ -181,7 +187,9 @@ fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run 
             }
             changed |= host.replace(&target, &content, &Replace { backup: args.backup, validate: None })?.0;
             let mut attributes = args.attributes.clone();
-            if attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve") || attributes.mode.is_none() {
+            if attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve")
+                || attributes.mode.is_none()
+            {
                 attributes.mode = Some((meta.mode() & 0o7777).into());
             }
             changed |= host.attributes(&target, &attributes)?;

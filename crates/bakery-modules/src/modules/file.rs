@@ -118,12 +118,14 @@ fn directory(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure>
     match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => {}
         Ok(_) => {
-            return Err(Failure::new(format!("{} already exists as a {}", path.display(), "file")).with("path", path.display().to_string()));
+            return Err(Failure::new(format!("{} already exists as a {}", path.display(), "file"))
+                .with("path", path.display().to_string()));
         }
         Err(_) => {
             changed = true;
             // Every folder that is made gets the attributes, as in Ansible.
-            let missing: Vec<PathBuf> = path.ancestors().take_while(|p| !p.exists()).map(Path::to_path_buf).collect();
+            let missing: Vec<PathBuf> =
+                path.ancestors().take_while(|p| !p.exists()).map(Path::to_path_buf).collect();
             for folder in missing.iter().rev() {
                 if !host.check {
                     fs::create_dir_all(folder)?;
@@ -143,9 +145,11 @@ fn directory(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure>
 
 fn existing(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
     match path.symlink_metadata() {
-        Ok(meta) if meta.is_dir() => Err(Failure::new(format!("file ({}) is directory, cannot continue", path.display()))
-            .with("path", path.display().to_string())
-            .with("state", "directory")),
+        Ok(meta) if meta.is_dir() => {
+            Err(Failure::new(format!("file ({}) is directory, cannot continue", path.display()))
+                .with("path", path.display().to_string())
+                .with("state", "directory"))
+        }
         Ok(_) => host.attributes(path, &args.attributes),
         Err(_) => Err(Failure::new(format!("file ({}) is absent, cannot continue", path.display()))
             .with("path", path.display().to_string())
@@ -172,7 +176,9 @@ fn touch(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
                     Some(text) => {
                         let time = jiff::civil::DateTime::strptime(format, text)
                             .and_then(|t| t.to_zoned(jiff::tz::TimeZone::system()))
-                            .map_err(|e| Failure::new(format!("Error while obtaining timestamp for time {text}: {e}")))?;
+                            .map_err(|e| {
+                                Failure::new(format!("Error while obtaining timestamp for time {text}: {e}"))
+                            })?;
                         return Ok(rustix::fs::Timespec { tv_sec: time.timestamp().as_second(), tv_nsec: 0 });
                     }
                 };
@@ -202,13 +208,19 @@ fn link(host: &mut Host, path: &Path, args: &Args, state: &str) -> Result<bool, 
         if state == "link" && path.is_dir() && args.original_basename.is_some() {
             path = path.join(args.original_basename.as_deref().unwrap_or_default());
         } else {
-            return Err(Failure::new(format!("refusing to convert from directory to symlink for {}", path.display())));
+            return Err(Failure::new(format!(
+                "refusing to convert from directory to symlink for {}",
+                path.display()
+            )));
         }
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     if state == "link" {
         if !folder.join(src).exists() && !args.force {
-            return Err(Failure::new(format!("src file does not exist, use \"force=yes\" if you really want to create the link: {}", folder.join(src).display())));
+            return Err(Failure::new(format!(
+                "src file does not exist, use \"force=yes\" if you really want to create the link: {}",
+                folder.join(src).display()
+            )));
         }
         if fs::read_link(&path).is_ok_and(|now| now == Path::new(src)) {
             return Ok(false);
@@ -221,7 +233,11 @@ fn link(host: &mut Host, path: &Path, args: &Args, state: &str) -> Result<bool, 
         }
     }
     if path.symlink_metadata().is_ok_and(|m| !m.is_symlink()) && !args.force {
-        return Err(Failure::new(format!("refusing to convert from file to {} for {}", if state == "link" { "symlink" } else { "hard" }, path.display())));
+        return Err(Failure::new(format!(
+            "refusing to convert from file to {} for {}",
+            if state == "link" { "symlink" } else { "hard" },
+            path.display()
+        )));
     }
     if host.check {
         return Ok(true);

@@ -46,7 +46,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         return Ok(Outcome::changed(true));
     }
-    let Some(fstype) = args.fstype.as_deref() else { return Err("fstype is required with state=present".into()) };
+    let Some(fstype) = args.fstype.as_deref() else {
+        return Err("fstype is required with state=present".into());
+    };
     let family = |name: &str| matches!(name, "ext2" | "ext3" | "ext4" | "ext4dev");
     let same = found == Some(fstype) || (found == Some("ext4") && family(fstype));
     if same && !args.force {
@@ -56,17 +58,25 @@ fn run(args: Args, host: &mut Host) -> Run {
         let grow: Vec<&str> = match fstype {
             f if family(f) => vec!["resize2fs", &path],
             "xfs" => vec!["xfs_growfs", "-d", &path],
-            other => return Err(Failure::new(format!("module does not support resizing {other} filesystem yet"))),
+            other => {
+                return Err(Failure::new(format!("module does not support resizing {other} filesystem yet")));
+            }
         };
         if host.check {
             return Ok(Outcome::changed(true));
         }
         let said = host.run(&grow)?;
         let text = said.text() + &said.error_text();
-        return Ok(Outcome::changed(!text.contains("Nothing to do") && !text.contains("data size unchanged")).msg(text));
+        return Ok(Outcome::changed(
+            !text.contains("Nothing to do") && !text.contains("data size unchanged"),
+        )
+        .msg(text));
     }
     if let (Some(found), false) = (found, args.force) {
-        return Err(Failure::new(format!("'{}' is already used as {found}, use force=true to overwrite", args.dev)));
+        return Err(Failure::new(format!(
+            "'{}' is already used as {found}, use force=true to overwrite",
+            args.dev
+        )));
     }
     let force: &[&str] = match fstype {
         f if family(f) => &["-F", "-q", "-E", "lazy_itable_init=1,lazy_journal_init=1"],
@@ -87,7 +97,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     argv.push(path);
     if !host.check {
         if bakery_host::command::find_program(&program).is_none() {
-            return Err(Failure::new(format!("Failed to find required executable \"{program}\": install the package with the tools of {fstype} while baking")));
+            return Err(Failure::new(format!(
+                "Failed to find required executable \"{program}\": install the package with the tools of {fstype} while baking"
+            )));
         }
         host.run(&argv)?;
     }

@@ -83,12 +83,13 @@ pub(super) fn wildcard(pattern: &str, name: &str) -> bool {
         }
     }
     regex.push_str("\\Z");
-    compile(&regex, Flags { dot_all: true, ..Flags::default() }).is_ok_and(|r| r.is_match(name).unwrap_or(false))
+    compile(&regex, Flags { dot_all: true, ..Flags::default() })
+        .is_ok_and(|r| r.is_match(name).unwrap_or(false))
 }
 
 /// A number with a unit, in the base unit.
 fn amount(text: &str, units: &[(char, f64)]) -> Result<f64, Failure> {
-    let (number, unit) = match text.chars().last().filter(|c| c.is_ascii_alphabetic()) {
+    let (number, unit) = match text.chars().last().filter(char::is_ascii_alphabetic) {
         Some(unit) => (&text[..text.len() - 1], Some(unit.to_ascii_lowercase())),
         None => (text, None),
     };
@@ -97,20 +98,45 @@ fn amount(text: &str, units: &[(char, f64)]) -> Result<f64, Failure> {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let age = args.age.as_deref().map(|t| amount(t, &[('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86400.0), ('w', 604_800.0)])).transpose()?;
-    let size = args.size.as_deref().map(|t| amount(t, &[('b', 1.0), ('k', 1024.0), ('m', 1_048_576.0), ('g', 1_073_741_824.0), ('t', 1_099_511_627_776.0)])).transpose()?;
-    let contains = args.contains.as_deref().map(|p| compile(p, Flags { multiline: args.read_whole_file, ..Flags::default() })).transpose()?;
+    let age = args
+        .age
+        .as_deref()
+        .map(|t| amount(t, &[('s', 1.0), ('m', 60.0), ('h', 3600.0), ('d', 86400.0), ('w', 604_800.0)]))
+        .transpose()?;
+    let size = args
+        .size
+        .as_deref()
+        .map(|t| {
+            amount(
+                t,
+                &[
+                    ('b', 1.0),
+                    ('k', 1024.0),
+                    ('m', 1_048_576.0),
+                    ('g', 1_073_741_824.0),
+                    ('t', 1_099_511_627_776.0),
+                ],
+            )
+        })
+        .transpose()?;
+    let contains = args
+        .contains
+        .as_deref()
+        .map(|p| compile(p, Flags { multiline: args.read_whole_file, ..Flags::default() }))
+        .transpose()?;
     let fits_name = |patterns: &Option<Vec<String>>, name: &str, default: bool| match patterns {
         None => default,
         Some(patterns) => patterns.iter().any(|p| {
             if args.use_regex {
-                compile(&format!("^(?:{p})"), Flags::default()).is_ok_and(|r| r.is_match(name).unwrap_or(false))
+                compile(&format!("^(?:{p})"), Flags::default())
+                    .is_ok_and(|r| r.is_match(name).unwrap_or(false))
             } else {
                 wildcard(p, name)
             }
         }),
     };
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
     let mut files = Vec::new();
     let mut examined = 0;
     let skipped = Map::new();
@@ -144,8 +170,12 @@ fn run(args: Args, host: &mut Host) -> Run {
                     "ctime" => meta.ctime(),
                     _ => meta.mtime(),
                 };
-                let old = age.is_none_or(|age| if age >= 0.0 { now - time as f64 >= age } else { now - time as f64 <= -age });
-                let large = size.is_none_or(|size| if size >= 0.0 { meta.size() as f64 >= size } else { meta.size() as f64 <= -size });
+                let old = age.is_none_or(|age| {
+                    if age >= 0.0 { now - time as f64 >= age } else { now - time as f64 <= -age }
+                });
+                let large = size.is_none_or(|size| {
+                    if size >= 0.0 { meta.size() as f64 >= size } else { meta.size() as f64 <= -size }
+                });
                 let mode = match &args.mode {
                     Some(mode) => {
                         let wanted = crate::host::parse_mode(mode, 0, false)?;
@@ -211,7 +241,10 @@ fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {
         map.set(name, value);
     }
     if args.get_checksum && meta.is_file() {
-        map.set("checksum", super::stat::digest(&args.checksum_algorithm, &fs::read(path).unwrap_or_default()));
+        map.set(
+            "checksum",
+            super::stat::digest(&args.checksum_algorithm, &fs::read(path).unwrap_or_default()),
+        );
     }
     map.into()
 }

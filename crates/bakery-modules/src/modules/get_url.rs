@@ -90,27 +90,42 @@ fn fetch(url: &str, args: Option<&Args>) -> Result<(Vec<u8>, u16), Failure> {
         if let Some(Args { url_username: Some(user), url_password, .. }) = args {
             use base64::Engine as _;
             let pair = format!("{user}:{}", url_password.as_deref().unwrap_or_default());
-            request = request.header("Authorization", format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)));
+            request = request.header(
+                "Authorization",
+                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)),
+            );
         }
         match request.call() {
             Ok(mut response) => {
                 let status = response.status().as_u16();
                 if status >= 500 {
-                    last = Failure::new(format!("Request failed: HTTP Error {status}")).with("status_code", i64::from(status));
+                    last = Failure::new(format!("Request failed: HTTP Error {status}"))
+                        .with("status_code", i64::from(status));
                     continue;
                 }
                 if status >= 400 {
-                    return Err(Failure::new("Request failed").with("status_code", i64::from(status)).with("url", url).with("response", format!("HTTP Error {status}")));
+                    return Err(Failure::new("Request failed")
+                        .with("status_code", i64::from(status))
+                        .with("url", url)
+                        .with("response", format!("HTTP Error {status}")));
                 }
-                let length = response.headers().get("content-length").and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+                let length = response
+                    .headers()
+                    .get("content-length")
+                    .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
                 let mut bytes = Vec::new();
                 let read = response.body_mut().with_config().limit(MOST).reader().read_to_end(&mut bytes);
                 match (read, length) {
                     (Ok(_), Some(length)) if bytes.len() < length => {
-                        last = Failure::new(format!("the download was cut off after {} of {length} bytes", bytes.len()));
+                        last = Failure::new(format!(
+                            "the download was cut off after {} of {length} bytes",
+                            bytes.len()
+                        ));
                     }
                     (Ok(_), _) => return Ok((bytes, status)),
-                    (Err(error), _) => last = Failure::new(format!("the download of {url} was cut off: {error}")),
+                    (Err(error), _) => {
+                        last = Failure::new(format!("the download of {url} was cut off: {error}"));
+                    }
                 }
             }
             Err(error) => last = Failure::new(format!("Request failed: {error}")).with("url", url),
@@ -134,7 +149,10 @@ fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
     if args.checksum.is_empty() {
         return Ok(None);
     }
-    let (algorithm, sum) = args.checksum.split_once(':').ok_or("The checksum parameter has to be in format <algorithm>:<checksum>")?;
+    let (algorithm, sum) = args
+        .checksum
+        .split_once(':')
+        .ok_or("The checksum parameter has to be in format <algorithm>:<checksum>")?;
     if !sum.contains("://") {
         return Ok(Some((algorithm.to_owned(), sum.trim().to_lowercase())));
     }
@@ -145,20 +163,25 @@ fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
     let found = list.lines().find_map(|line| {
         let mut words = line.split_whitespace();
         let (sum, file) = (words.next()?, words.next().unwrap_or_default());
-        (single || file.trim_start_matches(['*', '.', '/']).rsplit('/').next() == Some(name)).then(|| sum.to_lowercase())
+        (single || file.trim_start_matches(['*', '.', '/']).rsplit('/').next() == Some(name))
+            .then(|| sum.to_lowercase())
     });
-    found.map(|sum| Some((algorithm.to_owned(), sum))).ok_or_else(|| Failure::new(format!("Unable to find a checksum for file '{name}' in '{sum}'")))
+    found
+        .map(|sum| Some((algorithm.to_owned(), sum)))
+        .ok_or_else(|| Failure::new(format!("Unable to find a checksum for file '{name}' in '{sum}'")))
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
     let mut dest = host.path(&args.dest);
     if dest.is_dir() || args.dest.ends_with('/') {
-        let name = args.url.split(['?', '#']).next().unwrap_or(&args.url).rsplit('/').next().unwrap_or("index.html");
+        let name =
+            args.url.split(['?', '#']).next().unwrap_or(&args.url).rsplit('/').next().unwrap_or("index.html");
         dest = dest.join(if name.is_empty() { "index.html" } else { name });
     }
     let into_folder = args.dest.ends_with('/') || host.path(&args.dest).is_dir();
     let sum = wanted_sum(&args)?;
-    let base = |outcome: Outcome| outcome.with("url", args.url.as_str()).with("dest", dest.display().to_string());
+    let base =
+        |outcome: Outcome| outcome.with("url", args.url.as_str()).with("dest", dest.display().to_string());
     if let (Some((algorithm, sum)), Ok(Some(now))) = (&sum, host.read_optional(&dest))
         && super::stat::digest(algorithm, &now) == *sum
     {
@@ -173,16 +196,23 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Ok(base(Outcome::changed(true)));
     }
     if !dest.parent().is_some_and(std::path::Path::is_dir) {
-        return Err(Failure::new(format!("Destination {} does not exist", dest.parent().unwrap_or(&dest).display())));
+        return Err(Failure::new(format!(
+            "Destination {} does not exist",
+            dest.parent().unwrap_or(&dest).display()
+        )));
     }
     let (bytes, status) = fetch(&args.url, Some(&args))?;
     if let Some((algorithm, sum)) = &sum {
         let got = super::stat::digest(algorithm, &bytes);
         if got != *sum {
-            return Err(Failure::new(format!("The checksum for {} did not match {sum}; it was {got}.", args.url)));
+            return Err(Failure::new(format!(
+                "The checksum for {} did not match {sum}; it was {got}.",
+                args.url
+            )));
         }
     }
-    let (mut changed, backup) = host.replace(&dest, &bytes, &Replace { backup: args.backup, validate: None })?;
+    let (mut changed, backup) =
+        host.replace(&dest, &bytes, &Replace { backup: args.backup, validate: None })?;
     changed |= host.attributes(&dest, &args.attributes)?;
     let mut outcome = base(Outcome::changed(changed))
         .with("checksum_dest", super::copy::sha1(&bytes))

@@ -51,7 +51,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         3 => return Err("Enumeration not supported on this database.".into()),
         _ => return Err(Failure::new("Unexpected failure!")),
     }
-    Ok(Outcome::unchanged().with("ansible_facts", Value::map([(format!("getent_{}", args.database), facts.into())])))
+    Ok(Outcome::unchanged()
+        .with("ansible_facts", Value::map([(format!("getent_{}", args.database), facts.into())])))
 }
 
 module!("getent", "ansible.builtin", Args, run);

@@ -128,7 +128,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if !new.is_empty() {
         new.push('\n');
     }
-    let (mut changed, _) = host.replace(&path, new.as_bytes(), &Replace { backup: args.backup, validate: None })?;
+    let (mut changed, _) =
+        host.replace(&path, new.as_bytes(), &Replace { backup: args.backup, validate: None })?;
     if path.exists() {
         changed |= host.attributes(&path, &args.attributes)?;
     }

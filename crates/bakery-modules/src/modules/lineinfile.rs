@@ -62,14 +62,17 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let text = String::from_utf8_lossy(&existing.unwrap_or_default()).into_owned();
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    let regex = args.regexp.as_deref().filter(|r| !r.is_empty()).map(|r| compile(r, Flags::default())).transpose()?;
+    let regex =
+        args.regexp.as_deref().filter(|r| !r.is_empty()).map(|r| compile(r, Flags::default())).transpose()?;
     let bare = |line: &str| line.trim_end_matches(['\r', '\n']).to_owned();
     let matches = |line: &str| {
         let line = bare(line);
         match (&regex, &args.search_string) {
             (Some(regex), _) => regex.is_match(&line).unwrap_or(false),
             (None, Some(search)) => line.contains(search.as_str()),
-            (None, None) => args.line.as_deref().is_some_and(|wanted| wanted.trim_end_matches(['\r', '\n']) == line),
+            (None, None) => {
+                args.line.as_deref().is_some_and(|wanted| wanted.trim_end_matches(['\r', '\n']) == line)
+            }
         }
     };
     let message;
@@ -104,7 +107,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         host.replace(&path, new.as_bytes(), &how)?
     };
-    if args.state == "present" && (path.exists() || !host.check) && host.attributes(&path, &args.attributes)? {
+    if args.state == "present"
+        && (path.exists() || !host.check)
+        && host.attributes(&path, &args.attributes)?
+    {
         if outcome_msg.is_empty() {
             outcome_msg = "ownership, perms or SE linux context changed".into();
         } else {
@@ -127,7 +133,8 @@ fn present(
 ) -> Result<String, Failure> {
     let ending = lines.first().filter(|l| l.ends_with("\r\n")).map_or("\n", |_| "\r\n");
     let bare = |line: &str| line.trim_end_matches(['\r', '\n']).to_owned();
-    let with_ending = |line: &str| if line.ends_with('\n') { line.to_owned() } else { format!("{line}{ending}") };
+    let with_ending =
+        |line: &str| if line.ends_with('\n') { line.to_owned() } else { format!("{line}{ending}") };
     let found = lines.iter().rposition(|l| matches(l));
     if let Some(at) = found {
         let mut new = line.to_owned();

@@ -49,13 +49,17 @@ fn escape(text: &str) -> String {
 
 fn is_mounted(path: &Path) -> bool {
     let wanted = escape(&path.display().to_string());
-    fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines().any(|line| line.split(' ').nth(1) == Some(&wanted))
+    fs::read_to_string("/proc/self/mounts")
+        .unwrap_or_default()
+        .lines()
+        .any(|line| line.split(' ').nth(1) == Some(&wanted))
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
     let path = host.path(&args.path);
     let fstab = host.path(args.fstab.as_deref().unwrap_or("/etc/fstab"));
-    let text = host.read_optional(&fstab)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let text =
+        host.read_optional(&fstab)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
     let target = escape(args.path.trim_end_matches('/'));
     let target = if target.is_empty() { "/".to_owned() } else { target };
     let mut lines: Vec<String> = Vec::new();
@@ -66,7 +70,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         opts.push_str(",noauto");
     }
     if keep && (args.src.is_none() || args.fstype.is_none()) {
-        return Err(Failure::new(format!("state is {} but all of the following are missing: src, fstype", args.state)));
+        return Err(Failure::new(format!(
+            "state is {} but all of the following are missing: src, fstype",
+            args.state
+        )));
     }
     let entry = format!(
         "{} {target} {} {} {} {}",
@@ -100,7 +107,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut changed = false;
     let mut backup = None;
     if edits && (new != text) {
-        let (did, kept) = host.replace(&fstab, new.as_bytes(), &Replace { backup: args.backup, validate: None })?;
+        let (did, kept) =
+            host.replace(&fstab, new.as_bytes(), &Replace { backup: args.backup, validate: None })?;
         changed |= did;
         backup = kept;
     }
@@ -128,7 +136,8 @@ fn run(args: Args, host: &mut Host) -> Run {
                     let output = if args.state == "mounted" && args.fstab.is_none() {
                         host.try_run(&["mount", shown.as_str()])?
                     } else {
-                        let (src, kind) = (args.src.clone().unwrap_or_default(), args.fstype.clone().unwrap_or_default());
+                        let (src, kind) =
+                            (args.src.clone().unwrap_or_default(), args.fstype.clone().unwrap_or_default());
                         host.try_run(&["mount", "-t", &kind, "-o", &opts, &src, &shown])?
                     };
                     if !output.success() {
@@ -146,7 +155,11 @@ fn run(args: Args, host: &mut Host) -> Run {
                     host.run(&["umount", &shown])?;
                 }
             }
-            if args.state == "absent" && path.exists() && !host.check && fs::read_dir(&path).is_ok_and(|e| e.is_empty()) {
+            if args.state == "absent"
+                && path.exists()
+                && !host.check
+                && fs::read_dir(&path).is_ok_and(|e| e.is_empty())
+            {
                 fs::remove_all(&path)?;
                 changed = true;
             }

@@ -32,11 +32,14 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     let inner = Map::new();
     inner.set("name", Value::strings(&args.name));
-    inner.set("state", match args.state.as_str() {
-        "installed" if manager == "apt" => "present",
-        "removed" if manager == "apt" => "absent",
-        other => other,
-    });
+    inner.set(
+        "state",
+        match args.state.as_str() {
+            "installed" if manager == "apt" => "present",
+            "removed" if manager == "apt" => "absent",
+            other => other,
+        },
+    );
     if let Some(update) = args.update_cache {
         inner.set("update_cache", update);
     }

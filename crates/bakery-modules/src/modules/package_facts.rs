@@ -32,13 +32,16 @@ fn run(args: Args, host: &mut Host) -> Run {
         for line in host.run(&["dpkg-query", "-W", "-f", format])?.text().lines() {
             let parts: Vec<&str> = line.split('\t').collect();
             if let [name, version, arch, section, "installed"] = parts.as_slice() {
-                add(name, vec![
-                    ("name", (*name).into()),
-                    ("version", (*version).into()),
-                    ("arch", (*arch).into()),
-                    ("category", (*section).into()),
-                    ("source", "apt".into()),
-                ]);
+                add(
+                    name,
+                    vec![
+                        ("name", (*name).into()),
+                        ("version", (*version).into()),
+                        ("arch", (*arch).into()),
+                        ("category", (*section).into()),
+                        ("source", "apt".into()),
+                    ],
+                );
             }
         }
     } else {
@@ -46,14 +49,17 @@ fn run(args: Args, host: &mut Host) -> Run {
         for line in host.run(&["rpm", "-qa", "--qf", format])?.text().lines() {
             let parts: Vec<&str> = line.split('\t').collect();
             if let [name, version, release, epoch, arch] = parts.as_slice() {
-                add(name, vec![
-                    ("name", (*name).into()),
-                    ("version", (*version).into()),
-                    ("release", (*release).into()),
-                    ("epoch", epoch.parse::<i64>().map_or(Value::None, Value::from)),
-                    ("arch", (*arch).into()),
-                    ("source", "rpm".into()),
-                ]);
+                add(
+                    name,
+                    vec![
+                        ("name", (*name).into()),
+                        ("version", (*version).into()),
+                        ("release", (*release).into()),
+                        ("epoch", epoch.parse::<i64>().map_or(Value::None, Value::from)),
+                        ("arch", (*arch).into()),
+                        ("source", "rpm".into()),
+                    ],
+                );
             }
         }
     }

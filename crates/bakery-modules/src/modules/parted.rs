@@ -51,7 +51,8 @@ struct Args {
 }
 
 fn position(text: &str, size: u64) -> Result<u64, Failure> {
-    let bad = || Failure::new(format!("cannot read the position `{text}` (expected a number with %, MiB, GB …)"));
+    let bad =
+        || Failure::new(format!("cannot read the position `{text}` (expected a number with %, MiB, GB …)"));
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..split].parse().map_err(|_| bad())?;
     let factor = match text[split..].trim() {
@@ -95,7 +96,10 @@ fn shown(parts: &[PartitionInfo]) -> Value {
 fn run(args: Args, host: &mut Host) -> Run {
     let device = host.path(&args.device);
     if !device.exists() {
-        return Err(Failure::new(format!("Error while getting device information with parted: the device {} is not there", args.device)));
+        return Err(Failure::new(format!(
+            "Error while getting device information with parted: the device {} is not there",
+            args.device
+        )));
     }
     let _ = (&args.part_type, &args.align, &args.unit, &args.fs_type);
     let real = fs::canonicalize(&device)?;
@@ -120,7 +124,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     if args.state == "info" {
         let table = if has_gpt { "gpt" } else { signature.unwrap_or("unknown") };
-        return Ok(Outcome::unchanged().with("disk", info(&parts, table)).with("partitions", shown(&parts)).with("script", ""));
+        return Ok(Outcome::unchanged()
+            .with("disk", info(&parts, table))
+            .with("partitions", shown(&parts))
+            .with("script", ""));
     }
     let number = args.number.ok_or("number is required when state is present or absent")? as u32;
     let existing = parts.iter().find(|p| p.number == number);
@@ -139,10 +146,16 @@ fn run(args: Args, host: &mut Host) -> Run {
         link_partition(host, &device, &real, number)?;
     } else {
         if args.label != "gpt" {
-            return Err(Failure::new(format!("bakery writes GPT partition tables only; set `label: gpt` (this task says {})", args.label)));
+            return Err(Failure::new(format!(
+                "bakery writes GPT partition tables only; set `label: gpt` (this task says {})",
+                args.label
+            )));
         }
         if !has_gpt && let Some(found) = signature {
-            return Err(Failure::new(format!("{} already holds data ({found}) and is left alone; empty it with wipefs first if that is meant", args.device)));
+            return Err(Failure::new(format!(
+                "{} already holds data ({found}) and is left alone; empty it with wipefs first if that is meant",
+                args.device
+            )));
         }
         changed = true;
         if !host.check {
@@ -156,7 +169,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     let parts = disk::partitions(&real).unwrap_or_default();
-    Ok(Outcome::changed(changed).with("disk", info(&parts, "gpt")).with("partitions", shown(&parts)).with("script", ""))
+    Ok(Outcome::changed(changed)
+        .with("disk", info(&parts, "gpt"))
+        .with("partitions", shown(&parts))
+        .with("script", ""))
 }
 
 /// A disk under an alias (`/dev/xvdb` for `/dev/vdb`) shows its partitions under that alias too.

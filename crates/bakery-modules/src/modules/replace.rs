@@ -50,13 +50,19 @@ fn run(args: Args, host: &mut Host) -> Run {
     if let Some(after) = &args.after {
         match section(after)?.find(&text) {
             Ok(Some(found)) => from = found.end(),
-            _ => return Ok(Outcome::unchanged().msg(format!("Pattern for before/after params did not match the given file: {after}"))),
+            _ => {
+                return Ok(Outcome::unchanged()
+                    .msg(format!("Pattern for before/after params did not match the given file: {after}")));
+            }
         }
     }
     if let Some(before) = &args.before {
         match section(before)?.find(&text[from..]) {
             Ok(Some(found)) => to = from + found.start(),
-            _ => return Ok(Outcome::unchanged().msg(format!("Pattern for before/after params did not match the given file: {before}"))),
+            _ => {
+                return Ok(Outcome::unchanged()
+                    .msg(format!("Pattern for before/after params did not match the given file: {before}")));
+            }
         }
     }
     let regex = compile(&args.regexp, Flags { multiline: true, ..Flags::default() })?;

@@ -52,11 +52,29 @@ pub(super) struct Wanted {
     pub(super) force: bool,
 }
 
-const UNIT_FOLDERS: &[&str] = &["/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system", "/lib/systemd/system", "/usr/lib/systemd/system"];
+const UNIT_FOLDERS: &[&str] = &[
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/lib/systemd/system",
+    "/usr/lib/systemd/system",
+];
 
 /// The unit's name with its suffix.
 pub(super) fn unit_name(name: &str) -> String {
-    let suffixes = [".service", ".socket", ".timer", ".target", ".path", ".mount", ".slice", ".automount", ".swap", ".scope", ".device"];
+    let suffixes = [
+        ".service",
+        ".socket",
+        ".timer",
+        ".target",
+        ".path",
+        ".mount",
+        ".slice",
+        ".automount",
+        ".swap",
+        ".scope",
+        ".device",
+    ];
     if suffixes.iter().any(|s| name.ends_with(s)) { name.to_owned() } else { format!("{name}.service") }
 }
 
@@ -66,10 +84,12 @@ pub(super) fn unit_file(unit: &str) -> Option<std::path::PathBuf> {
         let suffix = tail.rsplit_once('.').map_or("service", |(_, s)| s);
         format!("{head}@.{suffix}")
     });
-    [Some(unit.to_owned()), template]
-        .into_iter()
-        .flatten()
-        .find_map(|name| UNIT_FOLDERS.iter().map(|f| std::path::Path::new(f).join(&name)).find(|p| p.symlink_metadata().is_ok()))
+    [Some(unit.to_owned()), template].into_iter().flatten().find_map(|name| {
+        UNIT_FOLDERS
+            .iter()
+            .map(|f| std::path::Path::new(f).join(&name))
+            .find(|p| p.symlink_metadata().is_ok())
+    })
 }
 
 /// The links that enabling a unit makes, as `(link, target)`, from its `[Install]` section.
@@ -82,7 +102,8 @@ pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure
     let mut links = Vec::new();
     let target = fs::canonicalize(&file).unwrap_or(file).display().to_string();
     // The instance of a template, for `%i` in the section.
-    let instance = unit.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).map(|(i, _)| i.to_owned());
+    let instance =
+        unit.split_once('@').and_then(|(_, rest)| rest.rsplit_once('.')).map(|(i, _)| i.to_owned());
     for line in text.lines() {
         let line = line.trim();
         if line.starts_with('[') {
@@ -92,8 +113,12 @@ pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure
         for word in value.split_whitespace() {
             let word = word.replace("%i", instance.as_deref().unwrap_or_default());
             match key.trim() {
-                "WantedBy" => links.push((format!("/etc/systemd/system/{word}.wants/{unit}"), target.clone())),
-                "RequiredBy" => links.push((format!("/etc/systemd/system/{word}.requires/{unit}"), target.clone())),
+                "WantedBy" => {
+                    links.push((format!("/etc/systemd/system/{word}.wants/{unit}"), target.clone()));
+                }
+                "RequiredBy" => {
+                    links.push((format!("/etc/systemd/system/{word}.requires/{unit}"), target.clone()));
+                }
                 "Alias" => links.push((format!("/etc/systemd/system/{word}"), target.clone())),
                 "Also" if word != unit => links.extend(install_links(&unit_name(&word)).unwrap_or_default()),
                 _ => {}
@@ -106,7 +131,8 @@ pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure
 /// Enables or disables a unit by its links; whether that was a change.
 pub(super) fn set_enabled(host: &Host, unit: &str, enabled: bool) -> Result<bool, Failure> {
     let links = install_links(unit)?;
-    let has_sysv = unit.strip_suffix(".service").is_some_and(|n| std::path::Path::new("/etc/init.d").join(n).exists());
+    let has_sysv =
+        unit.strip_suffix(".service").is_some_and(|n| std::path::Path::new("/etc/init.d").join(n).exists());
     if links.is_empty() && !has_sysv && enabled {
         return Ok(false);
     }
@@ -170,7 +196,9 @@ pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
     if let Some(state) = wanted.state.as_deref() {
         if !running {
             if host.phase == Phase::Live {
-                return Err(Failure::new("System has not been booted with systemd as init system, so services cannot be started here"));
+                return Err(Failure::new(
+                    "System has not been booted with systemd as init system, so services cannot be started here",
+                ));
             }
             match state {
                 "stopped" => {}
@@ -206,7 +234,10 @@ pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
                     argv.push(&unit);
                     let output = host.try_run(&argv)?;
                     if !output.success() {
-                        return Err(Failure::new(format!("Unable to {verb} service {name}: {}", output.error_text())));
+                        return Err(Failure::new(format!(
+                            "Unable to {verb} service {name}: {}",
+                            output.error_text()
+                        )));
                     }
                 }
             }

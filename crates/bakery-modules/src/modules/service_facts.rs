@@ -18,7 +18,17 @@ fn run(args: Args, host: &mut Host) -> Run {
     let services = Map::new();
     let running = host.phase == Phase::Live && std::path::Path::new("/run/systemd/system").exists();
     let active = if running {
-        host.try_run(&["systemctl", "list-units", "--no-pager", "--no-legend", "--plain", "--type", "service", "--all"])?.text()
+        host.try_run(&[
+            "systemctl",
+            "list-units",
+            "--no-pager",
+            "--no-legend",
+            "--plain",
+            "--type",
+            "service",
+            "--all",
+        ])?
+        .text()
     } else {
         String::new()
     };
@@ -40,13 +50,18 @@ fn run(args: Args, host: &mut Host) -> Run {
                 .lines()
                 .find(|line| line.split_whitespace().next() == Some(&name))
                 .and_then(|line| line.split_whitespace().nth(3))
-                .map_or(if running { "inactive" } else { "unknown" }, |sub| if sub == "running" { "running" } else { "stopped" });
-            services.set(&name, Value::map([
-                ("name", Value::from(name.as_str())),
-                ("state", state.into()),
-                ("status", status.into()),
-                ("source", "systemd".into()),
-            ]));
+                .map_or(if running { "inactive" } else { "unknown" }, |sub| {
+                    if sub == "running" { "running" } else { "stopped" }
+                });
+            services.set(
+                &name,
+                Value::map([
+                    ("name", Value::from(name.as_str())),
+                    ("state", state.into()),
+                    ("status", status.into()),
+                    ("source", "systemd".into()),
+                ]),
+            );
         }
     }
     Ok(Outcome::unchanged().with("ansible_facts", Value::map([("services", services.into())])))

@@ -1,8 +1,8 @@
 //! `slurp`: a file's content in base64.
 
-use base64::Engine as _;
 use bakery_host::fs;
 use bakery_macros::ModuleArgs;
+use base64::Engine as _;
 
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
@@ -21,7 +21,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err(Failure::new(format!("source is a directory and must be a file: {}", args.src)));
     }
     let bytes = fs::read(&path).map_err(|e| {
-        if e.is_not_found() { Failure::new(format!("file not found: {}", args.src)) } else { Failure::from(e) }
+        if e.is_not_found() {
+            Failure::new(format!("file not found: {}", args.src))
+        } else {
+            Failure::from(e)
+        }
     })?;
     Ok(Outcome::unchanged()
         .with("content", base64::engine::general_purpose::STANDARD.encode(bytes))

@@ -21,7 +21,11 @@ struct Args {
     #[arg(default = "true")]
     get_checksum: bool,
     /// The checksum's kind.
-    #[arg(default = "sha1", alias = "checksum,checksum_algo", choices = "md5,sha1,sha224,sha256,sha384,sha512")]
+    #[arg(
+        default = "sha1",
+        alias = "checksum,checksum_algo",
+        choices = "md5,sha1,sha224,sha256,sha384,sha512"
+    )]
     checksum_algorithm: String,
     /// Whether the MIME type is returned; asks file(1).
     #[arg(default = "true", alias = "mime,mime_type,mime-type")]
@@ -101,7 +105,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         ("writeable", access(rustix::fs::Access::WRITE_OK).into()),
         ("executable", access(rustix::fs::Access::EXEC_OK).into()),
     ];
-    pairs.into_iter().for_each(|(k, v)| stat.set(k, v));
+    for (key, value) in pairs {
+        stat.set(key, value);
+    }
     if let Some(user) = users::find_user(&meta.uid().to_string()) {
         stat.set("pw_name", user.name);
     }
@@ -111,7 +117,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     if kind.is_symlink() {
         let target = fs::read_link(&path)?;
         stat.set("lnk_target", target.display().to_string());
-        stat.set("lnk_source", fs::canonicalize(&path).unwrap_or_else(|_| path.with_file_name(&target)).display().to_string());
+        stat.set(
+            "lnk_source",
+            fs::canonicalize(&path).unwrap_or_else(|_| path.with_file_name(&target)).display().to_string(),
+        );
     }
     if kind.is_file() && args.get_checksum {
         stat.set("checksum", digest(&args.checksum_algorithm, &fs::read(&path)?));

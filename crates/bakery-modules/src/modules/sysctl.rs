@@ -32,12 +32,14 @@ struct Args {
 
 fn run(args: Args, host: &mut Host) -> Run {
     let path = host.path(&args.sysctl_file);
-    let text = host.read_optional(&path)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let text =
+        host.read_optional(&path)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
     let value = args.value.clone().map(|v| v.trim().to_owned());
     let mut lines: Vec<String> = Vec::new();
     let mut seen = false;
     for line in text.lines() {
-        let is_it = line.split_once('=').is_some_and(|(k, _)| k.trim() == args.name) && !line.trim_start().starts_with(['#', ';']);
+        let is_it = line.split_once('=').is_some_and(|(k, _)| k.trim() == args.name)
+            && !line.trim_start().starts_with(['#', ';']);
         if !is_it {
             lines.push(line.to_owned());
         } else if args.state == "present" && !seen {
@@ -52,9 +54,15 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     let new = lines.join("\n") + "\n";
-    let (mut changed, _) = if text.is_empty() && args.state == "absent" { (false, None) } else { host.replace(&path, new.as_bytes(), &Replace::default())? };
+    let (mut changed, _) = if text.is_empty() && args.state == "absent" {
+        (false, None)
+    } else {
+        host.replace(&path, new.as_bytes(), &Replace::default())?
+    };
     if host.phase == Phase::Live {
-        if args.sysctl_set && let Some(value) = &value {
+        if args.sysctl_set
+            && let Some(value) = &value
+        {
             let file = format!("/proc/sys/{}", args.name.replace('.', "/"));
             let now = bakery_host::fs::read_to_string(&file).unwrap_or_default();
             if now.split_whitespace().collect::<Vec<_>>() != value.split_whitespace().collect::<Vec<_>>() {
@@ -62,7 +70,11 @@ fn run(args: Args, host: &mut Host) -> Run {
                 if !host.check {
                     let output = host.try_run(&["sysctl", "-w", &format!("{}={value}", args.name)])?;
                     if !output.success() && !args.ignoreerrors {
-                        return Err(Failure::new(format!("setting {} failed: {}", args.name, output.error_text())));
+                        return Err(Failure::new(format!(
+                            "setting {} failed: {}",
+                            args.name,
+                            output.error_text()
+                        )));
                     }
                 }
             }

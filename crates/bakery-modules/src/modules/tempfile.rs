@@ -32,7 +32,12 @@ fn run(args: Args, host: &mut Host) -> Run {
     let path = if args.state == "directory" {
         builder.tempdir_in(folder).map_err(failed)?.keep()
     } else {
-        builder.tempfile_in(folder).map_err(failed)?.into_temp_path().keep().map_err(|e| Failure::new(e.to_string()))?
+        builder
+            .tempfile_in(folder)
+            .map_err(failed)?
+            .into_temp_path()
+            .keep()
+            .map_err(|e| Failure::new(e.to_string()))?
     };
     let outcome = Outcome::changed(true).with("path", path.display().to_string());
     outcome.fields.extend(&crate::host::describe(&path));

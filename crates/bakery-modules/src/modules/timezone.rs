@@ -20,7 +20,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let Some(name) = args.name else { return Ok(Outcome::unchanged()) };
     let zone = format!("/usr/share/zoneinfo/{name}");
     if !std::path::Path::new(&zone).exists() {
-        return Err(Failure::new(format!("given timezone \"{name}\" is not available: {zone} is not there (package tzdata)")));
+        return Err(Failure::new(format!(
+            "given timezone \"{name}\" is not available: {zone} is not there (package tzdata)"
+        )));
     }
     let now = fs::read_link("/etc/localtime").unwrap_or_default();
     if now == std::path::Path::new(&zone) {

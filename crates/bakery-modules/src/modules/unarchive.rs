@@ -59,7 +59,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     if let Some(creates) = &args.creates
         && super::command::glob_exists(host, creates)
     {
-        return Ok(Outcome::unchanged().with("skipped", true).msg(format!("skipped, since {creates} exists")));
+        return Ok(Outcome::unchanged()
+            .with("skipped", true)
+            .msg(format!("skipped, since {creates} exists")));
     }
     if !dest.is_dir() {
         return Err(Failure::new(format!("dest '{}' must be an existing dir", args.dest)));
@@ -71,7 +73,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         None if args.src.contains("://") => fs::read(super::get_url::to_temporary(host, &args.src)?)?,
         None => fs::read(host.path(&args.src)).map_err(|e| {
-            if e.is_not_found() { Failure::new(format!("Source '{}' does not exist", args.src)) } else { e.into() }
+            if e.is_not_found() {
+                Failure::new(format!("Source '{}' does not exist", args.src))
+            } else {
+                e.into()
+            }
         })?,
     };
     let strip = args
@@ -88,7 +94,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         untar(host, &args, &bytes, &dest, strip, &mut names)?
     };
     let handler = if bytes.starts_with(b"PK\x03\x04") { "ZipArchive" } else { "TgzArchive" };
-    let mut outcome = Outcome::changed(changed).with("dest", dest.display().to_string()).with("src", args.src.as_str()).with("handler", handler);
+    let mut outcome = Outcome::changed(changed)
+        .with("dest", dest.display().to_string())
+        .with("src", args.src.as_str())
+        .with("handler", handler);
     if args.list_files {
         outcome = outcome.with("files", Value::strings(names));
     }
@@ -99,7 +108,12 @@ fn run(args: Args, host: &mut Host) -> Run {
 /// A decompressor by what the bytes start with.
 fn reader<'a>(host: &Host, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, Failure> {
     let through = |program: &str| -> Result<Box<dyn Read>, Failure> {
-        let output = host.cmd(program).arg("-dc").input(bytes).run().map_err(|e| Failure::new(format!("cannot unpack with {program}: {e}")))?;
+        let output = host
+            .cmd(program)
+            .arg("-dc")
+            .input(bytes)
+            .run()
+            .map_err(|e| Failure::new(format!("cannot unpack with {program}: {e}")))?;
         Ok(Box::new(std::io::Cursor::new(output.stdout)))
     };
     Ok(match bytes {
@@ -118,7 +132,12 @@ fn inside(dest: &Path, name: &Path, strip: usize) -> Result<Option<PathBuf>, Fai
         match part {
             Component::Normal(part) => parts.push(part),
             Component::CurDir => {}
-            _ => return Err(Failure::new(format!("the archive has an entry outside of itself: {}", name.display()))),
+            _ => {
+                return Err(Failure::new(format!(
+                    "the archive has an entry outside of itself: {}",
+                    name.display()
+                )));
+            }
         }
     }
     if parts.len() <= strip {
@@ -128,16 +147,31 @@ fn inside(dest: &Path, name: &Path, strip: usize) -> Result<Option<PathBuf>, Fai
     // No folder on the way may be a link that leads elsewhere.
     let mut folder = path.parent();
     while let Some(current) = folder.filter(|f| f.starts_with(dest) && *f != dest) {
-        if current.is_symlink() && !fs::canonicalize(current).is_ok_and(|real| fs::canonicalize(dest).is_ok_and(|d| real.starts_with(d))) {
-            return Err(Failure::new(format!("the archive writes through a link that leads outside: {}", name.display())));
+        if current.is_symlink()
+            && !fs::canonicalize(current)
+                .is_ok_and(|real| fs::canonicalize(dest).is_ok_and(|d| real.starts_with(d)))
+        {
+            return Err(Failure::new(format!(
+                "the archive writes through a link that leads outside: {}",
+                name.display()
+            )));
         }
         folder = current.parent();
     }
     Ok(Some(path))
 }
 
-fn untar(host: &mut Host, args: &Args, bytes: &[u8], dest: &Path, strip: usize, names: &mut Vec<String>) -> Result<bool, Failure> {
-    let bad = |e: std::io::Error| Failure::new(format!("Failed to find handler for \"{}\": not a readable archive: {e}", args.src));
+fn untar(
+    host: &mut Host,
+    args: &Args,
+    bytes: &[u8],
+    dest: &Path,
+    strip: usize,
+    names: &mut Vec<String>,
+) -> Result<bool, Failure> {
+    let bad = |e: std::io::Error| {
+        Failure::new(format!("Failed to find handler for \"{}\": not a readable archive: {e}", args.src))
+    };
     let mut archive = tar::Archive::new(reader(host, bytes)?);
     let mut changed = false;
     let is_root = rustix::process::geteuid().is_root();
@@ -146,7 +180,12 @@ fn untar(host: &mut Host, args: &Args, bytes: &[u8], dest: &Path, strip: usize, 
         let name = entry.path().map_err(bad)?.into_owned();
         let text = name.display().to_string();
         let listed = |list: &Option<Vec<String>>| {
-            list.as_ref().is_some_and(|l| l.iter().any(|p| text.trim_start_matches("./").starts_with(p.trim_start_matches("./")) || super::find::wildcard(p, &text)))
+            list.as_ref().is_some_and(|l| {
+                l.iter().any(|p| {
+                    text.trim_start_matches("./").starts_with(p.trim_start_matches("./"))
+                        || super::find::wildcard(p, &text)
+                })
+            })
         };
         if listed(&args.exclude) || (args.include.is_some() && !listed(&args.include)) {
             continue;
@@ -202,7 +241,9 @@ fn untar(host: &mut Host, args: &Args, bytes: &[u8], dest: &Path, strip: usize, 
                 fs::chmod(&path, mode)?;
             }
         } else if kind.is_block_special() || kind.is_character_special() || kind.is_fifo() {
-            return Err(Failure::new(format!("the archive has a device or pipe, which is not unpacked: {text}")));
+            return Err(Failure::new(format!(
+                "the archive has a device or pipe, which is not unpacked: {text}"
+            )));
         } else {
             continue;
         }
@@ -222,7 +263,13 @@ fn make_parent(path: &Path) -> Result<(), Failure> {
     path.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(Into::into))
 }
 
-fn zip(host: &Host, bytes: &[u8], dest: &Path, args: &Args, names: &mut Vec<String>) -> Result<bool, Failure> {
+fn zip(
+    host: &Host,
+    bytes: &[u8],
+    dest: &Path,
+    args: &Args,
+    names: &mut Vec<String>,
+) -> Result<bool, Failure> {
     let file = ::tempfile::NamedTempFile::new().map_err(|e| Failure::new(e.to_string()))?;
     fs::write_atomic_mode(file.path(), bytes, 0o600)?;
     let archive = file.path().display().to_string();

@@ -97,7 +97,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let name = args.name.as_str();
     let existing = users::users("/").into_iter().find(|u| u.name == name);
     if args.state == "absent" {
-        let Some(_) = existing else { return Ok(Outcome::unchanged().with("name", name).with("state", "absent")) };
+        let Some(_) = existing else {
+            return Ok(Outcome::unchanged().with("name", name).with("state", "absent"));
+        };
         if !host.check {
             let mut argv = vec!["userdel"];
             if args.force {
@@ -109,7 +111,11 @@ fn run(args: Args, host: &mut Host) -> Run {
             argv.push(name);
             host.run(&argv)?;
         }
-        return Ok(Outcome::changed(true).with("name", name).with("state", "absent").with("force", args.force).with("remove", args.remove));
+        return Ok(Outcome::changed(true)
+            .with("name", name)
+            .with("state", "absent")
+            .with("force", args.force)
+            .with("remove", args.remove));
     }
     for group in args.groups.iter().flatten().chain(&args.group).filter(|g| !g.is_empty()) {
         if users::find_group(group).is_none() && !host.check {
@@ -124,7 +130,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         argv.push(value.into());
     };
     let now = existing.clone();
-    let differs = |wanted: Option<&String>, have: Option<&String>| wanted.filter(|w| Some(*w) != have).cloned();
+    let differs =
+        |wanted: Option<&String>, have: Option<&String>| wanted.filter(|w| Some(*w) != have).cloned();
     if let Some(uid) = args.uid.filter(|uid| now.as_ref().map(|u| i64::from(u.uid)) != Some(*uid)) {
         add("-u", &uid.to_string());
     }
@@ -159,11 +166,17 @@ fn run(args: Args, host: &mut Host) -> Run {
         let date = if expires < 0.0 {
             String::new()
         } else {
-            jiff::Timestamp::from_second(expires as i64).map(|t| t.strftime("%Y-%m-%d").to_string()).unwrap_or_default()
+            jiff::Timestamp::from_second(expires as i64)
+                .map(|t| t.strftime("%Y-%m-%d").to_string())
+                .unwrap_or_default()
         };
         let days = if expires < 0.0 { String::new() } else { ((expires / 86400.0) as i64).to_string() };
         let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
-        let has = shadow.lines().find(|l| l.starts_with(&format!("{name}:"))).and_then(|l| l.split(':').nth(7)).unwrap_or("");
+        let has = shadow
+            .lines()
+            .find(|l| l.starts_with(&format!("{name}:")))
+            .and_then(|l| l.split(':').nth(7))
+            .unwrap_or("");
         if has != days {
             argv.push("-e".into());
             argv.push(date);
@@ -171,7 +184,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     if let Some(password) = &args.password {
         let has = shadow_password(name);
-        if created || (args.update_password == "always" && has.as_deref().map(|p| p.trim_start_matches('!')) != Some(password)) {
+        if created
+            || (args.update_password == "always"
+                && has.as_deref().map(|p| p.trim_start_matches('!')) != Some(password))
+        {
             argv.push("-p".into());
             argv.push(password.clone());
         }
@@ -213,12 +229,18 @@ fn run(args: Args, host: &mut Host) -> Run {
             // Passwords must not show in errors; the words are therefore not repeated there.
             let output = host.try_run(&command)?;
             if !output.success() {
-                return Err(Failure::new(output.error_text().trim().to_owned()).with("rc", output.code).with("name", name));
+                return Err(Failure::new(output.error_text().trim().to_owned())
+                    .with("rc", output.code)
+                    .with("name", name));
             }
         }
     }
     let mut ages: Vec<String> = Vec::new();
-    for (value, flag) in [(args.password_expire_min, "-m"), (args.password_expire_max, "-M"), (args.password_expire_warn, "-W")] {
+    for (value, flag) in [
+        (args.password_expire_min, "-m"),
+        (args.password_expire_max, "-M"),
+        (args.password_expire_warn, "-W"),
+    ] {
         if let Some(days) = value {
             ages.extend([flag.to_owned(), days.to_string()]);
         }
@@ -241,7 +263,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         .with("shell", user.shell.as_str())
         .with("comment", user.gecos.as_str());
     if args.generate_ssh_key {
-        let file = std::path::Path::new(&user.home).join(args.ssh_key_file.clone().unwrap_or_else(|| format!(".ssh/id_{}", args.ssh_key_type)));
+        let file = std::path::Path::new(&user.home)
+            .join(args.ssh_key_file.clone().unwrap_or_else(|| format!(".ssh/id_{}", args.ssh_key_type)));
         if !file.exists() {
             outcome.changed = true;
             if !host.check {
@@ -252,7 +275,18 @@ fn run(args: Args, host: &mut Host) -> Run {
                 let bits = args.ssh_key_bits.map(|b| b.to_string());
                 let path = file.display().to_string();
                 let pass = args.ssh_key_passphrase.clone().unwrap_or_default();
-                let mut argv = vec!["ssh-keygen", "-q", "-t", &args.ssh_key_type, "-C", &comment, "-N", &pass, "-f", &path];
+                let mut argv = vec![
+                    "ssh-keygen",
+                    "-q",
+                    "-t",
+                    &args.ssh_key_type,
+                    "-C",
+                    &comment,
+                    "-N",
+                    &pass,
+                    "-f",
+                    &path,
+                ];
                 if let Some(bits) = &bits {
                     argv.extend(["-b", bits]);
                 }
@@ -263,7 +297,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         }
         let public = fs::read_to_string(format!("{}.pub", file.display())).unwrap_or_default();
-        outcome = outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", public.trim());
+        outcome =
+            outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", public.trim());
     }
     Ok(outcome)
 }

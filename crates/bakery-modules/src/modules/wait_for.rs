@@ -69,7 +69,11 @@ fn run(args: Args, host: &mut Host) -> Run {
     let started = Instant::now();
     std::thread::sleep(Duration::from_secs(args.delay.max(0) as u64));
     let limit = Duration::from_secs(args.timeout.max(0) as u64);
-    let regex = args.search_regex.as_deref().map(|r| compile(r, Flags { multiline: true, ..Flags::default() })).transpose()?;
+    let regex = args
+        .search_regex
+        .as_deref()
+        .map(|r| compile(r, Flags { multiline: true, ..Flags::default() }))
+        .transpose()?;
     let gone = matches!(args.state.as_str(), "absent" | "stopped" | "drained");
     let done = |outcome: Outcome| {
         Ok(outcome
@@ -92,9 +96,13 @@ fn run(args: Args, host: &mut Host) -> Run {
     let fits = |text: &str| regex.as_ref().is_none_or(|r| r.is_match(text).unwrap_or(false));
     loop {
         let there = match (&target, &args.path) {
-            (Some(target), _) => match TcpStream::connect_timeout(target, Duration::from_secs(args.connect_timeout.max(1) as u64)) {
+            (Some(target), _) => match TcpStream::connect_timeout(
+                target,
+                Duration::from_secs(args.connect_timeout.max(1) as u64),
+            ) {
                 Ok(mut stream) if regex.is_some() => {
-                    let _ = stream.set_read_timeout(Some(Duration::from_secs(args.connect_timeout.max(1) as u64)));
+                    let _ = stream
+                        .set_read_timeout(Some(Duration::from_secs(args.connect_timeout.max(1) as u64)));
                     let _ = stream.write_all(b"");
                     let mut buffer = [0; 1024];
                     let read = stream.read(&mut buffer).unwrap_or(0);
@@ -119,9 +127,14 @@ fn run(args: Args, host: &mut Host) -> Run {
                 _ => String::new(),
             };
             let default = format!("Timeout when waiting for {what}{}", if gone { " to stop" } else { "" });
-            return Err(Failure::new(args.msg.clone().unwrap_or(default)).with("elapsed", started.elapsed().as_secs()));
+            return Err(Failure::new(args.msg.clone().unwrap_or(default))
+                .with("elapsed", started.elapsed().as_secs()));
         }
-        std::thread::sleep(Duration::from_secs(args.sleep.max(0) as u64).min(limit.saturating_sub(started.elapsed())).max(Duration::from_millis(20)));
+        std::thread::sleep(
+            Duration::from_secs(args.sleep.max(0) as u64)
+                .min(limit.saturating_sub(started.elapsed()))
+                .max(Duration::from_millis(20)),
+        );
     }
 }
 

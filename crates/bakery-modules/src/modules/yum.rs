@@ -70,7 +70,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let names = args.name.clone().unwrap_or_default();
     let removing = matches!(state, "absent" | "removed");
     let is_installed = |name: &String| {
-        !name.starts_with('@') && !name.contains("://") && host.try_run(&["rpm", "-q", "--whatprovides", name.as_str()]).is_ok_and(|o| o.success())
+        !name.starts_with('@')
+            && !name.contains("://")
+            && host.try_run(&["rpm", "-q", "--whatprovides", name.as_str()]).is_ok_and(|o| o.success())
     };
     let todo: Vec<String> = match state {
         "latest" => names.clone(),
@@ -106,7 +108,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             option(text.into());
         }
     }
-    for (value, name) in [(&args.installroot, "installroot"), (&args.releasever, "releasever"), (&args.conf_file, "config")] {
+    for (value, name) in
+        [(&args.installroot, "installroot"), (&args.releasever, "releasever"), (&args.conf_file, "config")]
+    {
         if let Some(value) = value {
             option(format!("--{name}={value}"));
         }

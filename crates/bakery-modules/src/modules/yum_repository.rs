@@ -67,7 +67,8 @@ struct Args {
 fn run(args: Args, host: &mut Host) -> Run {
     let file = args.file.clone().unwrap_or_else(|| args.name.clone());
     let path = host.path(&args.reposdir).join(format!("{file}.repo"));
-    let text = host.read_optional(&path)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
+    let text =
+        host.read_optional(&path)?.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default();
     let mut sections: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         match line.trim().strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
@@ -87,7 +88,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         if args.baseurl.is_none() && args.mirrorlist.is_none() && args.metalink.is_none() {
             return Err("Parameter 'baseurl', 'metalink' or 'mirrorlist' is required.".into());
         }
-        let Some(description) = &args.description else { return Err("Parameter 'description' is required.".into()) };
+        let Some(description) = &args.description else {
+            return Err("Parameter 'description' is required.".into());
+        };
         let flag = |b: Option<bool>| b.map(|b| String::from(if b { "1" } else { "0" }));
         let list = |l: &Option<Vec<String>>| l.as_ref().map(|l| l.join("\n    "));
         let mut options = vec![
@@ -125,7 +128,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         if !host.check {
             bakery_host::fs::create_dir_all(host.path(&args.reposdir))?;
         }
-        host.replace(&path, new.as_bytes(), &Replace::default())?.0 | host.attributes(&path, &args.attributes)?
+        host.replace(&path, new.as_bytes(), &Replace::default())?.0
+            | host.attributes(&path, &args.attributes)?
     };
     Ok(Outcome::changed(changed).with("repo", args.name).with("state", args.state))
 }

@@ -24,7 +24,9 @@ pub(crate) fn agent() -> Result<PathBuf, Failure> {
         return Ok(beside);
     }
     Err(Failure {
-        hint: Some("build it with `cargo build --release -p bakery-agent`, or name it in BAKERY_AGENT".into()),
+        hint: Some(
+            "build it with `cargo build --release -p bakery-agent`, or name it in BAKERY_AGENT".into(),
+        ),
         ..Failure::new(format!("the agent for images is not at {}", beside.display()))
     })
 }
@@ -53,18 +55,28 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
         .iter()
         .filter(|b| {
             let names = [b.name.clone(), b.kind.clone(), format!("{}.{}", b.kind, b.name)];
-            (args.only.is_empty() || names.iter().any(|n| args.only.contains(n))) && !names.iter().any(|n| args.except.contains(n))
+            (args.only.is_empty() || names.iter().any(|n| args.only.contains(n)))
+                && !names.iter().any(|n| args.except.contains(n))
         })
         .collect();
     // A template that names a disk builder bakes that; AMIs beside it are for the cloud.
     let has_disk = chosen.iter().any(|b| b.kind == "disk");
-    let chosen: Vec<_> = chosen.into_iter().filter(|b| !has_disk || args.local && args.only.iter().any(|o| *o == b.name) || b.kind == "disk" || !b.kind.starts_with("amazon-")).collect();
+    let chosen: Vec<_> = chosen
+        .into_iter()
+        .filter(|b| {
+            !has_disk
+                || args.local && args.only.contains(&b.name)
+                || b.kind == "disk"
+                || !b.kind.starts_with("amazon-")
+        })
+        .collect();
     if chosen.is_empty() {
         return Err(Failure::new("no builder is left to run (--only and --except)"));
     }
     for skipped in template.builders.iter().filter(|b| has_disk && b.kind.starts_with("amazon-")) {
         terminal.note(&format!("the builder {} needs an AWS account and is left out", skipped.kind));
     }
+    bakery_image::install_roles(&template, terminal)?;
     for builder in chosen {
         let planned = plan(&template, builder, args.local, args.base.as_deref(), &agent)?;
         let options = BakeOptions { agent: agent.clone(), no_cache: args.no_cache, refresh: args.refresh };
@@ -72,7 +84,8 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
         let colour = terminal::stdout_colour();
         let mut playbook_output = DefaultOutput::new(&mut out, &mut err, colour, 0, false);
         let mut quiet = bakery_ansible::callback::Quiet;
-        let callback: &mut dyn bakery_ansible::Callback = if terminal.is_json() { &mut quiet } else { &mut playbook_output };
+        let callback: &mut dyn bakery_ansible::Callback =
+            if terminal.is_json() { &mut quiet } else { &mut playbook_output };
         let started = std::time::Instant::now();
         let baked = bakery_image::bake(&store, &template, &planned, &options, terminal, callback)?;
         terminal.settle();
@@ -84,9 +97,17 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
         manifest(&template, &baked.image)?;
         if !terminal.is_json() {
             let how = if baked.cached { "nothing changed" } else { "baked" };
-            terminal::say(&format!("{} {} ({how} in {:.2} s)", baked.image.id, baked.image.name, started.elapsed().as_secs_f64()));
+            terminal::say(&format!(
+                "{} {} ({how} in {:.2} s)",
+                baked.image.id,
+                baked.image.name,
+                started.elapsed().as_secs_f64()
+            ));
             for (format, name) in &baked.image.files {
-                terminal::say(&format!("  {format}: {}", store.images().folder(&baked.image.id).join(name).display()));
+                terminal::say(&format!(
+                    "  {format}: {}",
+                    store.images().folder(&baked.image.id).join(name).display()
+                ));
             }
         }
     }
@@ -97,12 +118,16 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
 /// The `manifest` post-processor: what was built, for other tools.
 fn manifest(template: &Template, image: &bakery_store::Image) -> Result<(), Failure> {
     for component in template.post_processors.iter().flatten().filter(|c| c.kind == "manifest") {
-        let path = template.folder.join(component.text("output").unwrap_or_else(|| "packer-manifest.json".into()));
+        let path =
+            template.folder.join(component.text("output").unwrap_or_else(|| "packer-manifest.json".into()));
         let entry = serde_json::json!({
             "name": image.name, "builder_type": "disk", "artifact_id": image.id,
             "files": image.files.iter().map(|(_, n)| serde_json::json!({"name": n})).collect::<Vec<_>>(),
         });
-        let text = serde_json::to_string_pretty(&serde_json::json!({ "builds": [entry], "last_run_uuid": image.key })).unwrap_or_default();
+        let text = serde_json::to_string_pretty(
+            &serde_json::json!({ "builds": [entry], "last_run_uuid": image.key }),
+        )
+        .unwrap_or_default();
         bakery_host::fs::write_atomic(path, text + "\n")?;
     }
     Ok(())

@@ -31,9 +31,17 @@ pub(crate) fn doctor(terminal: &Terminal) -> Outcome {
         rows.push(vec![if there { "ok" } else { "missing" }.into(), (*program).into(), (*purpose).into()]);
     }
     let root = bakery_host::users::effective_uid() == 0;
-    rows.push(vec![if root { "ok" } else { "missing" }.into(), "root".into(), "baking (mounts and namespaces)".into()]);
+    rows.push(vec![
+        if root { "ok" } else { "missing" }.into(),
+        "root".into(),
+        "baking (mounts and namespaces)".into(),
+    ]);
     let agent = super::bake::agent();
-    rows.push(vec![if agent.is_ok() { "ok" } else { "missing" }.into(), "bakery-agent".into(), "goes into images".into()]);
+    rows.push(vec![
+        if agent.is_ok() { "ok" } else { "missing" }.into(),
+        "bakery-agent".into(),
+        "goes into images".into(),
+    ]);
     let store = Store::open()?;
     if find_program("qemu-system-x86_64").is_some() {
         match bakery_launch::choose(&store) {
@@ -50,7 +58,10 @@ pub(crate) fn doctor(terminal: &Terminal) -> Outcome {
     }
     if !missing.is_empty() {
         missing.dedup();
-        terminal::say(&format!("install what is missing:\n  sudo apt-get update && sudo apt-get install -y --no-install-recommends --allow-downgrades {}", missing.join(" ")));
+        terminal::say(&format!(
+            "install what is missing:\n  sudo apt-get update && sudo apt-get install -y --no-install-recommends --allow-downgrades {}",
+            missing.join(" ")
+        ));
     }
     Ok(exit::ERROR)
 }

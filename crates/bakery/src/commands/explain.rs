@@ -13,7 +13,8 @@ use crate::terminal::{self, Terminal};
 pub(crate) fn explain(args: &ExplainArgs, terminal: &Terminal) -> Outcome {
     let loader = Loader::new(&args.playbook, Map::new());
     let set = |given: &[String], default: &str| {
-        let given = if given.is_empty() { vec![format!("{{\"cloud_init\": {default}}}")] } else { given.to_vec() };
+        let given =
+            if given.is_empty() { vec![format!("{{\"cloud_init\": {default}}}")] } else { given.to_vec() };
         vars::extra_vars(&given, &loader)
     };
     let sets = [set(&args.bake, "false")?, set(&args.boot, "true")?];
@@ -59,6 +60,13 @@ fn row(line: &Line) -> Vec<String> {
         Verdict::Skipped(why) => Some(format!("when: {why}")),
         _ => None,
     });
-    let action = if line.on_controller { format!("{} (on the controller)", line.action) } else { line.action.clone() };
-    vec![word(&line.verdicts[0]).into(), word(&line.verdicts[1]).into(), line.name.clone(), action, unknown.or(skipped).unwrap_or_default()]
+    let action =
+        if line.on_controller { format!("{} (on the controller)", line.action) } else { line.action.clone() };
+    vec![
+        word(&line.verdicts[0]).into(),
+        word(&line.verdicts[1]).into(),
+        line.name.clone(),
+        action,
+        unknown.or(skipped).unwrap_or_default(),
+    ]
 }

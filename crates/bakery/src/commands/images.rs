@@ -13,11 +13,18 @@ fn size(bytes: u64) -> String {
 pub(crate) fn list(terminal: &Terminal) -> Outcome {
     let images = Store::open()?.images().list()?;
     if terminal.is_json() {
-        terminal.event(&Event::Result { verb: "images".into(), data: serde_json::to_value(&images).unwrap_or_default() });
+        terminal.event(&Event::Result {
+            verb: "images".into(),
+            data: serde_json::to_value(&images).unwrap_or_default(),
+        });
         return Ok(exit::OK);
     }
     let mut rows = vec![["ID", "NAME", "CREATED", "BASE", "DISK"].map(str::to_owned).to_vec()];
-    rows.extend(images.iter().map(|i| vec![i.id.clone(), i.name.clone(), i.created.clone(), i.base.clone(), size(i.disk_size)]));
+    rows.extend(
+        images.iter().map(|i| {
+            vec![i.id.clone(), i.name.clone(), i.created.clone(), i.base.clone(), size(i.disk_size)]
+        }),
+    );
     terminal::table(&rows);
     Ok(exit::OK)
 }
@@ -26,12 +33,27 @@ pub(crate) fn show(wanted: &str, terminal: &Terminal) -> Outcome {
     let store = Store::open()?;
     let image = store.images().find(wanted)?;
     if terminal.is_json() {
-        terminal.event(&Event::Result { verb: "show".into(), data: serde_json::to_value(&image).unwrap_or_default() });
+        terminal.event(&Event::Result {
+            verb: "show".into(),
+            data: serde_json::to_value(&image).unwrap_or_default(),
+        });
         return Ok(exit::OK);
     }
-    terminal::say(&format!("id        {}\nname      {}\ncreated   {}\nbase      {}\nkey       {}\ndisk      {}\nroot uuid {}", image.id, image.name, image.created, image.base, image.key, size(image.disk_size), image.root_uuid));
+    terminal::say(&format!(
+        "id        {}\nname      {}\ncreated   {}\nbase      {}\nkey       {}\ndisk      {}\nroot uuid {}",
+        image.id,
+        image.name,
+        image.created,
+        image.base,
+        image.key,
+        size(image.disk_size),
+        image.root_uuid
+    ));
     for (format, name) in &image.files {
-        terminal::say(&format!("file      {format}: {}", store.images().folder(&image.id).join(name).display()));
+        terminal::say(&format!(
+            "file      {format}: {}",
+            store.images().folder(&image.id).join(name).display()
+        ));
     }
     for (at, layer) in image.layers.iter().enumerate() {
         terminal::say(&format!("layer {at}   {layer}"));

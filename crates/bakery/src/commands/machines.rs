@@ -24,7 +24,11 @@ fn config(args: &TfArgs) -> Result<Config, Failure> {
 }
 
 fn options(args: &TfArgs) -> ApplyOptions {
-    ApplyOptions { image: args.image.clone(), forward: args.forward.clone(), wait: args.wait.then(|| Duration::from_secs(args.timeout)) }
+    ApplyOptions {
+        image: args.image.clone(),
+        forward: args.forward.clone(),
+        wait: args.wait.then(|| Duration::from_secs(args.timeout)),
+    }
 }
 
 fn show_plan(plan: &Plan) {
@@ -48,7 +52,9 @@ pub(crate) fn plan(args: &TfArgs, terminal: &Terminal) -> Outcome {
     let store = Store::open()?;
     let state = State::read(&config.folder)?;
     let (plan, notes) = bakery_launch::local_plan(&store, &config, &state, args.image.as_deref())?;
-    notes.iter().for_each(|note| terminal.note(note));
+    for note in &notes {
+        terminal.note(note);
+    }
     if terminal.is_json() {
         let data = plan.changes.iter().map(|c| serde_json::json!({"address": c.address, "action": format!("{:?}", c.action).to_lowercase(), "detail": c.detail})).collect();
         terminal.event(&Event::Result { verb: "plan".into(), data });
@@ -59,9 +65,20 @@ pub(crate) fn plan(args: &TfArgs, terminal: &Terminal) -> Outcome {
 }
 
 fn show_instance(store: &Store, instance: &Instance) {
-    terminal::say(&format!("{} {} from {} ({}): {}", instance.address, instance.id, instance.image_name, instance.image, instance.state(store).word()));
+    terminal::say(&format!(
+        "{} {} from {} ({}): {}",
+        instance.address,
+        instance.id,
+        instance.image_name,
+        instance.image,
+        instance.state(store).word()
+    ));
     for (guest, host) in &instance.ports {
-        let shown = if *guest == 22 { format!("ssh: bakery ssh {}", instance.id) } else { format!("http://127.0.0.1:{host}") };
+        let shown = if *guest == 22 {
+            format!("ssh: bakery ssh {}", instance.id)
+        } else {
+            format!("http://127.0.0.1:{host}")
+        };
         terminal::say(&format!("  port {guest}: 127.0.0.1:{host}  {shown}"));
     }
     for attached in &instance.volumes {
@@ -80,9 +97,14 @@ pub(crate) fn apply(args: &TfArgs, terminal: &Terminal) -> Outcome {
     }
     terminal.settle();
     if terminal.is_json() {
-        terminal.event(&Event::Result { verb: "apply".into(), data: serde_json::to_value(&instances).unwrap_or_default() });
+        terminal.event(&Event::Result {
+            verb: "apply".into(),
+            data: serde_json::to_value(&instances).unwrap_or_default(),
+        });
     } else {
-        instances.iter().for_each(|i| show_instance(&store, i));
+        for instance in &instances {
+            show_instance(&store, instance);
+        }
     }
     Ok(exit::OK)
 }
@@ -107,7 +129,10 @@ pub(crate) fn replace(args: &ReplaceArgs, terminal: &Terminal) -> Outcome {
     let instance = bakery_launch::replace(&store, &config, &old.address, &options, terminal)?;
     terminal.settle();
     if terminal.is_json() {
-        terminal.event(&Event::Result { verb: "replace".into(), data: serde_json::to_value(&instance).unwrap_or_default() });
+        terminal.event(&Event::Result {
+            verb: "replace".into(),
+            data: serde_json::to_value(&instance).unwrap_or_default(),
+        });
     } else {
         show_instance(&store, &instance);
     }
@@ -130,7 +155,10 @@ pub(crate) fn list(terminal: &Terminal) -> Outcome {
                 value
             })
             .collect();
-        terminal.event(&Event::Result { verb: "ls".into(), data: serde_json::json!({ "instances": instances, "volumes": volumes }) });
+        terminal.event(&Event::Result {
+            verb: "ls".into(),
+            data: serde_json::json!({ "instances": instances, "volumes": volumes }),
+        });
         return Ok(exit::OK);
     }
     let mut rows = vec![["INSTANCE", "ADDRESS", "STATE", "IMAGE", "PORTS"].map(str::to_owned).to_vec()];
@@ -145,7 +173,14 @@ pub(crate) fn list(terminal: &Terminal) -> Outcome {
     }
     terminal::table(&rows);
     let mut rows = vec![["\nVOLUME", "SIZE", "ATTACHED TO", "CREATED"].map(str::to_owned).to_vec()];
-    rows.extend(volumes.iter().map(|v| vec![v.id.clone(), format!("{} GiB", v.size >> 30), v.attached_to.clone().unwrap_or_default(), v.created.clone()]));
+    rows.extend(volumes.iter().map(|v| {
+        vec![
+            v.id.clone(),
+            format!("{} GiB", v.size >> 30),
+            v.attached_to.clone().unwrap_or_default(),
+            v.created.clone(),
+        ]
+    }));
     terminal::table(&rows);
     Ok(exit::OK)
 }
@@ -190,7 +225,12 @@ pub(crate) fn console(instance: Option<&str>) -> Outcome {
     std::thread::spawn(move || {
         let mut buffer = [0; 4096];
         while let Ok(count) = copy.read(&mut buffer) {
-            if count == 0 || std::io::stdout().write_all(&buffer[..count]).and_then(|()| std::io::stdout().flush()).is_err() {
+            if count == 0
+                || std::io::stdout()
+                    .write_all(&buffer[..count])
+                    .and_then(|()| std::io::stdout().flush())
+                    .is_err()
+            {
                 break;
             }
         }

@@ -109,6 +109,10 @@ pub(crate) fn run(cli: Cli) -> i32 {
 pub(crate) fn pairs(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
     texts
         .iter()
-        .map(|text| text.split_once('=').map(|(k, v)| (k.trim().to_owned(), v.to_owned())).ok_or_else(|| Failure::new(format!("`{text}` is not NAME=VALUE"))))
+        .map(|text| {
+            text.split_once('=')
+                .map(|(k, v)| (k.trim().to_owned(), v.to_owned()))
+                .ok_or_else(|| Failure::new(format!("`{text}` is not NAME=VALUE")))
+        })
         .collect()
 }

@@ -11,7 +11,10 @@ use crate::terminal;
 
 pub(crate) fn doc(module: Option<&str>, list: bool) -> Outcome {
     let Some(name) = module.filter(|_| !list) else {
-        let rows: Vec<Vec<String>> = bakery_modules::all().iter().map(|m| vec![format!("{}.{}", m.collection, m.name), m.doc().summary.to_owned()]).collect();
+        let rows: Vec<Vec<String>> = bakery_modules::all()
+            .iter()
+            .map(|m| vec![format!("{}.{}", m.collection, m.name), m.doc().summary.to_owned()])
+            .collect();
         terminal::table(&rows);
         return Ok(exit::OK);
     };
@@ -48,6 +51,8 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
 }
 
 pub(crate) fn man() -> Outcome {
-    clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout()).map_err(|e| Failure::new(e.to_string()))?;
+    clap_mangen::Man::new(Cli::command())
+        .render(&mut std::io::stdout())
+        .map_err(|e| Failure::new(e.to_string()))?;
     Ok(exit::OK)
 }

@@ -33,17 +33,29 @@ fn the_playbook_needs_its_role_and_loads_once_it_is_installed() {
         .env("GIT_CONFIG_KEY_0", format!("url.file://{}.insteadOf", mirror.display()))
         .env("GIT_CONFIG_VALUE_0", "https://github.com/William-Yeh/ansible-prometheus");
     assert!(ok(install).contains("ansible-prometheus (2.3.2) was installed"));
-    assert!(ok(bakery(folder.path(), &["play", "playbook.yml", "--syntax-check"])).contains("playbook: playbook.yml"));
+    assert!(
+        ok(bakery(folder.path(), &["play", "playbook.yml", "--syntax-check"]))
+            .contains("playbook: playbook.yml")
+    );
     let listed = ok(bakery(folder.path(), &["play", "playbook.yml", "--list-tasks"]));
     assert!(listed.contains("ansible-prometheus : unpack\tTAGS: [install]"), "{listed}");
 
     let explained = ok(bakery(folder.path(), &["explain", "playbook.yml"]));
-    let line = |task: &str| explained.lines().find(|l| l.contains(task)).unwrap_or_else(|| panic!("no {task}\n{explained}")).to_owned();
+    let line = |task: &str| {
+        explained
+            .lines()
+            .find(|l| l.contains(task))
+            .unwrap_or_else(|| panic!("no {task}\n{explained}"))
+            .to_owned()
+    };
     assert!(line("ansible-prometheus : unpack").starts_with("yes   -"), "{explained}");
     assert!(line("Backup bakery").starts_with("yes   -"), "{explained}");
     assert!(line("Check existing data volume").starts_with("-     yes"), "{explained}");
     // Whether the volume is new is only known at boot.
-    assert!(line("Mount data volume").starts_with("-     -") || line("Mount data volume").starts_with("-     ?"), "{explained}");
+    assert!(
+        line("Mount data volume").starts_with("-     -") || line("Mount data volume").starts_with("-     ?"),
+        "{explained}"
+    );
 }
 
 #[test]
@@ -60,7 +72,12 @@ fn the_user_data_can_be_carried_out() {
 fn the_terraform_file_plans() {
     let folder = classic();
     let text = ok(bakery(folder.path(), &["plan", "main.tf", "--local"]));
-    for line in ["+ aws_instance.box", "+ aws_ebs_volume.data_volume  10 GiB", "+ aws_volume_attachment.attach_volume", "Plan: 3 to add, 0 to change, 0 to destroy."] {
+    for line in [
+        "+ aws_instance.box",
+        "+ aws_ebs_volume.data_volume  10 GiB",
+        "+ aws_volume_attachment.attach_volume",
+        "Plan: 3 to add, 0 to change, 0 to destroy.",
+    ] {
         assert!(text.contains(line), "{line}\n{text}");
     }
     let mut detailed = bakery(folder.path(), &["plan", "main.tf", "--local", "--detailed-exitcode"]);
@@ -73,7 +90,11 @@ fn the_classic_names_of_the_tools_work() {
     for name in ["ansible-playbook", "ansible-galaxy", "packer"] {
         std::os::unix::fs::symlink(super::program("bakery"), folder.path().join(name)).expect("linked");
     }
-    write(folder.path(), "p.yml", "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - debug: msg=hello\n");
+    write(
+        folder.path(),
+        "p.yml",
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n    - debug: msg=hello\n",
+    );
     let run = |name: &str, args: &[&str]| {
         let mut command = std::process::Command::new(folder.path().join(name));
         command.args(args).current_dir(folder.path()).env("BAKERY_HOME", folder.path().join("store"));

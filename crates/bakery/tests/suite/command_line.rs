@@ -11,22 +11,38 @@ fn unknown_things_are_named_with_their_place() {
     write(at, "v.json", "{\"variables\": {\"region\": null}, \"builders\": [{\"type\": \"disk\"}]}\n");
     write(at, "f.json", "{\"builders\": [{\"type\": \"disk\", \"image_name\": \"{{usr `x`}}\"}]}\n");
     write(at, "s.json", "{\"builders\": [\n");
-    write(at, "h.pkr.hcl", "source \"disk\" \"a\" {\n  base = vra.b\n}\nbuild {\n  sources = [\"source.disk.a\"]\n}\n");
+    write(
+        at,
+        "h.pkr.hcl",
+        "source \"disk\" \"a\" {\n  base = vra.b\n}\nbuild {\n  sources = [\"source.disk.a\"]\n}\n",
+    );
     write(at, "m.yml", "- hosts: all\n  tasks:\n    - name: x\n      copi:\n        dest: /x\n");
     write(at, "t.yml", "- hosts: all\n  tsks: []\n");
     write(at, "y.yml", "- hosts: all\n  vars:\n    a: {{ b }}\n");
     write(at, "r.tf", "resource \"aws_instnce\" \"a\" {\n}\n");
     for (args, expected) in [
-        (&["validate", "b.json"][..], &["unknown builder type `dsik`", "b.json:3", "did you mean `disk`"][..]),
+        (
+            &["validate", "b.json"][..],
+            &["unknown builder type `dsik`", "b.json:3", "did you mean `disk`"][..],
+        ),
         (&["validate", "k.json"], &["unknown option `bse`", "did you mean `base`"]),
         (&["validate", "v.json"], &["required variable not set: region", "-var region="]),
         (&["validate", "f.json"], &["function \"usr\" not defined", "did you mean `user`"]),
         (&["validate", "s.json"], &["not valid JSON", "s.json:"]),
         (&["validate", "h.pkr.hcl"], &["unknown name `vra`", "h.pkr.hcl:2"]),
-        (&["play", "m.yml", "--syntax-check"], &["couldn't resolve module/action 'copi'", "m.yml:4", "did you mean `copy`"]),
-        (&["play", "t.yml", "--syntax-check"], &["'tsks' is not a valid attribute for a Play", "did you mean `tasks`"]),
+        (
+            &["play", "m.yml", "--syntax-check"],
+            &["couldn't resolve module/action 'copi'", "m.yml:4", "did you mean `copy`"],
+        ),
+        (
+            &["play", "t.yml", "--syntax-check"],
+            &["'tsks' is not a valid attribute for a Play", "did you mean `tasks`"],
+        ),
         (&["play", "y.yml", "--syntax-check"], &["y.yml:3", "needs quotes"]),
-        (&["plan", "r.tf", "--local"], &["unknown resource type `aws_instnce`", "r.tf:1", "did you mean `aws_instance`"]),
+        (
+            &["plan", "r.tf", "--local"],
+            &["unknown resource type `aws_instnce`", "r.tf:1", "did you mean `aws_instance`"],
+        ),
         (&["show", "nothing"], &["there are none; make one with `bakery bake`"]),
         (&["doc", "cop"], &["there is no module `cop`", "did you mean `copy`"]),
     ] {

@@ -63,7 +63,11 @@ pub(crate) fn old_role(folder: &Path) -> PathBuf {
         "tasks/main.yml",
         "- include: install.yml\n- include: \"{{ item }}.yml\"\n  with_items: [\"service\"]\n  when: prometheus_use_service\n",
     );
-    write(&role, "tasks/install.yml", "- name: unpack\n  command: echo {{ prometheus_version }}\n  sudo: yes\n  tags: install\n");
+    write(
+        &role,
+        "tasks/install.yml",
+        "- name: unpack\n  command: echo {{ prometheus_version }}\n  sudo: yes\n  tags: install\n",
+    );
     write(&role, "tasks/service.yml", "- debug: msg=service\n");
     let script = "git init -q . && git config user.email a@b && git config user.name n && git add . && git commit -qm role && git tag 2.3.2";
     let status = Command::new("sh").args(["-ec", script]).current_dir(&role).status().expect("git runs");

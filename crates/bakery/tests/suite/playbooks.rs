@@ -69,8 +69,15 @@ fn files(folder: &Path) -> BTreeMap<String, (u32, String)> {
     for entry in std::fs::read_dir(folder).expect("readable") {
         let path = entry.expect("an entry").path();
         let meta = path.symlink_metadata().expect("there");
-        let content = if meta.is_symlink() { std::fs::read_link(&path).expect("a link").display().to_string() } else { std::fs::read_to_string(&path).unwrap_or_default() };
-        out.insert(path.file_name().expect("a name").to_string_lossy().into_owned(), (meta.permissions().mode(), content));
+        let content = if meta.is_symlink() {
+            std::fs::read_link(&path).expect("a link").display().to_string()
+        } else {
+            std::fs::read_to_string(&path).unwrap_or_default()
+        };
+        out.insert(
+            path.file_name().expect("a name").to_string_lossy().into_owned(),
+            (meta.permissions().mode(), content),
+        );
     }
     out
 }
@@ -79,10 +86,21 @@ fn statuses(document: &str) -> Vec<String> {
     let start = document.find('{').expect("a document");
     let json: serde_json::Value = serde_json::from_str(&document[start..]).expect("JSON");
     let mut out = Vec::new();
-    for task in json["plays"].as_array().expect("plays").iter().flat_map(|p| p["tasks"].as_array().cloned().unwrap_or_default()) {
+    for task in json["plays"]
+        .as_array()
+        .expect("plays")
+        .iter()
+        .flat_map(|p| p["tasks"].as_array().cloned().unwrap_or_default())
+    {
         for (host, result) in task["hosts"].as_object().expect("hosts") {
             let flag = |name: &str| result[name].as_bool().unwrap_or(false);
-            out.push(format!("{}|{host}|{}{}{}", task["task"]["name"].as_str().unwrap_or_default(), flag("changed"), flag("failed"), flag("skipped")));
+            out.push(format!(
+                "{}|{host}|{}{}{}",
+                task["task"]["name"].as_str().unwrap_or_default(),
+                flag("changed"),
+                flag("failed"),
+                flag("skipped")
+            ));
         }
     }
     let stats = &json["stats"]["localhost"];
@@ -102,7 +120,11 @@ fn a_playbook_ends_as_with_ansible_core_on_both_runs_and_in_check_mode() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     write(at, "p.yml", PLAYBOOK);
-    write(at, "templates/t.j2", "{% for p in packages %}\n{{ loop.index }}: {{ p }}\n{% endfor %}\n{{ nested | to_nice_json }}\n{{ [1, 'two', True, none] }}\n");
+    write(
+        at,
+        "templates/t.j2",
+        "{% for p in packages %}\n{{ loop.index }}: {{ p }}\n{% endfor %}\n{{ nested | to_nice_json }}\n{{ [1, 'two', True, none] }}\n",
+    );
     write(at, "more.yml", "- debug: msg=\"number {{ number }}\"\n");
     let mut results = Vec::new();
     for engine in ["ansible", "bakery"] {
@@ -115,7 +137,10 @@ fn a_playbook_ends_as_with_ansible_core_on_both_runs_and_in_check_mode() {
             } else {
                 Command::new(Path::new(&reference).join("ansible-playbook"))
             };
-            command.args(["-i", "localhost,", "-c", "local", "p.yml"]).current_dir(at).env("OUT", &out).env("ANSIBLE_STDOUT_CALLBACK", if engine == "bakery" { "json" } else { "ansible.posix.json" });
+            command.args(["-i", "localhost,", "-c", "local", "p.yml"]).current_dir(at).env("OUT", &out).env(
+                "ANSIBLE_STDOUT_CALLBACK",
+                if engine == "bakery" { "json" } else { "ansible.posix.json" },
+            );
             if check {
                 command.arg("--check");
             }
@@ -136,11 +161,29 @@ fn ok_or_json(mut command: Command, engine: &str, _: &Path) -> Vec<String> {
         let output = command.output().expect("runs");
         return recap(&statuses(&String::from_utf8_lossy(&output.stdout)));
     }
-    command.env("ANSIBLE_STDOUT_CALLBACK", "default").env("ANSIBLE_NOCOLOR", "1").env("ANSIBLE_PYTHON_INTERPRETER", "auto_silent");
+    command
+        .env("ANSIBLE_STDOUT_CALLBACK", "default")
+        .env("ANSIBLE_NOCOLOR", "1")
+        .env("ANSIBLE_PYTHON_INTERPRETER", "auto_silent");
     let text = String::from_utf8_lossy(&command.output().expect("runs").stdout).into_owned();
-    let line = text.lines().find(|l| l.starts_with("localhost ")).unwrap_or_else(|| panic!("no recap\n{text}"));
-    let word = |name: &str| line.split_whitespace().find_map(|w| w.strip_prefix(&format!("{name}=")).map(str::to_owned)).unwrap_or_default();
-    [("ok", "ok"), ("changed", "changed"), ("failures", "failed"), ("skipped", "skipped"), ("rescued", "rescued"), ("ignored", "ignored")].iter().map(|(n, k)| format!("{n}={}", word(k))).collect()
+    let line =
+        text.lines().find(|l| l.starts_with("localhost ")).unwrap_or_else(|| panic!("no recap\n{text}"));
+    let word = |name: &str| {
+        line.split_whitespace()
+            .find_map(|w| w.strip_prefix(&format!("{name}=")).map(str::to_owned))
+            .unwrap_or_default()
+    };
+    [
+        ("ok", "ok"),
+        ("changed", "changed"),
+        ("failures", "failed"),
+        ("skipped", "skipped"),
+        ("rescued", "rescued"),
+        ("ignored", "ignored"),
+    ]
+    .iter()
+    .map(|(n, k)| format!("{n}={}", word(k)))
+    .collect()
 }
 
 fn recap(statuses: &[String]) -> Vec<String> {
@@ -153,7 +196,11 @@ fn exit_codes_and_diffs() {
     let at = folder.path();
     write(at, "fail.yml", "- hosts: all\n  gather_facts: false\n  tasks:\n    - fail: msg=no\n");
     write(at, "far.yml", "- hosts: all\n  gather_facts: false\n  tasks:\n    - ping:\n");
-    write(at, "diff.yml", "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: content=\"new\\n\" dest=target\n");
+    write(
+        at,
+        "diff.yml",
+        "- hosts: all\n  gather_facts: false\n  tasks:\n    - copy: content=\"new\\n\" dest=target\n",
+    );
     write(at, "target", "old\n");
     let code = |args: &[&str]| bakery(at, args).output().expect("runs").status.code();
     assert_eq!(code(&["play", "-i", "localhost,", "-c", "local", "fail.yml"]), Some(2));
@@ -161,5 +208,9 @@ fn exit_codes_and_diffs() {
     assert_eq!(code(&["play", "-i", "localhost,", "none.yml"]), Some(1));
     let text = ok(bakery(at, &["play", "-i", "localhost,", "-c", "local", "--check", "--diff", "diff.yml"]));
     assert!(text.contains("-old") && text.contains("+new"), "{text}");
-    assert_eq!(std::fs::read_to_string(at.join("target")).expect("there"), "old\n", "check mode changed something");
+    assert_eq!(
+        std::fs::read_to_string(at.join("target")).expect("there"),
+        "old\n",
+        "check mode changed something"
+    );
 }
