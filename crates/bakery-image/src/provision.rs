@@ -104,7 +104,20 @@ pub fn install_roles(template: &Template, reporter: &dyn Reporter) -> Result<()>
 
 /// The controller while baking: the host's files can be read, what is written is thrown away, and nothing outside is
 /// reached. So a task with `delegate_to: localhost` cannot harm the machine that bakes.
-fn controller(place: &Place<'_>) -> Result<(Work, Target)> {
+struct Controller {
+    target: Target,
+    root: PathBuf,
+    _work: Work,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // Before its folder is removed: nothing may be removed through the mount.
+        let _ = bakery_host::namespace::detach(&self.root);
+    }
+}
+
+fn controller(place: &Place<'_>) -> Result<Controller> {
     let work = place.store.work()?;
     let root = work.path().join("controller");
     let overlay = Overlay {
@@ -114,13 +127,13 @@ fn controller(place: &Place<'_>) -> Result<(Work, Target)> {
     };
     overlay.mount(&root)?;
     let sandbox = Sandbox {
-        root,
+        root: root.clone(),
         binds: vec![place.template.folder.clone()],
         files: vec![(place.agent.to_path_buf(), PathBuf::from(AGENT_INSIDE))],
         cwd: place.template.folder.clone(),
         hostname: "localhost".into(),
     };
-    Ok((work, Target::Rootfs(sandbox, AGENT_INSIDE.into())))
+    Ok(Controller { target: Target::Rootfs(sandbox, AGENT_INSIDE.into()), root, _work: work })
 }
 
 fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback) -> Result<()> {
@@ -148,9 +161,9 @@ fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback
                 inventory.add_host(&alias, &group);
             }
         }
-        let (_work, controller) = controller(place)?;
+        let controller = controller(place)?;
         let target = Target::Rootfs(place.rootfs.sandbox(place.agent)?, AGENT_INSIDE.into());
-        let mut connections = Connections::bake(target, controller);
+        let mut connections = Connections::bake(target, controller.target.clone());
         let outcome = bakery_ansible::run(&loaded, inventory, &loader, &options, &mut connections, callback)?;
         if outcome.code != exit::OK {
             return Err(Error::new(format!(

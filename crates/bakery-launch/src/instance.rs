@@ -225,7 +225,25 @@ impl Instance {
     }
 }
 
-/// The ssh command for an instance, with the store's own key.
+/// Waits until a machine's ssh server greets: one that just booted may not have started it yet.
+fn wait_for_ssh(port: u16, limit: Duration) {
+    use std::io::Read as _;
+    let started = Instant::now();
+    while started.elapsed() < limit && signal::caught().is_none() {
+        if let Ok(mut stream) = std::net::TcpStream::connect(("127.0.0.1", port)) {
+            let mut greeting = [0; 4];
+            let heard = stream
+                .set_read_timeout(Some(Duration::from_secs(5)))
+                .and_then(|()| stream.read_exact(&mut greeting));
+            if heard.is_ok() && &greeting == b"SSH-" {
+                return;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// The ssh command for an instance, with the store's own key; once its server answers, or a minute has passed.
 ///
 /// # Errors
 /// When its port 22 is not forwarded.
@@ -233,6 +251,7 @@ pub fn ssh_command(store: &Store, instance: &Instance) -> Result<Cmd> {
     let port = instance
         .host_port(22)
         .ok_or_else(|| Error::new(format!("{} does not answer on port 22", instance.id)))?;
+    wait_for_ssh(port, Duration::from_secs(60));
     let folder = Instance::folder(store, &instance.id);
     Ok(Cmd::new("ssh")
         .arg("-i")

@@ -75,7 +75,7 @@ impl<'a> DefaultOutput<'a> {
     }
 
     fn banner(&mut self, text: &str) {
-        let width = 79usize.saturating_sub(text.chars().count() + 1).max(3);
+        let width = 79usize.saturating_sub(text.chars().count()).max(3);
         self.line("");
         self.line(&format!("{text} {}", "*".repeat(width)));
     }
@@ -83,26 +83,36 @@ impl<'a> DefaultOutput<'a> {
     /// The result as it is shown: sorted, without what only programs read.
     fn shown(&self, result: &Map, action: &str) -> String {
         let shown = result.copied();
-        shown.remove("_ansible_verbose_always");
+        let indent = if shown.remove("_ansible_verbose_always").is_some() { 4 } else { 0 };
         if self.verbosity < 3 {
             shown.remove("invocation");
         }
         shown.remove("diff");
-        if action != "debug" && shown.get("changed").is_none() {
-            shown.set("changed", false);
-        }
+        shown.remove("failed");
         if action == "debug" {
-            shown.remove("changed");
+            // The message alone, or the one variable.
+            let only_message = shown.contains("msg");
+            let hidden = [
+                "changed",
+                "ansible_loop_var",
+                "item",
+                "attempts",
+                "false_condition",
+                "skip_reason",
+                "skipped",
+            ];
+            shown.update(|map| {
+                map.retain(|key, _| {
+                    let key = key.as_str().unwrap_or_default();
+                    if only_message { matches!(key, "msg" | "warnings") } else { !hidden.contains(&key) }
+                });
+            });
             return json::dumps(&shown.into(), 4, true);
         }
-        if shown.contains("stdout")
-            && shown.contains("stdout_lines")
-            && self.verbosity < 3
-            && self.verbosity > 0
-        {
-            return json::dumps(&shown.into(), 0, true);
+        if !shown.contains("changed") {
+            shown.set("changed", false);
         }
-        json::dumps(&shown.into(), 0, true)
+        json::dumps(&shown.into(), indent, true)
     }
 
     fn diffs(&mut self, result: &Map) {

@@ -5,7 +5,7 @@
 //! HOME/images/ID/{disk.raw,disk.qcow2,image.json}
 //! HOME/instances/ID/                     machines (bakery-launch)
 //! HOME/volumes/ID/                       data volumes (bakery-launch)
-//! HOME/work/PID-N/                       what is being made; removed when its maker is gone
+//! HOME/work, PID-N below it               what is being made; removed when its maker is gone
 //! ```
 //!
 //! Invariant: what is in `layers` and `images` is whole: it is made in `work` and renamed into place.

@@ -72,6 +72,9 @@ pub(super) fn assert(args: &Map, templar: &Templar<'_>) -> Outcome {
     }
     let result = ok();
     result.set("msg", args.get("success_msg").unwrap_or_else(|| "All assertions passed".into()));
+    if !args.get("quiet").is_some_and(|q| q.is_true()) {
+        result.set("_ansible_verbose_always", true);
+    }
     Ok(result)
 }
 

@@ -164,6 +164,16 @@ impl Runner<'_> {
                 }
             }
         }
+        for (include, hosts) in includes.iter().filter(|(i, _)| !i.role) {
+            if let Some(path) = self.loader.include_path(task, &include.file) {
+                self.callback.included(&path.display().to_string(), hosts, include.label.as_deref());
+            }
+            for host in hosts {
+                if let Some(state) = self.hosts.get_mut(host) {
+                    state.stats.ok += 1;
+                }
+            }
+        }
         for (include, hosts) in includes {
             self.include(task, &include, &hosts, &context)?;
         }
@@ -185,6 +195,8 @@ impl Runner<'_> {
         }
         let Some(state) = self.hosts.get_mut(host) else { return };
         match end.status {
+            // Files are counted as they are included.
+            Status::Ok if end.includes.iter().any(|i| !i.role) => {}
             Status::Ok => state.stats.ok += 1,
             Status::Changed => {
                 state.stats.ok += 1;
@@ -199,6 +211,12 @@ impl Runner<'_> {
                 }
             }
             Status::Failed => {
+                // For `rescue`: what failed, and how.
+                let failed = Map::new();
+                failed.set("name", info.name.rsplit(" : ").next().unwrap_or(&info.name));
+                failed.set("action", info.action.as_str());
+                state.vars.set.set("ansible_failed_task", failed);
+                state.vars.set.set("ansible_failed_result", end.result.copied());
                 state.failed = true;
                 if context.rescued {
                     state.stats.rescued += 1;
@@ -268,11 +286,10 @@ impl Runner<'_> {
             self.public_roles.extend(gathered.public_roles.into_iter().filter(|r| r.name != used.role.name));
             self.block(&block, hosts, &inner)
         } else {
-            let (path, entries) = match self.loader.include_tasks(task, &include.file) {
+            let entries = match self.loader.include_tasks(task, &include.file) {
                 Ok(found) => found,
                 Err(error) => return failed(self, error),
             };
-            self.callback.included(&path.display().to_string(), hosts, include.label.as_deref());
             self.entries(&entries, hosts, &inner)
         }
     }

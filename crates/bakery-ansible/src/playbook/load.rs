@@ -444,15 +444,20 @@ impl Loader {
         Ok((used, block, gathered))
     }
 
+    /// The file that `include_tasks` means.
+    pub(crate) fn include_path(&self, task: &Task, name: &str) -> Option<PathBuf> {
+        let path = find_tasks(name, &task.file, task.role.as_ref(), &self.playbook_dir)?;
+        Some(fs::canonicalize(&path).unwrap_or(path))
+    }
+
     /// What `include_tasks` includes at run time.
-    pub(crate) fn include_tasks(&self, task: &Task, name: &str) -> Result<(PathBuf, Vec<Entry>)> {
-        let path = find_tasks(name, &task.file, task.role.as_ref(), &self.playbook_dir).ok_or_else(|| {
+    pub(crate) fn include_tasks(&self, task: &Task, name: &str) -> Result<Vec<Entry>> {
+        let path = self.include_path(task, name).ok_or_else(|| {
             Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'")))
         })?;
         let node = self.yaml(&path)?;
         let mut gathered = Gathered::default();
-        let entries = self.entries(&node, &path, task.role.as_ref(), &mut gathered)?;
-        Ok((path, entries))
+        self.entries(&node, &path, task.role.as_ref(), &mut gathered)
     }
 
     /// Where a role is.

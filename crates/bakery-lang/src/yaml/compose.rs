@@ -240,6 +240,10 @@ impl Composer<'_> {
                         break;
                     }
                     let key = self.node(parser, event, depth + 1)?;
+                    if !matches!(key.kind, NodeKind::Scalar(_)) {
+                        let hint = yaml_hint(&self.source.text, key.origin.line as usize - 1);
+                        return Err(Diagnostic::at(&key.origin, "found unhashable key").maybe_hint(hint));
+                    }
                     let event = self.next(parser)?;
                     let value = self.node(parser, event, depth + 1)?;
                     if key.as_str() == Some("<<") && key.tag.is_none() {

@@ -22,7 +22,7 @@ fn the_playbook_needs_its_role_and_loads_once_it_is_installed() {
     let (code, text) = fails(bakery(folder.path(), &["play", "playbook.yml", "--syntax-check"]));
     assert_eq!(code, 1);
     assert!(text.contains("the role 'ansible-prometheus' was not found"), "{text}");
-    assert!(text.contains("playbook.yml:16"), "{text}");
+    assert!(text.contains("playbook.yml:15"), "{text}");
     assert!(text.contains("bakery galaxy install"), "{text}");
 
     // The repository's address leads to a local mirror, by git's own means.

@@ -36,10 +36,10 @@ const HOSTILE: &str = r#"
   vars:
     mark: "{{ lookup('env', 'MARK') }}"
   tasks:
-    - name: leave by dots
-      copy: { content: x, dest: "/../../../../../..{{ mark }}-dots" }
     - name: leave by a link
       shell: "ln -s /../../../../../../tmp /evil; mkdir -p {{ mark | dirname }}; echo x > /evil/x; echo x > /proc/1/root{{ mark }}-proc || true"
+    - name: leave by dots
+      copy: { content: x, dest: "/../../../../../..{{ mark }}-dots" }
     - name: mount
       command: mount -t tmpfs none /mnt
       register: mounted
