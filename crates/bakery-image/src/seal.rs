@@ -9,7 +9,7 @@ use crate::boot_files;
 use crate::{Error, Result};
 
 /// Changes when sealing does, so that sealed layers are made anew.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// The hidden verb under which a program calls [`run`] inside.
 pub const VERB: &str = "internal-seal";
@@ -210,6 +210,8 @@ fn boot(root_uuid: &str, kernel_args: &str) -> Result<()> {
             )?;
         }
     }
+    // Looks for remains of checks on LVM at every boot; the root is none.
+    fs::remove_all("/etc/systemd/system/default.target.wants/e2scrub_reap.service")?;
     // Nothing in the boot needs to wait for every interface.
     link("/dev/null", "/etc/systemd/system/systemd-networkd-wait-online.service")?;
     if Path::new("/lib/systemd/system/systemd-resolved.service").exists() {

@@ -187,11 +187,8 @@ pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
     if let Some(enabled) = wanted.enabled
         && known
     {
-        let now = set_enabled(host, &unit, enabled)?;
-        changed |= now;
-        if now && running && !host.check {
-            host.run(&["systemctl", "daemon-reload"])?;
-        }
+        // No reload: the links say what the next boot starts, and starting a unit now reads its file anyway.
+        changed |= set_enabled(host, &unit, enabled)?;
     }
     if let Some(state) = wanted.state.as_deref() {
         if !running {
