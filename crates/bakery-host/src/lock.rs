@@ -38,6 +38,23 @@ impl Lock {
         Ok(Self { _file: file, path: path.to_path_buf() })
     }
 
+    /// Takes the lock, waiting for whoever holds it.
+    pub fn wait(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        if let Some(folder) = path.parent() {
+            crate::fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(path)
+            .at("open", path)?;
+        file.lock().at("lock", path)?;
+        Ok(Self { _file: file, path: path.to_path_buf() })
+    }
+
     /// Where the lock is.
     pub fn path(&self) -> &Path {
         &self.path

@@ -115,7 +115,7 @@ pub fn bake(
                 Err(_) => failed,
             });
         }
-        rootfs.commit(store, &planned.key, kind)?;
+        rootfs.commit(store, &planned.key, kind, options.no_cache || options.refresh)?;
         layers.push(planned.key.clone());
         step.finish("done");
     }
@@ -149,7 +149,7 @@ fn sealed(
     if !output.success() {
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));
     }
-    rootfs.commit(store, &plan.seal, "seal")?;
+    rootfs.commit(store, &plan.seal, "seal", options.no_cache || options.refresh)?;
     step.finish("done");
     Ok(plan.seal.clone())
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bakery_events::{Reporter, Step};
-use bakery_host::{Cmd, command::find_program, fs};
+use bakery_host::{Cmd, command::find_program, fs, lock::Lock};
 use bakery_store::{Key, Layer, Store};
 
 use crate::{Error, Result};
@@ -102,6 +102,12 @@ impl Base {
             step.finish("cached");
             return Ok(key);
         }
+        // Several bakes may want the same base: one makes it, the others wait and take it.
+        let _lock = Lock::wait(store.root().join(format!("lock-{}", key.as_str())))?;
+        if store.layer(&key).is_some() && !refresh {
+            step.finish("cached");
+            return Ok(key);
+        }
         let work = store.work()?;
         let tree = work.path().join("tree");
         match self {
@@ -143,10 +149,8 @@ impl Base {
                     .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
             }
         }
-        store.publish_layer(
-            &tree,
-            &Layer { key: key.as_str().to_owned(), parent: None, made_by: self.shown() },
-        )?;
+        let layer = Layer { key: key.as_str().to_owned(), parent: None, made_by: self.shown() };
+        store.publish_layer(&tree, &layer, refresh)?;
         step.finish("done");
         Ok(key)
     }

@@ -85,14 +85,14 @@ impl Rootfs {
     }
 
     /// Ends the mount and keeps the changes as a layer.
-    pub(crate) fn commit(self, store: &Store, key: &Key, made_by: &str) -> Result<()> {
+    pub(crate) fn commit(self, store: &Store, key: &Key, made_by: &str, replace: bool) -> Result<()> {
         detach(&self.merged)?;
         let layer = Layer {
             key: key.as_str().to_owned(),
             parent: Some(self.parent.as_str().to_owned()),
             made_by: made_by.to_owned(),
         };
-        store.publish_layer(&self.work.path().join("upper"), &layer)?;
+        store.publish_layer(&self.work.path().join("upper"), &layer, replace)?;
         Ok(())
     }
 

@@ -150,12 +150,16 @@ impl Store {
         path.join("layer.json").is_file().then(|| path.join("diff"))
     }
 
-    /// Moves a delta into place as the layer of a key.
+    /// Moves a delta into place as the layer of a key. One that is there already stays, for others may have it
+    /// mounted, unless it is to be replaced.
     ///
     /// # Errors
     /// When it cannot be moved.
-    pub fn publish_layer(&self, delta: &Path, layer: &Layer) -> Result<PathBuf> {
+    pub fn publish_layer(&self, delta: &Path, layer: &Layer, replace: bool) -> Result<PathBuf> {
         let place = self.root.join("layers").join(&layer.key);
+        if !replace && place.join("layer.json").is_file() {
+            return Ok(place.join("diff"));
+        }
         let staged = self.work()?;
         fs::rename(delta, staged.path().join("diff"))?;
         let text = serde_json::to_string_pretty(layer).unwrap_or_default();
@@ -188,7 +192,7 @@ mod tests {
         fs::create_dir_all(&delta).expect("made");
         fs::write_atomic(delta.join("f"), "x").expect("written");
         let layer = Layer { key: key.as_str().into(), parent: None, made_by: "test".into() };
-        store.publish_layer(&delta, &layer).expect("published");
+        store.publish_layer(&delta, &layer, false).expect("published");
         assert!(store.layer(&key).expect("is there").join("f").is_file());
         fs::create_dir_all(store.root().join("work/999999999-0")).expect("made");
         drop(Store::at(folder.path().to_path_buf()).expect("opens again"));
