@@ -135,7 +135,7 @@ impl Base {
                 }
                 cmd.run().map_err(|e| {
                     Error::new(format!("the base system could not be made: {e}"))
-                        .hint("is Debian's mirror reachable? proxies are taken from the environment")
+                        .hint("is there room where the store is, and is Debian's mirror reachable? proxies are taken from the environment")
                 })?;
             }
             Self::Tarball(path) => {
