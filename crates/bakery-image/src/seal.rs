@@ -9,7 +9,7 @@ use crate::boot_files;
 use crate::{Error, Result};
 
 /// Changes when sealing does, so that sealed layers are made anew.
-pub const VERSION: &str = "2";
+pub const VERSION: &str = "3";
 
 /// The hidden verb under which a program calls [`run`] inside.
 pub const VERB: &str = "internal-seal";

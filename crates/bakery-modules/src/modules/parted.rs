@@ -164,6 +164,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
             let (start, end) = (position(&args.part_start, size)?, position(&args.part_end, size)?);
             disk::add_partition(&real, number, start, end, args.name.as_deref().unwrap_or("primary"))?;
+            // udev reads a table that changed once more, and the partition is gone for that moment.
+            if std::path::Path::new("/run/udev/control").exists() && real.starts_with("/dev") {
+                let _ = host.try_run(&["udevadm", "settle", "--timeout=30"]);
+            }
             wait_for(&block::partition_path(&real, number))?;
             link_partition(host, &device, &real, number)?;
         }
