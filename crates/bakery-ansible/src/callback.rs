@@ -1,6 +1,6 @@
 //! What an executor tells while it runs.
 
-use bakery_lang::{Diagnostic, Map, Origin, Value};
+use bakery_lang::{Diagnostic, Map, Origin};
 
 /// How a task ended on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,8 +88,3 @@ pub trait Callback {
 pub struct Quiet;
 
 impl Callback for Quiet {}
-
-/// The text that stands for an item in output: `item` itself, or what `loop_control.label` says.
-pub fn label(value: &Value) -> String {
-    value.to_string()
-}

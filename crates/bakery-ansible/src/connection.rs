@@ -10,8 +10,6 @@ use bakery_lang::{Map, Value, json};
 use bakery_modules::{Host, Phase};
 use bakery_protocol::{Hello, Request, Response};
 
-use crate::vars::data;
-
 /// A module call.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
@@ -136,7 +134,7 @@ impl Connections {
         let answer = bakery_protocol::write(&mut agent.stdin, &request)
             .and_then(|()| bakery_protocol::read::<Response>(&mut agent.stdout));
         match answer {
-            Ok(response) => Ok(data(&response.result)),
+            Ok(response) => Ok(json::from_json(&response.result)),
             Err(error) => {
                 self.agents.remove(&key);
                 Err(Unreachable(error.to_string()))
@@ -147,7 +145,7 @@ impl Connections {
 
 fn start(target: &Target, user: &str) -> Result<Agent, Unreachable> {
     let failed = |e: bakery_host::Error| Unreachable(e.to_string());
-    let mut cmd = match target {
+    let cmd = match target {
         Target::Rootfs(sandbox, agent) => {
             let mut args = vec!["serve".to_owned()];
             if !user.is_empty() {
@@ -164,20 +162,6 @@ fn start(target: &Target, user: &str) -> Result<Agent, Unreachable> {
             }
         }
     };
-    if matches!(target, Target::Rootfs(..)) {
-        cmd = cmd
-            .env_clear()
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", "/root")
-            .env("USER", "root")
-            .env("LANG", "C.UTF-8")
-            .env("TERM", "dumb");
-        for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
-            if let Ok(value) = std::env::var(name) {
-                cmd = cmd.env(name, value);
-            }
-        }
-    }
     let mut child = cmd.spawn_piped().map_err(failed)?;
     let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
         return Err(Unreachable("the agent has no channel".into()));

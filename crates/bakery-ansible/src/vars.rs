@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bakery_host::fs;
-use bakery_lang::{Map, Value, json};
+use bakery_lang::{Map, Value};
 
 use crate::playbook::{Loader, Role, RoleUse, parse_key_values};
 use crate::{Error, Result};
@@ -152,9 +152,4 @@ pub fn adjacent(folder: &Path, kind: &str, name: &str, loader: &Loader) -> Resul
         }
     }
     Ok(all)
-}
-
-/// A module's result as a value whose text is never evaluated.
-pub(crate) fn data(json: &serde_json::Value) -> Value {
-    json::from_json(json)
 }

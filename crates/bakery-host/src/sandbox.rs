@@ -35,7 +35,8 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// The command that runs `program args` inside, through this program's hidden verb.
+    /// The command that runs `program args` inside, through this program's hidden verb, with an environment of its own:
+    /// nothing of the host's but its proxies.
     pub fn command(&self, program: &str, args: &[String]) -> Result<Cmd> {
         let exe = std::env::current_exe().at("find", "this program")?;
         let mut cmd = Cmd::new(exe).arg(VERB).arg("--root").arg(&self.root);
@@ -46,7 +47,23 @@ impl Sandbox {
             cmd = cmd.arg("--file").arg(format!("{}={}", from.display(), to.display()));
         }
         cmd = cmd.arg("--cwd").arg(&self.cwd).arg("--hostname").arg(&self.hostname);
-        Ok(cmd.arg("--").arg(program).args(args))
+        cmd = cmd.arg("--").arg(program).args(args).env_clear();
+        for (name, value) in [
+            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            ("HOME", "/root"),
+            ("USER", "root"),
+            ("LANG", "C.UTF-8"),
+            ("TERM", "dumb"),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+        ] {
+            cmd = cmd.env(name, value);
+        }
+        for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+            if let Ok(value) = std::env::var(name) {
+                cmd = cmd.env(name, value);
+            }
+        }
+        Ok(cmd)
     }
 
     /// Reads the arguments that [`Sandbox::command`] wrote.

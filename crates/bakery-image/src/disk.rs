@@ -43,7 +43,7 @@ pub(crate) fn write(path: &Path, rootfs: &Rootfs, agent: &Path, disk: &Disk<'_>)
     drop(file);
     partitions(path, disk)?;
     root(path, rootfs, disk)?;
-    let (boot, core) = (grub(rootfs, agent, disk, "i386-pc")?, grub_core(rootfs, agent, disk, "i386-pc")?);
+    let (boot, core) = (grub(rootfs, agent)?, grub_core(rootfs, agent, disk, "i386-pc")?);
     bios(path, boot, core)?;
     esp(path, &grub_core(rootfs, agent, disk, "x86_64-efi")?, disk)
 }
@@ -113,8 +113,8 @@ fn root(path: &Path, rootfs: &Rootfs, disk: &Disk<'_>) -> Result<()> {
 }
 
 /// The first-stage boot code of GRUB, read inside the sandbox.
-fn grub(rootfs: &Rootfs, agent: &Path, _: &Disk<'_>, platform: &str) -> Result<Vec<u8>> {
-    let output = rootfs.run(agent, "/bin/cat", &[&format!("/usr/lib/grub/{platform}/boot.img")])?;
+fn grub(rootfs: &Rootfs, agent: &Path) -> Result<Vec<u8>> {
+    let output = rootfs.run(agent, "/bin/cat", &["/usr/lib/grub/i386-pc/boot.img"])?;
     if !output.success() || output.stdout.len() != 512 {
         return Err(Error::new("the image has no GRUB for BIOS")
             .hint("the packages grub-pc-bin and grub-efi-amd64-bin belong into the base"));

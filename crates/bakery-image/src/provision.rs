@@ -14,7 +14,7 @@ use bakery_lang::Map;
 use bakery_packer::{Component, Template};
 use bakery_store::{Store, Work};
 
-use crate::rootfs::{AGENT_INSIDE, Rootfs, inside_environment};
+use crate::rootfs::{AGENT_INSIDE, Rootfs};
 use crate::{Error, Result};
 
 /// Where a provisioner runs.
@@ -280,8 +280,7 @@ fn shell(component: &Component, place: &Place<'_>) -> Result<()> {
             .replace("{{.Vars}}", &quoted);
         let line = format!("cat > {path} && {{ {execute}; }} 2>&1");
         let sandbox = place.rootfs.sandbox(place.agent)?;
-        let output =
-            inside_environment(sandbox.command("/bin/sh", &["-c".into(), line])?).input(text).output()?;
+        let output = sandbox.command("/bin/sh", &["-c".into(), line])?.input(text).output()?;
         for said in output.text().lines() {
             place
                 .reporter
@@ -336,8 +335,7 @@ fn file(component: &Component, place: &Place<'_>) -> Result<()> {
         .ok_or_else(|| Error::new("the file provisioner needs a `destination`"))?;
     let send = |line: String, input: Vec<u8>| -> Result<()> {
         let sandbox = place.rootfs.sandbox(place.agent)?;
-        let output =
-            inside_environment(sandbox.command("/bin/sh", &["-c".into(), line])?).input(input).output()?;
+        let output = sandbox.command("/bin/sh", &["-c".into(), line])?.input(input).output()?;
         if output.success() {
             return Ok(());
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bakery_host::namespace::{Overlay, detach};
 use bakery_host::sandbox::Sandbox;
-use bakery_host::{Cmd, Output, fs};
+use bakery_host::{Output, fs};
 use bakery_store::{Key, Layer, Store, Work};
 
 use crate::{Error, Result};
@@ -81,7 +81,7 @@ impl Rootfs {
         let args: Vec<String> = args.iter().map(|s| (*s).to_owned()).collect();
         let mut sandbox = self.sandbox(agent)?;
         sandbox.files.retain(|(_, inside)| inside.starts_with("/run"));
-        Ok(inside_environment(sandbox.command(program, &args)?).output()?)
+        Ok(sandbox.command(program, &args)?.output()?)
     }
 
     /// Ends the mount and keeps the changes as a layer.
@@ -111,21 +111,4 @@ impl Drop for Rootfs {
         // Already gone after `commit`; the namespace's end takes it otherwise.
         let _ = detach(&self.merged);
     }
-}
-
-/// The environment of programs inside.
-pub(crate) fn inside_environment(cmd: Cmd) -> Cmd {
-    let mut cmd = cmd
-        .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-        .env("HOME", "/root")
-        .env("USER", "root")
-        .env("LANG", "C.UTF-8")
-        .env("DEBIAN_FRONTEND", "noninteractive");
-    for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
-        if let Ok(value) = std::env::var(name) {
-            cmd = cmd.env(name, value);
-        }
-    }
-    cmd
 }

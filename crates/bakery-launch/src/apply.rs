@@ -186,7 +186,7 @@ fn keep_or_start(
     accelerator: &Accelerator,
     reporter: &dyn Reporter,
 ) -> Result<Instance> {
-    let mut instance = Instance::find(store, Some(&record.id))?;
+    let mut instance = Instance::of_id(store, &record.id)?;
     let wanted: Vec<Attached> =
         attachments(config, &locked.state, &desired.address)?.into_iter().map(|(_, a)| a).collect();
     let changed = instance.volumes != wanted || instance.instance_type != desired.instance_type;
@@ -230,7 +230,7 @@ fn attach(store: &Store, config: &Config, locked: &mut Locked, instance: &mut In
     for (address, attached) in attachments(config, &locked.state, &instance.address)? {
         let mut volume = Volume::read(store, &attached.volume)?;
         if let Some(other) = volume.attached_to.clone().filter(|other| *other != instance.id) {
-            let holder = Instance::find(store, Some(&other)).ok();
+            let holder = Instance::of_id(store, &other).ok();
             if holder.as_ref().is_some_and(|h| h.pid(store).is_some()) {
                 return Err(Error::new(format!("the volume {} is in use by {other}, which runs", volume.id))
                     .hint("stop or destroy that instance first"));
@@ -321,7 +321,7 @@ fn launch(
     let old = locked.state.instance(&desired.address).cloned();
     let verb = if old.is_some() { "replace" } else { "launch" };
     let step = Step::start(reporter, verb, &desired.address);
-    let old_instance = old.as_ref().and_then(|record| Instance::find(store, Some(&record.id)).ok());
+    let old_instance = old.as_ref().and_then(|record| Instance::of_id(store, &record.id).ok());
     if let Some(mut previous) = old_instance.clone() {
         step.progress(&format!("stop {}", previous.id));
         if !qemu::stop(store, &previous, Duration::from_mins(3))? {
@@ -364,7 +364,7 @@ fn throw_away(
     reporter: &dyn Reporter,
 ) -> Result<()> {
     let step = Step::start(reporter, "destroy", &record.address);
-    if let Ok(mut instance) = Instance::find(store, Some(&record.id)) {
+    if let Ok(mut instance) = Instance::of_id(store, &record.id) {
         qemu::stop(store, &instance, Duration::from_mins(1))?;
         detach(store, locked, &mut instance)?;
         fs::remove_all(Instance::folder(store, &instance.id))?;

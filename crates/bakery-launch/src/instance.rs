@@ -106,34 +106,52 @@ impl Instance {
         Ok(all)
     }
 
-    /// The instance of an id, of the start of one, or of an address; the only one if nothing is named.
+    /// The instance of an id.
     ///
     /// # Errors
-    /// When there is none, or several and nothing is named.
-    pub fn find(store: &Store, wanted: Option<&str>) -> Result<Self> {
+    /// When there is none.
+    pub(crate) fn of_id(store: &Store, id: &str) -> Result<Self> {
+        Self::list(store)?
+            .into_iter()
+            .find(|i| i.id == id)
+            .ok_or_else(|| Error::new(format!("there is no instance `{id}`")))
+    }
+
+    /// The instance that a user at `folder` means: by its id, the start of one, or its address; the only one if nothing
+    /// is named. Those of configurations at or below the folder come before all others of the store.
+    ///
+    /// # Errors
+    /// When there is none, or several and it is not clear which.
+    pub fn find(store: &Store, wanted: Option<&str>, folder: &Path) -> Result<Self> {
         let all = Self::list(store)?;
-        let known = || all.iter().map(|i| format!("{} ({})", i.id, i.address)).collect::<Vec<_>>().join(", ");
-        match wanted {
-            Some(wanted) => all
-                .iter()
-                .rev()
-                .find(|i| {
-                    i.id == wanted
-                        || i.address == wanted
-                        || i.address.ends_with(&format!(".{wanted}"))
-                        || (wanted.len() > 3 && i.id.starts_with(wanted))
-                })
-                .cloned()
-                .ok_or_else(|| {
-                    Error::new(format!("there is no instance `{wanted}`")).hint(format!("known: {}", known()))
-                }),
-            None if all.len() == 1 => Ok(all[0].clone()),
-            None if all.is_empty() => {
+        let is_meant = |i: &&Self| {
+            wanted.is_none_or(|wanted| {
+                i.id == wanted
+                    || i.address == wanted
+                    || i.address.ends_with(&format!(".{wanted}"))
+                    || (wanted.len() > 3 && i.id.starts_with(wanted))
+            })
+        };
+        let mut meant: Vec<&Self> = all.iter().filter(is_meant).collect();
+        if meant.iter().any(|i| i.configuration.starts_with(folder)) {
+            meant.retain(|i| i.configuration.starts_with(folder));
+        }
+        let list = |of: &[&Self]| {
+            let shown = |i: &&Self| format!("{} ({} of {})", i.id, i.address, i.configuration.display());
+            format!("known: {}", of.iter().map(shown).collect::<Vec<_>>().join(", "))
+        };
+        match (meant.as_slice(), wanted) {
+            ([one], _) => Ok((*one).clone()),
+            ([], _) if all.is_empty() => {
                 Err(Error::new("there are no instances").hint("make one with `bakery apply main.tf --local`"))
             }
-            None => {
-                Err(Error::new("there are several instances; name one").hint(format!("known: {}", known())))
+            ([], wanted) => Err(Error::new(format!("there is no instance `{}`", wanted.unwrap_or_default()))
+                .hint(list(&all.iter().collect::<Vec<_>>()))),
+            (several, Some(wanted)) => {
+                Err(Error::new(format!("`{wanted}` may be one of several instances; give an id"))
+                    .hint(list(several)))
             }
+            (several, None) => Err(Error::new("there are several instances; name one").hint(list(several))),
         }
     }
 

@@ -109,16 +109,6 @@ impl<'a> Images<'a> {
         fs::rename(work.keep(), place)
     }
 
-    /// Removes an image.
-    ///
-    /// # Errors
-    /// When it cannot be removed.
-    pub fn remove(&self, id: &str) -> Result<()> {
-        // The manifest first: without it the rest is no image.
-        fs::remove_all(self.folder(id).join("image.json"))?;
-        fs::remove_all(self.folder(id))
-    }
-
     /// The path of an image's file in a format.
     ///
     /// # Errors

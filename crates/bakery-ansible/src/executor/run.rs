@@ -301,19 +301,7 @@ impl<'a> Runner<'a> {
             action: "setup".into(),
             args,
             keywords: crate::playbook::Keywords { tags: vec!["always".into()], ..Default::default() },
-            r#loop: None,
-            register: None,
-            changed_when: vec![],
-            failed_when: vec![],
-            until: vec![],
-            retries: None,
-            delay: None,
-            r#async: None,
-            poll: None,
-            listen: vec![],
-            origin: source.at_offset(0),
-            file: PathBuf::new(),
-            role: None,
+            ..Task::new(source.at_offset(0))
         };
         let started = std::mem::replace(&mut self.started, true);
         let result = self.entries(

@@ -222,22 +222,10 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
     let (keywords, rest) = keywords(node, &[])?;
     let mut task = Task {
         name: node.get("name").map(Node::to_value).filter(|v| !v.is_none()),
-        action: String::new(),
-        args: Map::new(),
         keywords,
-        r#loop: None,
-        register: None,
-        changed_when: vec![],
-        failed_when: vec![],
-        until: vec![],
-        retries: None,
-        delay: None,
-        r#async: None,
-        poll: None,
-        listen: vec![],
-        origin: node.origin.clone(),
         file: place.file.to_path_buf(),
         role: place.role.cloned(),
+        ..Task::new(node.origin.clone())
     };
     let mut control = Map::new();
     let mut extra_args = None;

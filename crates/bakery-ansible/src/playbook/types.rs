@@ -88,6 +88,31 @@ pub struct Task {
     pub role: Option<Arc<RoleUse>>,
 }
 
+impl Task {
+    /// A task with nothing but where it is written.
+    pub(crate) fn new(origin: Origin) -> Self {
+        Self {
+            name: None,
+            action: String::new(),
+            args: Map::new(),
+            keywords: Keywords::default(),
+            r#loop: None,
+            register: None,
+            changed_when: vec![],
+            failed_when: vec![],
+            until: vec![],
+            retries: None,
+            delay: None,
+            r#async: None,
+            poll: None,
+            listen: vec![],
+            origin,
+            file: PathBuf::new(),
+            role: None,
+        }
+    }
+}
+
 /// Tasks with common keywords, and what to do when they fail.
 #[derive(Debug, Clone)]
 pub struct Block {

@@ -91,29 +91,6 @@ pub fn body(body: &Body, scope: &dyn Scope, source: &Arc<Source>) -> Result<Map,
     Ok(map)
 }
 
-/// The references in a body as dotted paths, such as `aws_instance.box.id`.
-pub fn references(body: &Body) -> Vec<String> {
-    struct Collect(Vec<String>);
-    impl hcl_edit::visit::Visit for Collect {
-        fn visit_traversal(&mut self, node: &Traversal) {
-            if let Expression::Variable(name) = &node.expr {
-                let mut path = name.as_str().to_owned();
-                for operator in &node.operators {
-                    match operator.value() {
-                        TraversalOperator::GetAttr(attr) => path.push_str(&format!(".{}", attr.as_str())),
-                        _ => break,
-                    }
-                }
-                self.0.push(path);
-            }
-            hcl_edit::visit::visit_traversal(self, node);
-        }
-    }
-    let mut collect = Collect(Vec::new());
-    hcl_edit::visit::Visit::visit_body(&mut collect, body);
-    collect.0
-}
-
 struct Evaluator<'a> {
     scope: &'a dyn Scope,
     source: &'a Arc<Source>,

@@ -3,7 +3,7 @@
 mod eval;
 mod functions;
 
-pub use eval::{Scope, body, evaluate, references, render_template};
+pub use eval::{Scope, body, evaluate, render_template};
 pub use hcl_edit;
 
 use std::sync::Arc;

@@ -34,10 +34,7 @@ pub fn gather(host: &mut Host, subset: &[String], fact_path: &str) -> Map {
     {
         network::add(&facts);
     }
-    let names: Vec<String> = subset.to_vec();
-    facts.set("ansible_gather_subset_", bakery_lang::Value::strings(&names));
-    facts.remove("ansible_gather_subset_");
-    facts.set("gather_subset", bakery_lang::Value::strings(names));
+    facts.set("gather_subset", bakery_lang::Value::strings(subset));
     facts.set("module_setup", true);
     facts
 }

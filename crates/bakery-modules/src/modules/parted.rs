@@ -101,31 +101,25 @@ fn run(args: Args, host: &mut Host) -> Run {
             args.device
         )));
     }
-    let _ = (&args.part_type, &args.align, &args.unit, &args.fs_type);
     let real = fs::canonicalize(&device)?;
     let size = block::size(&real)?;
     let signature = block::signature(&real)?;
     let has_gpt = signature == Some("gpt");
     let parts = if has_gpt { disk::partitions(&real)? } else { vec![] };
-    let info = |parts: &[PartitionInfo], label: &str| {
+    let info = |table: &str| {
         Value::map([
             ("dev", Value::from(args.device.as_str())),
             ("size", (size as f64 / 1024.0).into()),
             ("unit", "kib".into()),
-            ("table", label.into()),
+            ("table", table.into()),
             ("logical_block", 512.into()),
             ("physical_block", 512.into()),
         ])
-        .as_map()
-        .map_or(Value::None, |m| {
-            let _ = parts;
-            Value::Map(m.clone())
-        })
     };
     if args.state == "info" {
         let table = if has_gpt { "gpt" } else { signature.unwrap_or("unknown") };
         return Ok(Outcome::unchanged()
-            .with("disk", info(&parts, table))
+            .with("disk", info(table))
             .with("partitions", shown(&parts))
             .with("script", ""));
     }
@@ -174,7 +168,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let parts = disk::partitions(&real).unwrap_or_default();
     Ok(Outcome::changed(changed)
-        .with("disk", info(&parts, "gpt"))
+        .with("disk", info("gpt"))
         .with("partitions", shown(&parts))
         .with("script", ""))
 }

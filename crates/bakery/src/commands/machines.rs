@@ -115,9 +115,16 @@ pub(crate) fn destroy(args: &TfArgs, terminal: &Terminal) -> Outcome {
     Ok(exit::OK)
 }
 
+/// The instance that is named, or the only one, of the configurations here before all others.
+fn meant(store: &Store, instance: Option<&str>) -> Result<Instance, Failure> {
+    let here =
+        std::env::current_dir().and_then(|d| d.canonicalize()).map_err(|e| Failure::new(e.to_string()))?;
+    Ok(Instance::find(store, instance, &here)?)
+}
+
 pub(crate) fn replace(args: &ReplaceArgs, terminal: &Terminal) -> Outcome {
     let store = Store::open()?;
-    let old = Instance::find(&store, args.instance.as_deref())?;
+    let old = meant(&store, args.instance.as_deref())?;
     let config = bakery_launch::load(&old.configuration, &pairs(&args.vars)?)?;
     let image = args.image.clone().unwrap_or_else(|| old.image_name.clone());
     let options = ApplyOptions {
@@ -187,7 +194,7 @@ pub(crate) fn list(terminal: &Terminal) -> Outcome {
 
 pub(crate) fn logs(instance: Option<&str>, follow: bool) -> Outcome {
     let store = Store::open()?;
-    let instance = Instance::find(&store, instance)?;
+    let instance = meant(&store, instance)?;
     let path = instance.console(&store);
     let mut at = 0;
     let mut out = std::io::stdout();
@@ -207,7 +214,7 @@ pub(crate) fn logs(instance: Option<&str>, follow: bool) -> Outcome {
 
 pub(crate) fn exec(instance: Option<&str>, command: &[String]) -> Outcome {
     let store = Store::open()?;
-    let instance = Instance::find(&store, instance)?;
+    let instance = meant(&store, instance)?;
     if instance.pid(&store).is_none() {
         return Err(Failure::new(format!("{} does not run", instance.id)));
     }
@@ -216,7 +223,7 @@ pub(crate) fn exec(instance: Option<&str>, command: &[String]) -> Outcome {
 
 pub(crate) fn console(instance: Option<&str>) -> Outcome {
     let store = Store::open()?;
-    let instance = Instance::find(&store, instance)?;
+    let instance = meant(&store, instance)?;
     let path = Instance::folder(&store, &instance.id).join("console.sock");
     let gone = |e: std::io::Error| Failure::new(format!("{} does not run: {e}", instance.id));
     let mut stream = UnixStream::connect(&path).map_err(gone)?;

@@ -5,29 +5,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{copy_tree, fails, ok, program, said, write};
-
-/// A store that survives the tests, so that the base is made once.
-fn store() -> PathBuf {
-    std::env::var_os("BAKERY_HOME")
-        .map_or_else(|| std::env::temp_dir().join("bakery-test-store"), PathBuf::from)
-}
-
-fn bakery(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(program("bakery"));
-    command.args(args).current_dir(folder).env("BAKERY_HOME", store()).env("NO_COLOR", "1");
-    command
-}
+use super::{bakery_lasting as bakery, copy_tree, fails, ok, said, write};
 
 /// The data of the last result that `--json` gives.
-fn json(command: Command) -> serde_json::Value {
-    let text = ok(command);
+fn result(text: &str) -> serde_json::Value {
     let line = text
         .lines()
         .rev()
         .find(|l| l.contains("\"event\":\"result\""))
         .unwrap_or_else(|| panic!("no result\n{text}"));
     serde_json::from_str::<serde_json::Value>(line).expect("JSON")["data"].clone()
+}
+
+fn json(command: Command) -> serde_json::Value {
+    result(&ok(command))
+}
+
+/// What a verb that waits for a boot gives; when it fails, the machine's console is a part of what is said.
+fn json_of_boot(at: &Path, args: &[&str]) -> serde_json::Value {
+    let output = bakery(at, args).output().expect("bakery runs");
+    if !output.status.success() {
+        let console = bakery(at, &["logs", "aws_instance.prometheus"]).output().expect("bakery runs");
+        panic!("{args:?}\n{}\n{}", said(&output), said(&console));
+    }
+    result(&String::from_utf8_lossy(&output.stdout))
 }
 
 fn run(program: &str, args: &[&str]) -> String {
@@ -96,7 +97,7 @@ fn bake_boot_replace_and_the_data_stays() {
     check_image(&first);
     boots_by_uefi(at, first["files"]["qcow2"].as_str().expect("a path"));
 
-    let instances = json(bakery(at, &["apply", "main.tf", "--local", "--wait", "--json"]));
+    let instances = json_of_boot(at, &["apply", "main.tf", "--local", "--wait", "--json"]);
     let old = instances[0].clone();
     let port = port_of(&old, 9090);
     wait_for("a sample", Duration::from_mins(2), || (samples_at(port, now()) > 0).then_some(()));
@@ -111,7 +112,7 @@ fn bake_boot_replace_and_the_data_stays() {
     assert_eq!(second["cached"], false);
     assert_ne!(first["id"], second["id"]);
 
-    let new = json(bakery(at, &["replace", "--json"]));
+    let new = json_of_boot(at, &["replace", "--json"]);
     assert_ne!(old["id"], new["id"], "the instance is the same");
     assert_eq!(new["image"], second["id"], "the instance is not of the newer image");
     assert_eq!(old["volumes"], new["volumes"], "the volume is another one");

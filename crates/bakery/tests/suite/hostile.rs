@@ -1,25 +1,14 @@
 //! What runs while baking cannot touch the host, and a bake that fails or is killed leaves nothing behind.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{fails, program, write};
-
-fn store() -> PathBuf {
-    std::env::var_os("BAKERY_HOME")
-        .map_or_else(|| std::env::temp_dir().join("bakery-test-store"), PathBuf::from)
-}
-
-fn bakery(folder: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(program("bakery"));
-    command.args(args).current_dir(folder).env("BAKERY_HOME", store()).env("NO_COLOR", "1");
-    command
-}
+use super::{bakery_lasting as bakery, fails, lasting_store, write};
 
 fn nothing_is_left(of: u32) {
     let mounts = std::fs::read_to_string("/proc/mounts").expect("readable");
-    let store = store().display().to_string();
+    let store = lasting_store().display().to_string();
     assert!(!mounts.lines().any(|l| l.contains(&store)), "mounts are left:\n{mounts}");
     let own = format!("{of}-");
     let work: Vec<_> = std::fs::read_dir(Path::new(&store).join("work"))
@@ -109,7 +98,7 @@ fn a_bake_that_is_killed_or_fails_leaves_nothing_half_made() {
             bakery(at, &["bake", "packer.json"]).stderr(std::process::Stdio::null()).spawn().expect("runs");
         let pid = child.id();
         let begun = |pid: u32| -> bool {
-            std::fs::read_dir(store().join("work")).expect("readable").flatten().any(|e| {
+            std::fs::read_dir(lasting_store().join("work")).expect("readable").flatten().any(|e| {
                 e.file_name().to_string_lossy().starts_with(&format!("{pid}-"))
                     && e.path().join("upper/begun").exists()
             })
@@ -150,5 +139,5 @@ fn a_bake_that_is_killed_or_fails_leaves_nothing_half_made() {
     );
     let (_, text) = fails(bakery(at, &["bake", "packer.json"]));
     assert!(text.contains("exit code 7") && text.contains("the files that it changed are in"), "{text}");
-    assert!(store().join("work/failed/partly").exists(), "the remains are not where it says");
+    assert!(lasting_store().join("work/failed/partly").exists(), "the remains are not where it says");
 }

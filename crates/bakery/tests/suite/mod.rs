@@ -24,6 +24,19 @@ pub(crate) fn bakery(folder: &Path, args: &[&str]) -> Command {
     command
 }
 
+/// A store that survives the tests, so that a base is made once.
+pub(crate) fn lasting_store() -> PathBuf {
+    std::env::var_os("BAKERY_HOME")
+        .map_or_else(|| std::env::temp_dir().join("bakery-test-store"), PathBuf::from)
+}
+
+/// `bakery args`, in a folder, with the store that survives.
+pub(crate) fn bakery_lasting(folder: &Path, args: &[&str]) -> Command {
+    let mut command = bakery(folder, args);
+    command.env("BAKERY_HOME", lasting_store());
+    command
+}
+
 /// Runs it, and panics with all it said unless it succeeded.
 pub(crate) fn ok(mut command: Command) -> String {
     let output = command.output().expect("runs");
