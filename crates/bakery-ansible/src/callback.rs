@@ -79,8 +79,8 @@ pub trait Callback {
     fn warning(&mut self, text: &str) {}
     /// Why a task failed, with its place.
     fn error(&mut self, diagnostic: &Diagnostic) {}
-    /// The end.
-    fn stats(&mut self, hosts: &[(String, HostStats)]) {}
+    /// The end, with what `set_stats` collected.
+    fn stats(&mut self, hosts: &[(String, HostStats)], custom: &Map) {}
 }
 
 /// Ignores everything.

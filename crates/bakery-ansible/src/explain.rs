@@ -3,6 +3,8 @@
 //! Conditions are evaluated with what is known before a run: the play's and roles' variables and the given ones. What
 //! depends on facts or on results of other tasks is said to be unknown, with the name that it depends on.
 
+use std::sync::Arc;
+
 use bakery_jinja::Environment;
 use bakery_lang::{Map, Value};
 
@@ -42,7 +44,7 @@ pub struct Line {
 pub fn explain(playbook: &Playbook, loader: &Loader, sets: &[Map]) -> Vec<Line> {
     let mut lines = Vec::new();
     for play in &playbook.plays {
-        let walk = Walk { play, loader, sets, environment: Environment::new() };
+        let walk = Walk { play, loader, sets, environment: Arc::new(Environment::new()) };
         for entries in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
             walk.entries(entries, &State::default(), &mut lines);
         }
@@ -63,7 +65,7 @@ struct Walk<'a> {
     play: &'a Play,
     loader: &'a Loader,
     sets: &'a [Map],
-    environment: Environment,
+    environment: Arc<Environment>,
 }
 
 impl Walk<'_> {
@@ -145,13 +147,12 @@ impl Walk<'_> {
         magic.set("inventory_hostname", "localhost");
         magic.set("ansible_check_mode", false);
         let stack = layers(
-            &magic,
             set,
             around,
             &HostVars::default(),
-            (&self.play.keywords.vars, &Map::new(), &self.play.public_roles),
+            (&self.play.keywords.vars, &self.play.public_roles),
         );
-        let templar = Templar::new(&self.environment, stack, vec![]);
+        let templar = Templar::new(Arc::clone(&self.environment), stack, vec![]).with(&magic);
         // A false condition decides even when another one cannot be known.
         let mut unknown = None;
         for condition in when {

@@ -10,7 +10,7 @@ use crate::Templar;
 
 /// Runs a filter; `None` for one that is not known here.
 pub(crate) fn call(
-    templar: &Templar<'_>,
+    templar: &Templar,
     name: &str,
     value: &Value,
     args: &Arguments,
@@ -114,7 +114,7 @@ fn dedup(list: Vec<Value>) -> Vec<Value> {
     out
 }
 
-fn run(templar: &Templar<'_>, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
+fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
     let text = || value.to_string();
     let b64 = base64::engine::general_purpose::STANDARD;
     let other = || args.need(0, "b").and_then(|v| items(&v));

@@ -15,11 +15,14 @@ mod filters;
 pub mod inventory;
 mod lookups;
 pub mod playbook;
+mod settings;
 mod templar;
 mod tests;
 pub mod vars;
+pub mod vault;
 
 pub use callback::{Callback, HostStats, Status};
 pub use error::{Error, Result};
 pub use executor::{Options, RunOutcome, is_selected, run};
+pub use settings::Settings;
 pub use templar::Templar;

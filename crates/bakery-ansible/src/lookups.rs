@@ -33,7 +33,7 @@ pub(crate) const NAMES: &[&str] = &[
 ];
 
 /// `lookup(name, …)`, or `query(name, …)` for a list.
-pub(crate) fn call(templar: &Templar<'_>, args: &Arguments, wantlist: bool) -> Result<Value> {
+pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Result<Value> {
     let name = args.need(0, "plugin")?.to_string();
     let terms: Vec<Value> = args.positional[1..].to_vec();
     let options: Map = args.named.iter().cloned().collect();
@@ -76,7 +76,7 @@ fn flatten_once(terms: &[Value]) -> Vec<Value> {
 }
 
 /// Runs a lookup over terms.
-pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let texts = || terms.iter().map(ToString::to_string).collect::<Vec<_>>();
     Ok(match name {
         "items" => flatten_once(&listify(terms)),
@@ -257,7 +257,7 @@ pub(crate) fn run(templar: &Templar<'_>, name: &str, terms: &[Value], options: &
     })
 }
 
-fn first_found(templar: &Templar<'_>, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let mut candidates = Vec::new();
     let mut skip = options.get("skip").is_some_and(|v| v.is_true());
     let list = |v: Option<Value>| {

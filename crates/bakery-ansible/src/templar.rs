@@ -1,12 +1,12 @@
 //! Evaluates text over variables: the scope that templates see.
 
-use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bakery_host::fs;
 use bakery_jinja::{Arguments, Environment, Error as JinjaError, Result as JinjaResult, Scope, Syntax};
-use bakery_lang::{Diagnostic, Source, Text, Value};
+use bakery_lang::{Diagnostic, Map, Source, Text, Value};
 
 use crate::vars::Layers;
 use crate::{filters, lookups, tests};
@@ -14,33 +14,59 @@ use crate::{filters, lookups, tests};
 /// How deep variables may refer to each other.
 const MAX_DEPTH: usize = 60;
 
+/// Variables that are made when they are asked for.
+pub trait Names: std::fmt::Debug + Send + Sync {
+    /// The value of a name.
+    fn variable(&self, name: &str) -> Option<Value>;
+    /// Every name.
+    fn names(&self) -> Vec<String>;
+}
+
 /// Evaluates text for one task on one host.
 #[derive(Debug)]
-pub struct Templar<'a> {
+pub struct Templar {
     /// Parsed templates.
-    pub environment: &'a Environment,
+    pub environment: Arc<Environment>,
     /// Variables.
     pub layers: Layers,
     /// Folders to search files and templates in, nearest first.
     pub search: Vec<PathBuf>,
-    /// Other hosts' variables, for `hostvars`.
-    pub hostvars: Option<Value>,
-    /// Warnings to show once.
-    pub warnings: RefCell<Vec<String>>,
-    depth: Cell<usize>,
+    /// Variables above all others.
+    pub magic: Option<Arc<dyn Names>>,
+    /// Whether a condition must be true or false.
+    pub strict: bool,
+    warnings: Mutex<Vec<String>>,
+    depth: AtomicUsize,
 }
 
-impl<'a> Templar<'a> {
+impl Templar {
     /// A templar over variables.
-    pub fn new(environment: &'a Environment, layers: Layers, search: Vec<PathBuf>) -> Self {
+    pub fn new(environment: Arc<Environment>, layers: Layers, search: Vec<PathBuf>) -> Self {
         Self {
             environment,
             layers,
             search,
-            hostvars: None,
-            warnings: RefCell::default(),
-            depth: Cell::new(0),
+            magic: None,
+            strict: false,
+            warnings: Mutex::default(),
+            depth: AtomicUsize::new(0),
         }
+    }
+
+    /// This one with more variables above its own.
+    pub(crate) fn with(&self, vars: &Map) -> Self {
+        let mut top = Layers::default();
+        top.push(vars);
+        Self {
+            magic: self.magic.clone(),
+            strict: self.strict,
+            ..Self::new(Arc::clone(&self.environment), top.over(&self.layers), self.search.clone())
+        }
+    }
+
+    /// The warnings of what was evaluated, once.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The value with every template in it evaluated; omitted items are dropped.
@@ -48,7 +74,7 @@ impl<'a> Templar<'a> {
     /// # Errors
     /// What an expression in it says, with its place.
     pub fn value(&self, value: &Value) -> Result<Value, Diagnostic> {
-        self.evaluate(value).map_err(|e| diagnostic(e, value))
+        self.evaluate(value).map(|v| v.forced()).map_err(|e| diagnostic(e, value))
     }
 
     pub(crate) fn evaluate(&self, value: &Value) -> JinjaResult<Value> {
@@ -128,6 +154,11 @@ impl<'a> Templar<'a> {
         match &value {
             Value::Undefined(_) => Err(failed(JinjaError::of_undefined(&value))),
             Value::Bool(b) => Ok(*b),
+            other if self.strict => Err(failed(JinjaError::new(format!(
+                "Conditional result ({}) was derived from value of type '{}'. Conditionals must have a boolean result.",
+                if other.is_true() { "True" } else { "False" },
+                other.type_name()
+            )))),
             Value::Str(text) => {
                 self.warn(format!(
                     "the condition '{condition}' is text, not true or false; it is read as people mean it"
@@ -155,7 +186,7 @@ impl<'a> Templar<'a> {
     }
 
     pub(crate) fn warn(&self, text: String) {
-        let mut warnings = self.warnings.borrow_mut();
+        let mut warnings = self.warnings.lock().unwrap_or_else(PoisonError::into_inner);
         if !warnings.contains(&text) {
             warnings.push(text);
         }
@@ -191,27 +222,25 @@ fn diagnostic(error: JinjaError, value: &Value) -> Diagnostic {
     Diagnostic { message: error.message, origin, hint: None }
 }
 
-impl Scope for Templar<'_> {
+impl Scope for Templar {
     fn variable(&self, name: &str) -> Option<Value> {
-        if name == "hostvars" {
-            return self.hostvars.clone();
-        }
         if name == "vars" {
-            let names = self.layers.names();
-            return Some(Value::map(names.iter().filter_map(|n| self.layers.get(n).map(|v| (n.clone(), v)))));
+            let names = self.names();
+            return Some(Value::map(names.iter().filter_map(|n| self.variable(n).map(|v| (n.clone(), v)))));
         }
-        self.layers.get(name)
+        let magic = self.magic.as_ref().and_then(|magic| magic.variable(name));
+        magic.or_else(|| self.layers.get(name))
     }
 
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {
-        let depth = self.depth.get();
+        let depth = self.depth.load(Ordering::Relaxed);
         if depth > MAX_DEPTH {
             return Err(JinjaError::new(format!(
                 "recursive loop detected in template string: {}",
                 text.as_str()
             )));
         }
-        self.depth.set(depth + 1);
+        self.depth.store(depth + 1, Ordering::Relaxed);
         let source = match text.origin() {
             Some(origin) => Source::new(origin.source.name.clone(), text.as_str()),
             None => Source::new("<template>", text.as_str()),
@@ -227,7 +256,7 @@ impl Scope for Templar<'_> {
                 }
                 error
             });
-        self.depth.set(depth);
+        self.depth.store(depth, Ordering::Relaxed);
         result
     }
 
@@ -268,6 +297,10 @@ impl Scope for Templar<'_> {
     }
 
     fn names(&self) -> Vec<String> {
-        self.layers.names()
+        let mut names = self.layers.names();
+        names.extend(self.magic.as_ref().map(|magic| magic.names()).unwrap_or_default());
+        names.sort();
+        names.dedup();
+        names
     }
 }

@@ -55,6 +55,8 @@ pub struct HostVars {
     pub set: Map,
     /// From `include_vars`.
     pub included: Map,
+    /// From the play's `vars_files`.
+    pub files: Map,
 }
 
 /// The variables around a task, inner ones first.
@@ -70,18 +72,16 @@ pub struct Around {
     pub role: Option<Arc<RoleUse>>,
 }
 
-/// The layers for a task on a host, from the top: magic, command line, include and role parameters, registered and
-/// set, included, task and blocks, role variables, `vars_files`, play, facts, host, groups, role defaults.
+/// The layers for a task on a host, from the top: command line, include and role parameters, registered and set,
+/// included, task and blocks, role variables, `vars_files`, play, facts, host, groups, role defaults.
 pub fn layers(
-    magic: &Map,
     extra: &Map,
     around: &Around,
     host: &HostVars,
-    play: (&Map, &Map, &[Arc<Role>]),
+    play: (&Map, &[Arc<Role>]),
 ) -> Layers {
-    let (play_vars, vars_files, public_roles) = play;
+    let (play_vars, public_roles) = play;
     let mut out = Layers::default();
-    out.push(magic);
     out.push(extra);
     out.push(&around.local);
     around.include_params.iter().rev().for_each(|map| out.push(map));
@@ -92,7 +92,7 @@ pub fn layers(
     around.blocks.iter().for_each(|map| out.push(map));
     chain.iter().for_each(|used| out.push(&used.role.vars));
     public_roles.iter().rev().for_each(|role| out.push(&role.vars));
-    out.push(vars_files);
+    out.push(&host.files);
     out.push(play_vars);
     out.push(&host.facts);
     out.push(&host.host);

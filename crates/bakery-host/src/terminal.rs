@@ -1,6 +1,8 @@
-//! The terminal without line editing, for consoles of machines.
+//! The terminal without line editing, for consoles of machines, and without echo, for passwords.
 
-use rustix::termios::{OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
+use std::io::{BufRead as _, Write as _};
+
+use rustix::termios::{LocalModes, OptionalActions, Termios, isatty, tcgetattr, tcsetattr};
 
 /// Raw mode until it is dropped.
 #[derive(Debug)]
@@ -26,4 +28,37 @@ impl Drop for RawMode {
         // The terminal may be gone.
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.0);
     }
+}
+
+/// A line that is not shown while it is typed: from the terminal, else from standard input.
+///
+/// # Errors
+/// When nothing can be read.
+pub fn ask_hidden(prompt: &str) -> std::io::Result<String> {
+    ask(prompt, false)
+}
+
+/// A line that is typed, shown or not; from standard input when there is no terminal.
+///
+/// # Errors
+/// When nothing can be read.
+pub fn ask(prompt: &str, echo: bool) -> std::io::Result<String> {
+    let stdin = std::io::stdin();
+    let before = if isatty(&stdin) { tcgetattr(&stdin).ok() } else { None };
+    if let (Some(before), false) = (&before, echo) {
+        let mut hidden = before.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        tcsetattr(&stdin, OptionalActions::Now, &hidden)?;
+    }
+    let mut out = std::io::stdout();
+    write!(out, "{prompt}")?;
+    out.flush()?;
+    let mut line = String::new();
+    let read = stdin.lock().read_line(&mut line);
+    if let (Some(before), false) = (&before, echo) {
+        tcsetattr(&stdin, OptionalActions::Now, before)?;
+        writeln!(out)?;
+    }
+    read?;
+    Ok(line.trim_end_matches(['\n', '\r']).to_owned())
 }

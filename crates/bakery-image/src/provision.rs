@@ -152,7 +152,7 @@ fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback
         let alias = component.text("host_alias").unwrap_or_else(|| "default".into());
         let mut inventory =
             match component.text("inventory_file").or_else(|| component.text("inventory_directory")) {
-                Some(source) => Inventory::load(&[folder.join(source).display().to_string()], &loader)?,
+                Some(source) => Inventory::load(&[folder.join(source).display().to_string()], &loader)?.0,
                 None => Inventory::default(),
             };
         if inventory.hosts.is_empty() {

@@ -303,7 +303,7 @@ fn map_method(map: &Map, name: &str, args: &Arguments) -> Option<Result<Value>> 
         "get" => {
             map.get_value(&key()).or_else(|| default().or_else(|| args.named("default"))).unwrap_or_default()
         }
-        "has_key" => map.get_value(&key()).is_some().into(),
+        "has_key" => map.contains_value(&key()).into(),
         "update" => {
             if let Some(first) = args.positional.first() {
                 match ops::to_map(first) {

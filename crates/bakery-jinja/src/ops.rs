@@ -155,7 +155,7 @@ pub fn contains(haystack: &Value, needle: &Value) -> Result<bool> {
                 other.type_name()
             ))),
         },
-        Value::Map(map) => Ok(map.get_value(needle).is_some()),
+        Value::Map(map) => Ok(map.contains_value(needle)),
         Value::List(_) | Value::Tuple(_) => Ok(haystack.as_items().unwrap_or_default().contains(needle)),
         other => Err(Error::new(format!("argument of type '{}' is not iterable", other.type_name()))),
     }

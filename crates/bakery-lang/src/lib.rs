@@ -13,4 +13,4 @@ pub mod yaml;
 
 pub use diagnostic::{Diagnostic, suggest};
 pub use source::{Origin, Source};
-pub use value::{List, Map, Text, Undefined, Value};
+pub use value::{Lazy, List, Map, Text, Undefined, Value};

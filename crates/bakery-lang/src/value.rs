@@ -115,9 +115,27 @@ impl List {
     }
 }
 
+/// Where the values of a lazy mapping come from; each is made when it is asked for.
+pub trait Lazy: Send + Sync {
+    /// The value of a key, already evaluated.
+    fn get(&self, key: &str) -> Option<Value>;
+    /// Every key.
+    fn keys(&self) -> Vec<String>;
+    /// Whether a key is there.
+    fn contains(&self, key: &str) -> bool {
+        self.keys().iter().any(|k| k == key)
+    }
+}
+
+#[derive(Default)]
+struct Pairs {
+    pairs: RwLock<IndexMap<Value, Value>>,
+    source: Option<Box<dyn Lazy>>,
+}
+
 /// A shared, mutable mapping in insertion order; keys are scalars or tuples.
 #[derive(Clone, Default)]
-pub struct Map(Arc<RwLock<IndexMap<Value, Value>>>);
+pub struct Map(Arc<Pairs>);
 
 impl Map {
     /// An empty mapping.
@@ -125,19 +143,44 @@ impl Map {
         Self::default()
     }
 
+    /// A mapping whose values are made when they are asked for. It cannot be changed; [`Value::forced`] makes a plain
+    /// mapping of it.
+    pub fn lazy(source: impl Lazy + 'static) -> Self {
+        Self(Arc::new(Pairs { pairs: RwLock::default(), source: Some(Box::new(source)) }))
+    }
+
+    /// Whether its values are made when they are asked for.
+    pub fn is_lazy(&self) -> bool {
+        self.0.source.is_some()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, IndexMap<Value, Value>> {
+        self.0.pairs.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A copy of the pairs as they are now.
     pub fn pairs(&self) -> Vec<(Value, Value)> {
-        self.update(|map| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+        match &self.0.source {
+            Some(source) => source
+                .keys()
+                .into_iter()
+                .filter_map(|key| source.get(&key).map(|value| (Value::from(key), value)))
+                .collect(),
+            None => self.read().iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+        }
     }
 
     /// A copy of the keys.
     pub fn keys(&self) -> Vec<Value> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+        match &self.0.source {
+            Some(source) => source.keys().into_iter().map(Value::from).collect(),
+            None => self.read().keys().cloned().collect(),
+        }
     }
 
     /// How many pairs there are.
     pub fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.source.as_ref().map_or_else(|| self.read().len(), |source| source.keys().len())
     }
 
     /// Whether there are none.
@@ -147,17 +190,31 @@ impl Map {
 
     /// The value of a text key.
     pub fn get(&self, key: &str) -> Option<Value> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        match &self.0.source {
+            Some(source) => source.get(key),
+            None => self.read().get(key).cloned(),
+        }
     }
 
     /// The value of any key.
     pub fn get_value(&self, key: &Value) -> Option<Value> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        match &self.0.source {
+            Some(source) => key.as_str().and_then(|key| source.get(key)),
+            None => self.read().get(key).cloned(),
+        }
     }
 
     /// Whether a text key is there.
     pub fn contains(&self, key: &str) -> bool {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+        self.0.source.as_ref().map_or_else(|| self.read().contains_key(key), |source| source.contains(key))
+    }
+
+    /// Whether a key is there.
+    pub fn contains_value(&self, key: &Value) -> bool {
+        match key.as_str() {
+            Some(text) => self.contains(text),
+            None => self.read().contains_key(key),
+        }
     }
 
     /// Sets a text key.
@@ -190,7 +247,7 @@ impl Map {
 
     /// Runs `change` on the pairs.
     pub fn update<R>(&self, change: impl FnOnce(&mut IndexMap<Value, Value>) -> R) -> R {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.pairs.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether both are the same object.
@@ -207,7 +264,7 @@ impl fmt::Debug for Map {
 
 impl FromIterator<(Value, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Value, Value)>>(pairs: I) -> Self {
-        Self(Arc::new(RwLock::new(pairs.into_iter().collect())))
+        Self(Arc::new(Pairs { pairs: RwLock::new(pairs.into_iter().collect()), source: None }))
     }
 }
 
@@ -352,8 +409,32 @@ impl Value {
             Self::Str(text) => text.is_template(),
             Self::List(list) => list.items().iter().any(Self::has_template),
             Self::Tuple(items) => items.iter().any(Self::has_template),
-            Self::Map(map) => map.pairs().iter().any(|(k, v)| k.has_template() || v.has_template()),
+            Self::Map(map) if map.is_lazy() => false,
+            Self::Map(map) => map.read().iter().any(|(k, v)| k.has_template() || v.has_template()),
             _ => false,
+        }
+    }
+
+    /// Whether a mapping in it, at any depth, makes its values when they are asked for.
+    fn has_lazy(&self) -> bool {
+        match self {
+            Self::List(list) => list.items().iter().any(Self::has_lazy),
+            Self::Tuple(items) => items.iter().any(Self::has_lazy),
+            Self::Map(map) => map.is_lazy() || map.read().values().any(Self::has_lazy),
+            _ => false,
+        }
+    }
+
+    /// The value with every lazy mapping in it made plain.
+    pub fn forced(&self) -> Self {
+        if !self.has_lazy() {
+            return self.clone();
+        }
+        match self {
+            Self::List(list) => Self::list(list.items().iter().map(Self::forced).collect()),
+            Self::Tuple(items) => Self::tuple(items.iter().map(Self::forced).collect()),
+            Self::Map(map) => Self::Map(map.pairs().into_iter().map(|(k, v)| (k, v.forced())).collect()),
+            other => other.clone(),
         }
     }
 

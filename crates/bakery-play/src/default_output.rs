@@ -28,7 +28,8 @@ impl Colour {
     fn cyan(self, text: &str) -> String {
         self.paint("0;36", text)
     }
-    fn purple(self, text: &str) -> String {
+    /// For warnings.
+    pub fn purple(self, text: &str) -> String {
         self.paint("1;35", text)
     }
     fn status(self, status: Status, text: &str) -> String {
@@ -271,7 +272,7 @@ impl Callback for DefaultOutput<'_> {
         let _ = writeln!(self.err, "{}", self.colour.red(&format!("[ERROR]: {diagnostic}")));
     }
 
-    fn stats(&mut self, hosts: &[(String, HostStats)]) {
+    fn stats(&mut self, hosts: &[(String, HostStats)], _: &Map) {
         self.banner("PLAY RECAP");
         for (host, s) in hosts {
             let name = format!("{host:<26}");

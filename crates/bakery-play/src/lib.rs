@@ -14,7 +14,7 @@ use std::path::Path;
 use bakery_ansible::connection::Connections;
 use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::{Loader, Playbook};
-use bakery_ansible::{Callback, Error, RunOutcome, vars};
+use bakery_ansible::{Callback, Error, RunOutcome, Settings, vars};
 use bakery_events::exit;
 
 pub use default_output::{Colour, DefaultOutput};
@@ -44,7 +44,10 @@ fn one(
     err: &mut dyn Write,
     colour: Colour,
 ) -> Result<i32, Error> {
-    let (loader, playbook, inventory) = load(args, path)?;
+    let (loader, playbook, inventory, warnings) = load(args, path)?;
+    for warning in &warnings {
+        let _ = writeln!(err, "{}", colour.purple(&format!("[WARNING]: {warning}")));
+    }
     if args.syntax_check {
         let _ = writeln!(out, "\nplaybook: {}", path.display());
         return Ok(exit::OK);
@@ -65,13 +68,34 @@ fn one(
 ///
 /// # Errors
 /// What cannot be found or understood, with its place.
-pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory), Error> {
+pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory, Vec<String>), Error> {
     let mut loader = Loader::new(path, bakery_lang::Map::new());
+    loader.secrets = args.secrets(&loader)?.into();
     loader.extra_vars = vars::extra_vars(&args.extra_vars, &loader)?;
+    if let Some(paths) = &args.module_path {
+        loader.libraries.splice(0..0, std::env::split_paths(paths));
+    }
     let playbook = loader.playbook(path)?;
-    let sources = args.inventory_sources();
-    let inventory = Inventory::load(&sources, &loader)?;
-    Ok((loader, playbook, inventory))
+    let (inventory, warnings) = Inventory::load(&inventory_sources(&args.inventory, &loader.settings), &loader)?;
+    Ok((loader, playbook, inventory, warnings))
+}
+
+/// The inventory sources: the options, else what settings say, else the system's file.
+pub fn inventory_sources(given: &[String], settings: &Settings) -> Vec<String> {
+    if !given.is_empty() {
+        return given.to_vec();
+    }
+    let named = settings.paths("ANSIBLE_INVENTORY", "defaults", "inventory");
+    if !named.is_empty() {
+        let text = settings.text("ANSIBLE_INVENTORY", "defaults", "inventory").unwrap_or_default();
+        return if text.contains(',') {
+            vec![text]
+        } else {
+            named.iter().map(|path| path.display().to_string()).collect()
+        };
+    }
+    let system = "/etc/ansible/hosts";
+    if Path::new(system).exists() { vec![system.into()] } else { vec![] }
 }
 
 /// Runs something with the callback that the options or `ANSIBLE_STDOUT_CALLBACK` name.

@@ -1,7 +1,7 @@
 //! The options of `ansible-playbook` (`ansible/cli/playbook.py`).
 
 use bakery_ansible::playbook::Loader;
-use bakery_ansible::{Error, Options, vars};
+use bakery_ansible::{Error, Options, vars, vault};
 use clap::{ArgAction, Args, ValueEnum};
 
 /// An output format.
@@ -41,10 +41,10 @@ pub struct PlayArgs {
     #[arg(short = 'D', long)]
     pub diff: bool,
     /// Only tasks with these tags
-    #[arg(short, long, value_delimiter = ',')]
+    #[arg(short, long)]
     pub tags: Vec<String>,
     /// No tasks with these tags
-    #[arg(long, value_delimiter = ',')]
+    #[arg(long)]
     pub skip_tags: Vec<String>,
     /// Only these hosts
     #[arg(short, long, value_name = "PATTERN")]
@@ -85,9 +85,27 @@ pub struct PlayArgs {
     /// Forget cached facts; none are kept between runs
     #[arg(long)]
     pub flush_cache: bool,
-    /// A file with a vault password; bakery does not open vaults
-    #[arg(long, value_name = "FILE")]
-    pub vault_password_file: Option<String>,
+    /// A file with a vault password, or a program that prints it
+    #[arg(long, alias = "vault-pass-file", value_name = "FILE")]
+    pub vault_password_file: Vec<String>,
+    /// A vault password under a vault id: `id@file`, or `id@prompt`
+    #[arg(long, value_name = "ID")]
+    pub vault_id: Vec<String>,
+    /// Ask for the vault password
+    #[arg(short = 'J', long, alias = "ask-vault-password")]
+    pub ask_vault_pass: bool,
+    /// Ask for the connection's password
+    #[arg(short = 'k', long)]
+    pub ask_pass: bool,
+    /// Ask for the password to become another user
+    #[arg(short = 'K', long)]
+    pub ask_become_pass: bool,
+    /// Ask before each task
+    #[arg(long)]
+    pub step: bool,
+    /// Folders of modules
+    #[arg(short = 'M', long, value_name = "PATHS")]
+    pub module_path: Option<String>,
     /// The key to connect with
     #[arg(long, alias = "key-file", value_name = "FILE")]
     pub private_key: Option<String>,
@@ -106,16 +124,17 @@ pub struct PlayArgs {
 }
 
 impl PlayArgs {
-    /// The inventory sources: the options, else `ANSIBLE_INVENTORY`, else the system's file.
-    pub fn inventory_sources(&self) -> Vec<String> {
-        if !self.inventory.is_empty() {
-            return self.inventory.clone();
-        }
-        if let Ok(sources) = std::env::var("ANSIBLE_INVENTORY") {
-            return vec![sources];
-        }
-        let system = "/etc/ansible/hosts";
-        if std::path::Path::new(system).exists() { vec![system.into()] } else { vec![] }
+    /// The passwords of vaults that the options and settings name.
+    ///
+    /// # Errors
+    /// One that cannot be had.
+    pub fn secrets(&self, loader: &Loader) -> Result<Vec<vault::Secret>, Error> {
+        let sources = vault::Sources {
+            ids: self.vault_id.clone(),
+            files: self.vault_password_file.clone(),
+            ask: self.ask_vault_pass,
+        };
+        vault::Secret::load(&sources, &loader.settings)
     }
 
     /// The output format.
@@ -131,23 +150,42 @@ impl PlayArgs {
     /// # Errors
     /// Variables that cannot be understood.
     pub fn options(&self, loader: &Loader) -> Result<Options, Error> {
-        if self.vault_password_file.is_some() {
-            return Err(Error::message(
-                "bakery does not open vaults; give the variables in a file that is not encrypted",
-            ));
-        }
+        let split = |tags: &[String]| -> Vec<String> {
+            tags.iter().flat_map(|t| t.split(',')).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+        };
+        let or = |own: Vec<String>, variable: &str, section: &str, key: &str| {
+            if own.is_empty() { loader.settings.list(variable, section, key) } else { own }
+        };
+        let settings = &loader.settings;
         Ok(Options {
             extra_vars: vars::extra_vars(&self.extra_vars, loader)?,
-            tags: self.tags.clone(),
-            skip_tags: self.skip_tags.clone(),
+            tags: or(split(&self.tags), "ANSIBLE_RUN_TAGS", "tags", "run"),
+            skip_tags: or(split(&self.skip_tags), "ANSIBLE_SKIP_TAGS", "tags", "skip"),
             check: self.check,
             diff: self.diff,
             limit: self.limit.clone(),
             connection: self.connection.clone(),
-            r#become: self.r#become,
-            become_user: self.become_user.clone(),
-            force_handlers: self.force_handlers,
+            r#become: self.r#become || settings.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false),
+            become_user: self
+                .become_user
+                .clone()
+                .or_else(|| settings.text("ANSIBLE_BECOME_USER", "privilege_escalation", "become_user")),
+            force_handlers: self.force_handlers
+                || settings.flag("ANSIBLE_FORCE_HANDLERS", "defaults", "force_handlers", false),
             start_at_task: self.start_at_task.clone(),
+            forks: self.forks.map_or_else(|| settings.number("ANSIBLE_FORKS", "defaults", "forks", 5), u64::from) as usize,
+            verbosity: self.verbose,
+            strict_conditions: settings.strict_conditions(),
+            python: python(),
         })
     }
+}
+
+/// This machine's Python, for `ansible_playbook_python`.
+fn python() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| [folder.join("python3"), folder.join("python")])
+        .find(|program| program.is_file());
+    found.map_or_else(|| "/usr/bin/python3".into(), |program| program.display().to_string())
 }

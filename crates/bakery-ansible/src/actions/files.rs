@@ -48,7 +48,7 @@ fn header(text: &str) -> (Syntax, &str) {
     (syntax, body)
 }
 
-pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     let (Some(src), Some(_)) = (text(args, "src"), text(args, "dest")) else {
         return Err(fail("src and dest are required"));
     };
@@ -74,11 +74,6 @@ pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modu
             _ => {}
         }
     }
-    let mut inner = Templar::new(templar.environment, templar.layers.clone(), templar.search.clone());
-    inner.hostvars.clone_from(&templar.hostvars);
-    if let Some(folder) = path.parent() {
-        inner.search.insert(0, folder.to_path_buf());
-    }
     let extra = Map::new();
     let managed = templar.layers.get("ansible_managed").unwrap_or_else(|| "Ansible managed".into());
     extra.set("ansible_managed", managed);
@@ -87,9 +82,10 @@ pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modu
     extra.set("template_destpath", text(args, "dest").unwrap_or_default());
     extra.set("template_host", "localhost");
     extra.set("template_uid", "root");
-    let mut layers = crate::vars::Layers::default();
-    layers.push(&extra);
-    inner.layers = layers.over(&templar.layers);
+    let mut inner = templar.with(&extra);
+    if let Some(folder) = path.parent() {
+        inner.search.insert(0, folder.to_path_buf());
+    }
     let source = Source::new(path.display().to_string(), body);
     let mut rendered = inner.template(&source, &syntax)?;
     if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n") {
@@ -121,7 +117,7 @@ pub(super) fn template(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modu
     module(modules, "copy", &call)
 }
 
-pub(super) fn copy(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     if flag(args, "remote_src") {
         return module(modules, "copy", args);
     }
@@ -204,7 +200,7 @@ fn copy_folder(src: &str, path: &Path, call: &Map, modules: &mut dyn Modules) ->
     Ok(result)
 }
 
-pub(super) fn unarchive(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     let copy = args.get("copy").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
     let src = text(args, "src").unwrap_or_default();
     if flag(args, "remote_src") || !copy || src.contains("://") {
@@ -220,7 +216,7 @@ pub(super) fn unarchive(args: &Map, templar: &Templar<'_>, modules: &mut dyn Mod
     module(modules, "unarchive", &call)
 }
 
-pub(super) fn script(args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     let line =
         text(args, "_raw_params").or_else(|| text(args, "cmd")).ok_or_else(|| fail("no script given"))?;
     let words = crate::playbook::split_args(&line);

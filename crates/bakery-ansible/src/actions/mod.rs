@@ -96,7 +96,7 @@ pub(crate) fn ok() -> Map {
 }
 
 /// Runs an action or module with evaluated arguments.
-pub(crate) fn run(name: &str, args: &Map, templar: &Templar<'_>, modules: &mut dyn Modules) -> Outcome {
+pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     let short = bakery_modules::canonical_name(name);
     match short {
         "debug" => values::debug(args, templar),

@@ -9,7 +9,7 @@ use super::{Modules, Outcome, fail, failure, ok};
 use crate::Templar;
 use crate::actions::Trouble;
 
-pub(super) fn debug(args: &Map, templar: &Templar<'_>) -> Outcome {
+pub(super) fn debug(args: &Map, templar: &Templar) -> Outcome {
     let result = ok();
     if let Some(var) = args.get("var") {
         let name = var.to_string();
@@ -54,7 +54,7 @@ pub(super) fn set_fact(args: &Map) -> Outcome {
     Ok(result)
 }
 
-pub(super) fn assert(args: &Map, templar: &Templar<'_>) -> Outcome {
+pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
     let Some(that) = args.get("that") else { return Err(fail("conditional required in \"that\" string")) };
     let conditions = that.as_items().unwrap_or_else(|| vec![that.clone()]);
     for condition in conditions {
@@ -78,7 +78,7 @@ pub(super) fn assert(args: &Map, templar: &Templar<'_>) -> Outcome {
     Ok(result)
 }
 
-pub(super) fn include_vars(args: &Map, templar: &Templar<'_>, modules: &dyn Modules) -> Outcome {
+pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules) -> Outcome {
     let name = args.get("file").or_else(|| args.get("_raw_params"));
     let all = Map::new();
     let mut included = Vec::new();

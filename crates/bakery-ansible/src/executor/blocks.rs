@@ -13,7 +13,7 @@ use crate::{Error, Result};
 
 impl Runner<'_> {
     fn active(&self, hosts: &[String]) -> Vec<String> {
-        let alive = |h: &&String| self.hosts.get(*h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended);
+        let alive = |h: &&String| self.host(h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended);
         hosts.iter().filter(alive).cloned().collect()
     }
 
@@ -42,12 +42,12 @@ impl Runner<'_> {
         let tried = Context { rescued: inner.rescued || !block.rescue.is_empty(), ..inner.clone() };
         self.entries(&block.block, hosts, &tried)?;
         let failed = |runner: &Self| -> Vec<String> {
-            hosts.iter().filter(|h| runner.hosts.get(*h).is_some_and(|s| s.failed)).cloned().collect()
+            hosts.iter().filter(|h| runner.host(h).is_some_and(|s| s.failed)).cloned().collect()
         };
         if !block.rescue.is_empty() {
             let down = failed(self);
             for host in &down {
-                if let Some(state) = self.hosts.get_mut(host) {
+                if let Some(state) = self.host_mut(host) {
                     state.failed = false;
                 }
             }
@@ -58,13 +58,13 @@ impl Runner<'_> {
         if !block.always.is_empty() {
             let down = failed(self);
             for host in &down {
-                if let Some(state) = self.hosts.get_mut(host) {
+                if let Some(state) = self.host_mut(host) {
                     state.failed = false;
                 }
             }
             self.entries(&block.always, hosts, &inner)?;
             for host in &down {
-                if let Some(state) = self.hosts.get_mut(host) {
+                if let Some(state) = self.host_mut(host) {
                     state.failed = true;
                 }
             }
@@ -132,7 +132,6 @@ impl Runner<'_> {
         };
         let (run_once, no_log, fatal) =
             (truth(&context.run_once), truth(&context.no_log), truth(&context.any_errors_fatal));
-        drop(templar);
         let info = TaskInfo {
             id: self.next_id(),
             name,
@@ -150,7 +149,7 @@ impl Runner<'_> {
             any_failed |= matches!(end.status, Status::Failed | Status::Unreachable) && !end.ignored;
             if run_once && let Some(register) = &task.register {
                 for other in hosts {
-                    if let Some(state) = self.hosts.get(other) {
+                    if let Some(state) = self.host(other) {
                         state.vars.set.set(register, end.result.clone());
                     }
                 }
@@ -169,7 +168,7 @@ impl Runner<'_> {
                 self.callback.included(&path.display().to_string(), hosts, include.label.as_deref());
             }
             for host in hosts {
-                if let Some(state) = self.hosts.get_mut(host) {
+                if let Some(state) = self.host_mut(host) {
                     state.stats.ok += 1;
                 }
             }
@@ -179,7 +178,7 @@ impl Runner<'_> {
         }
         if any_failed && fatal {
             for host in hosts {
-                if let Some(state) = self.hosts.get_mut(host) {
+                if let Some(state) = self.host_mut(host) {
                     state.failed = true;
                 }
             }
@@ -193,7 +192,7 @@ impl Runner<'_> {
         if !is_include || end.status == Status::Failed {
             self.callback.result(info, host, end.status, &end.result, end.ignored, end.delegated.as_deref());
         }
-        let Some(state) = self.hosts.get_mut(host) else { return };
+        let Some(state) = self.host_mut(host) else { return };
         match end.status {
             // Files are counted as they are included.
             Status::Ok if end.includes.iter().any(|i| !i.role) => {}
@@ -256,7 +255,7 @@ impl Runner<'_> {
                 let result = crate::actions::failure(&error.diagnostic.message);
                 result.set("reason", error.diagnostic.to_string());
                 runner.callback.result(&info, host, Status::Failed, &result, false, None);
-                if let Some(state) = runner.hosts.get_mut(host) {
+                if let Some(state) = runner.host_mut(host) {
                     state.failed = true;
                     state.stats.failed += 1;
                 }
@@ -281,9 +280,9 @@ impl Runner<'_> {
             };
             self.collect_handlers(&gathered.handlers, &Context { handler: true, ..inner.clone() });
             if include.args.get("public").is_some_and(|p| p.is_true()) {
-                self.public_roles.push(Arc::clone(&used.role));
+                self.scene_mut().public_roles.push(Arc::clone(&used.role));
             }
-            self.public_roles.extend(gathered.public_roles.into_iter().filter(|r| r.name != used.role.name));
+            self.scene_mut().public_roles.extend(gathered.public_roles.into_iter().filter(|r| r.name != used.role.name));
             self.block(&block, hosts, &inner)
         } else {
             let entries = match self.loader.include_tasks(task, &include.file) {
@@ -338,7 +337,7 @@ impl Runner<'_> {
                 )
                 .maybe_hint(hint));
             }
-            if let Some(state) = self.hosts.get_mut(host) {
+            if let Some(state) = self.host_mut(host) {
                 state.notified.extend(found);
             }
         }
@@ -350,15 +349,14 @@ impl Runner<'_> {
         let force = self.options.force_handlers
             || std::env::var("ANSIBLE_FORCE_HANDLERS")
                 .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"))
-            || self.play.and_then(|p| p.force_handlers.as_ref()).is_some_and(Value::is_true);
+            || self.scene.play.as_ref().and_then(|p| p.force_handlers.as_ref()).is_some_and(Value::is_true);
         let mut at = 0;
         while at < self.handlers.len() {
             let (task, context) = self.handlers[at].clone();
             let ready: Vec<String> = hosts
                 .iter()
                 .filter(|h| {
-                    self.hosts
-                        .get(*h)
+                    self.host(h)
                         .is_some_and(|s| s.notified.contains(&at) && !s.unreachable && (!s.failed || force))
                 })
                 .cloned()
@@ -366,7 +364,7 @@ impl Runner<'_> {
             if !ready.is_empty() {
                 let mut down = Vec::new();
                 for host in &ready {
-                    if let Some(state) = self.hosts.get_mut(host) {
+                    if let Some(state) = self.host_mut(host) {
                         state.notified.remove(&at);
                         if std::mem::replace(&mut state.failed, false) {
                             down.push(host.clone());
@@ -375,13 +373,13 @@ impl Runner<'_> {
                 }
                 self.task(&task, &ready, &context)?;
                 for host in down {
-                    if let Some(state) = self.hosts.get_mut(&host) {
+                    if let Some(state) = self.host_mut(&host) {
                         state.failed = true;
                     }
                 }
                 // A handler may notify one that was passed already.
                 if self.handlers[..at].iter().enumerate().any(|(i, _)| {
-                    hosts.iter().any(|h| self.hosts.get(h).is_some_and(|s| s.notified.contains(&i)))
+                    hosts.iter().any(|h| self.host(h).is_some_and(|s| s.notified.contains(&i)))
                 }) {
                     at = 0;
                     continue;
@@ -408,27 +406,27 @@ impl Runner<'_> {
             "noop" | "refresh_inventory" | "reset_connection" => {}
             "clear_facts" => {
                 for host in &chosen {
-                    if let Some(state) = self.hosts.get_mut(host) {
+                    if let Some(state) = self.host_mut(host) {
                         state.vars.facts = Map::new();
                     }
                 }
             }
             "clear_host_errors" => {
-                for state in self.hosts.values_mut() {
+                for state in self.scene_mut().hosts.values_mut() {
                     state.failed = false;
                     state.unreachable = false;
                 }
             }
             "end_host" => {
                 for host in &chosen {
-                    if let Some(state) = self.hosts.get_mut(host) {
+                    if let Some(state) = self.host_mut(host) {
                         state.ended = true;
                     }
                 }
             }
             "end_play" | "end_batch" if !chosen.is_empty() => {
-                for host in self.play_hosts.clone() {
-                    if let Some(state) = self.hosts.get_mut(&host) {
+                for host in self.scene.batch.clone() {
+                    if let Some(state) = self.host_mut(&host) {
                         state.ended = true;
                     }
                 }

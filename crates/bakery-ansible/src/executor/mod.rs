@@ -1,11 +1,12 @@
 //! Runs plays on hosts.
 //!
 //! `run` is the way through playbook and plays, `blocks` through blocks and tasks with their hosts in lockstep,
-//! `task` one task on one host, `context` what a task inherits.
+//! `task` one task on one host, `context` what a task inherits, `scene` what templates see.
 
 mod blocks;
 mod context;
 mod run;
+mod scene;
 mod task;
 
 pub use run::{Options, RunOutcome, run};

@@ -1,7 +1,7 @@
 //! The way through a playbook: plays, batches of hosts, facts, roles, tasks, handlers.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bakery_events::exit;
 use bakery_jinja::Environment;
@@ -9,11 +9,12 @@ use bakery_lang::{Map, Source, Value};
 use indexmap::IndexMap;
 
 use super::context::Context;
+use super::scene::Scene;
 use crate::callback::{Callback, HostStats};
 use crate::connection::Connections;
 use crate::inventory::Inventory;
-use crate::playbook::{Entry, Loader, Play, Playbook, Role, Task};
-use crate::vars::{HostVars, Layers, layers};
+use crate::playbook::{Entry, Loader, Play, Playbook, Task};
+use crate::vars::HostVars;
 use crate::{Result, Templar};
 
 /// What the command line asks for.
@@ -41,6 +42,14 @@ pub struct Options {
     pub force_handlers: bool,
     /// The task to start at.
     pub start_at_task: Option<String>,
+    /// How many hosts at a time.
+    pub forks: usize,
+    /// How much is said.
+    pub verbosity: u8,
+    /// Whether conditions must be true or false.
+    pub strict_conditions: bool,
+    /// What `ansible_playbook_python` says: this machine's interpreter, if it has one.
+    pub python: String,
 }
 
 /// How a run ended.
@@ -67,21 +76,18 @@ pub(super) struct HostState {
 
 /// A run under way.
 pub(super) struct Runner<'a> {
-    pub(super) environment: Environment,
-    pub(super) loader: &'a Loader,
-    pub(super) inventory: Inventory,
-    pub(super) options: &'a Options,
+    pub(super) scene: Arc<Scene>,
+    pub(super) loader: Arc<Loader>,
+    pub(super) options: Arc<Options>,
     pub(super) connections: &'a mut Connections,
     pub(super) callback: &'a mut dyn Callback,
-    pub(super) hosts: IndexMap<String, HostState>,
-    pub(super) play: Option<&'a Play>,
-    pub(super) play_hosts: Vec<String>,
-    pub(super) vars_files: Map,
-    pub(super) public_roles: Vec<std::sync::Arc<Role>>,
-    pub(super) handlers: Vec<(std::sync::Arc<Task>, Context)>,
+    pub(super) handlers: Vec<(Arc<Task>, Context)>,
+    pub(super) custom_stats: Map,
     pub(super) ids: u64,
     pub(super) warned: HashSet<String>,
     pub(super) started: bool,
+    /// Whether `any_errors_fatal` or `max_fail_percentage` ended the run.
+    pub(super) stopped: bool,
 }
 
 /// Runs a playbook.
@@ -97,106 +103,150 @@ pub fn run(
     callback: &mut dyn Callback,
 ) -> Result<RunOutcome> {
     callback.playbook_start(&playbook.path.display().to_string());
-    let mut runner = Runner {
-        environment: Environment::new(),
-        loader,
+    let (loader, options) = (Arc::new(loader.clone()), Arc::new(options.clone()));
+    let scene = Scene {
+        environment: Arc::new(Environment::new()),
+        loader: Arc::clone(&loader),
+        options: Arc::clone(&options),
         inventory,
+        hosts: IndexMap::new(),
+        play: None,
+        batch: vec![],
+        play_hosts: vec![],
+        public_roles: vec![],
+    };
+    let mut runner = Runner {
+        scene: Arc::new(scene),
+        started: options.start_at_task.is_none(),
+        loader,
         options,
         connections,
         callback,
-        hosts: IndexMap::new(),
-        play: None,
-        play_hosts: vec![],
-        vars_files: Map::new(),
-        public_roles: vec![],
         handlers: vec![],
+        custom_stats: Map::new(),
         ids: 0,
         warned: HashSet::new(),
-        started: options.start_at_task.is_none(),
+        stopped: false,
     };
     for play in &playbook.plays {
         runner.play(play)?;
-        if !runner.hosts.is_empty() && runner.hosts.values().all(|h| h.failed || h.unreachable) {
+        let hosts = &runner.scene.hosts;
+        if runner.stopped || !hosts.is_empty() && hosts.values().all(|h| h.failed || h.unreachable) {
             break;
         }
         if bakery_host::signal::caught().is_some() {
             break;
         }
     }
-    let mut stats: Vec<(String, HostStats)> = runner
-        .hosts
+    let hosts = &runner.scene.hosts;
+    let mut stats: Vec<(String, HostStats)> = hosts
         .iter()
         .filter(|(_, h)| h.stats != HostStats::default())
         .map(|(n, h)| (n.clone(), h.stats))
         .collect();
     stats.sort_by(|a, b| a.0.cmp(&b.0));
-    runner.callback.stats(&stats);
     let mut code = 0;
-    if runner.hosts.values().any(|h| h.failed) {
+    if hosts.values().any(|h| h.failed) {
         code |= exit::HOST_FAILED;
     }
-    if runner.hosts.values().any(|h| h.unreachable) {
+    if hosts.values().any(|h| h.unreachable) {
         code |= exit::HOST_UNREACHABLE;
     }
     if bakery_host::signal::caught().is_some() {
         code = exit::INTERRUPTED;
     }
+    runner.callback.stats(&stats, &runner.custom_stats);
     Ok(RunOutcome { code, stats })
 }
 
-impl<'a> Runner<'a> {
+impl Runner<'_> {
+    /// The scene, to be changed.
+    pub(super) fn scene_mut(&mut self) -> &mut Scene {
+        Arc::make_mut(&mut self.scene)
+    }
+
+    /// A host's state, to be changed.
+    pub(super) fn host_mut(&mut self, host: &str) -> Option<&mut HostState> {
+        self.scene_mut().hosts.get_mut(host)
+    }
+
+    /// A host's state.
+    pub(super) fn host(&self, host: &str) -> Option<&HostState> {
+        self.scene.hosts.get(host)
+    }
+
+    /// What evaluates text for a task on a host.
+    pub(super) fn templar(&self, host: &str, context: &Context, local: Map, task: Option<&Task>) -> Templar {
+        self.scene.templar(host, context, local, task)
+    }
+
     pub(super) fn next_id(&mut self) -> u64 {
         self.ids += 1;
         self.ids
     }
 
-    fn play(&mut self, play: &'a Play) -> Result<()> {
+    fn play(&mut self, play: &Play) -> Result<()> {
         let id = self.next_id();
-        self.callback.play_start(id, &play.name, &play.origin);
         let names = self.loader.template(&play.hosts, &play.keywords.vars)?;
         let pattern = match &names {
             Value::List(items) => items.items().iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             other => other.to_string(),
         };
-        let mut hosts = self.inventory.matching(&pattern);
+        let (mut hosts, unmatched) = self.scene.inventory.matching(&pattern)?;
+        for part in unmatched {
+            self.pattern_mismatch(&part)?;
+        }
         if let Some(limit) = &self.options.limit {
-            let allowed = self.inventory.matching(limit);
+            let (allowed, _) = self.scene.inventory.matching(limit)?;
             hosts.retain(|h| allowed.contains(h));
         }
-        hosts.retain(|h| self.hosts.get(h).is_none_or(|s| !s.failed && !s.unreachable));
-        match play.order.as_ref().map(std::string::ToString::to_string).as_deref() {
+        let matched = hosts.len();
+        hosts.retain(|h| self.host(h).is_none_or(|s| !s.failed && !s.unreachable));
+        match play.order.as_ref().map(ToString::to_string).as_deref() {
             Some("sorted") => hosts.sort(),
             Some("reverse_sorted") => {
                 hosts.sort();
                 hosts.reverse();
             }
             Some("reverse_inventory") => hosts.reverse(),
-            _ => {}
+            Some("shuffle") => shuffle(&mut hosts),
+            None | Some("inventory") => {}
+            Some(other) => {
+                return Err(crate::Error::message(format!("Invalid 'order' specified for inventory hosts: {other}")));
+            }
         }
+        self.callback.play_start(id, &play.name, &play.origin);
         if hosts.is_empty() {
-            self.callback.no_hosts();
+            if matched == 0 {
+                self.callback.no_hosts();
+            }
             return Ok(());
         }
         for host in &hosts {
-            if !self.hosts.contains_key(host) {
-                let vars = self.inventory.host_vars(host, self.loader)?;
-                self.hosts.insert(host.clone(), HostState { vars, ..HostState::default() });
+            if self.host(host).is_none() {
+                let vars = self.scene.inventory.host_vars(host, &self.loader)?;
+                self.scene_mut().hosts.insert(host.clone(), HostState { vars, ..HostState::default() });
             }
-            if let Some(state) = self.hosts.get_mut(host) {
+            if let Some(state) = self.host_mut(host) {
                 state.ended = false;
                 state.notified.clear();
             }
         }
-        self.play = Some(play);
-        self.public_roles.clone_from(&play.public_roles);
-        self.vars_files = Map::new();
+        let scene = self.scene_mut();
+        scene.play = Some(Arc::new(play.clone()));
+        scene.play_hosts.clone_from(&hosts);
+        scene.public_roles.clone_from(&play.public_roles);
+        self.handlers.clear();
         let context =
             Context { r#become: self.options.r#become.then_some(Value::Bool(true)), ..Context::default() }
                 .enter(&play.keywords);
         // The play's own `vars` are a layer of their own, below those of roles.
         let context = Context { vars: vec![], ..context };
         self.collect_handlers(&play.handlers, &Context { handler: true, ..context.clone() });
-        let sizes = batches(play.serial.as_ref(), hosts.len());
+        let serial = play.serial.as_ref().map(|s| self.loader.value(s, &play.keywords.vars)).transpose()?;
+        let sizes = batches(serial.as_ref(), hosts.len());
+        let most = play.max_fail_percentage.as_ref().map(|v| self.loader.value(v, &play.keywords.vars)).transpose()?;
+        let most = most.and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
         let mut rest = hosts.as_slice();
         for size in sizes {
             let (batch, others) = rest.split_at(size.min(rest.len()));
@@ -204,22 +254,41 @@ impl<'a> Runner<'a> {
             if batch.is_empty() {
                 break;
             }
-            self.play_hosts = batch.to_vec();
-            self.vars_files(play, batch)?;
+            self.scene_mut().batch = batch.to_vec();
+            self.vars_files(play, batch, false)?;
             self.gather(play, batch, &context)?;
-            self.entries(&play.pre_tasks, batch, &context)?;
-            self.flush_handlers(batch)?;
-            self.entries(&play.roles, batch, &context)?;
-            self.entries(&play.tasks, batch, &context)?;
-            self.flush_handlers(batch)?;
-            self.entries(&play.post_tasks, batch, &context)?;
-            self.flush_handlers(batch)?;
-            let failed = batch
-                .iter()
-                .filter(|h| self.hosts.get(*h).is_some_and(|s| s.failed || s.unreachable))
-                .count();
-            if failed == batch.len() {
+            self.vars_files(play, batch, true)?;
+            for part in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
+                self.entries(part, batch, &context)?;
+                if !std::ptr::eq(part, &raw const play.roles) {
+                    self.flush_handlers(batch)?;
+                }
+            }
+            let failed =
+                batch.iter().filter(|h| self.host(h).is_some_and(|s| s.failed || s.unreachable)).count();
+            let too_many = most.is_some_and(|most| failed as f64 / batch.len() as f64 * 100.0 > most);
+            if failed == batch.len() || too_many && failed > 0 {
+                self.stopped |= too_many || self.stopped;
                 break;
+            }
+        }
+        Ok(())
+    }
+
+    /// A part of a play's `hosts` that names nothing (`HOST_PATTERN_MISMATCH`).
+    fn pattern_mismatch(&mut self, part: &str) -> Result<()> {
+        let text = format!("Could not match supplied host pattern, ignoring: {part}");
+        let setting = self.loader.settings.text("ANSIBLE_HOST_PATTERN_MISMATCH", "inventory", "host_pattern_mismatch");
+        match setting.as_deref() {
+            Some("error") => {
+                let text = format!("Could not match supplied host pattern: {part}");
+                return Err(crate::Error::message(text));
+            }
+            Some("ignore") => {}
+            _ => {
+                if self.warned.insert(text.clone()) {
+                    self.callback.warning(&text);
+                }
             }
         }
         Ok(())
@@ -246,32 +315,46 @@ impl<'a> Runner<'a> {
         }
     }
 
-    fn vars_files(&mut self, play: &Play, batch: &[String]) -> Result<()> {
-        let Some(first) = batch.first().cloned() else { return Ok(()) };
-        for entry in &play.vars_files {
-            let choices = entry.as_items().unwrap_or_else(|| vec![entry.clone()]);
-            let several = matches!(entry, Value::List(_));
-            let mut found = None;
-            for choice in &choices {
-                let templar = self.templar(&first, &Context::default(), Map::new(), None);
-                let name = match templar.text(choice) {
-                    Ok(name) => name,
-                    Err(_) if several => continue,
-                    Err(diagnostic) => return Err(crate::Error::other(diagnostic)),
-                };
-                let path = self.loader.playbook_dir.join(&name);
-                let candidates = [path, self.loader.playbook_dir.join("vars").join(&name)];
-                if let Some(path) = candidates.into_iter().find(|p| p.is_file()) {
-                    found = Some(path);
-                    break;
+    /// Reads the play's `vars_files` for every host. Before facts are known, a name that depends on them is passed over.
+    fn vars_files(&mut self, play: &Play, batch: &[String], gathered: bool) -> Result<()> {
+        if play.vars_files.is_empty() {
+            return Ok(());
+        }
+        for host in batch {
+            if self.host(host).is_none_or(|s| s.failed || s.unreachable) {
+                continue;
+            }
+            let all = Map::new();
+            for entry in &play.vars_files {
+                let choices = entry.as_items().unwrap_or_else(|| vec![entry.clone()]);
+                let several = matches!(entry, Value::List(_));
+                let mut found = None;
+                for choice in &choices {
+                    let templar = self.templar(host, &Context::default(), Map::new(), None).with(&all);
+                    let name = match templar.text(choice) {
+                        Ok(name) => name,
+                        Err(_) if several || !gathered => continue,
+                        Err(diagnostic) => return Err(crate::Error::other(diagnostic)),
+                    };
+                    let path = self.loader.playbook_dir.join(&name);
+                    let candidates = [path, self.loader.playbook_dir.join("vars").join(&name)];
+                    if let Some(path) = candidates.into_iter().find(|p| p.is_file()) {
+                        found = Some(path);
+                        break;
+                    }
+                    if !several {
+                        return Err(crate::Error::message(format!("vars file {name} was not found")));
+                    }
                 }
-                if !several {
-                    return Err(crate::Error::message(format!("vars file {name} was not found")));
+                if let Some(path) = found {
+                    all.extend(&self.loader.vars_file(&path)?);
+                } else if several && gathered {
+                    let names = choices.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                    return Err(crate::Error::message(format!("vars file [{names}] was not found")));
                 }
             }
-            if let Some(path) = found {
-                let map = self.loader.vars_file(&path)?;
-                self.vars_files.extend(&map);
+            if let Some(state) = self.host_mut(host) {
+                state.vars.files = all;
             }
         }
         Ok(())
@@ -280,10 +363,9 @@ impl<'a> Runner<'a> {
     fn gather(&mut self, play: &Play, batch: &[String], context: &Context) -> Result<()> {
         let wanted =
             play.gather_facts.as_ref().is_none_or(|v| v.is_true() && v.to_string().to_lowercase() != "false");
-        let explicit =
-            std::env::var("ANSIBLE_GATHERING").is_ok_and(|g| g == "explicit") && play.gather_facts.is_none();
-        let smart = std::env::var("ANSIBLE_GATHERING").is_ok_and(|g| g == "smart");
-        let known = smart && batch.iter().all(|h| self.hosts.get(h).is_some_and(|s| s.gathered));
+        let gathering = self.loader.settings.text("ANSIBLE_GATHERING", "defaults", "gathering").unwrap_or_default();
+        let explicit = gathering == "explicit" && play.gather_facts.is_none();
+        let known = gathering == "smart" && batch.iter().all(|h| self.host(h).is_some_and(|s| s.gathered));
         if !wanted
             || explicit
             || known
@@ -312,152 +394,6 @@ impl<'a> Runner<'a> {
         self.started = started;
         result
     }
-
-    /// The folders that a task's files and templates are searched in.
-    fn search(&self, context: &Context, task: Option<&Task>) -> Vec<PathBuf> {
-        let mut search: Vec<PathBuf> = Vec::new();
-        for used in context.role.as_ref().map(crate::playbook::RoleUse::chain).unwrap_or_default() {
-            search.push(used.role.path.clone());
-            search.push(used.role.path.join("tasks"));
-        }
-        if let Some(folder) = task.and_then(|t| t.file.parent()).filter(|p| *p != Path::new("")) {
-            search.push(folder.to_path_buf());
-        }
-        search.push(self.loader.playbook_dir.clone());
-        search
-    }
-
-    pub(super) fn templar(
-        &self,
-        host: &str,
-        context: &Context,
-        local: Map,
-        task: Option<&Task>,
-    ) -> Templar<'_> {
-        let empty = HostVars::default();
-        let vars = self.hosts.get(host).map_or(&empty, |s| &s.vars);
-        let no_vars = Map::new();
-        let play_vars = self.play.map_or(&no_vars, |p| &p.keywords.vars);
-        let magic = self.magic(host, context, task);
-        let around = context.around(local);
-        let stack: Layers = layers(
-            &magic,
-            &self.options.extra_vars,
-            &around,
-            vars,
-            (play_vars, &self.vars_files, &self.public_roles),
-        );
-        let mut templar = Templar::new(&self.environment, stack, self.search(context, task));
-        templar.hostvars = Some(self.hostvars());
-        templar
-    }
-
-    fn hostvars(&self) -> Value {
-        let names = self.inventory.hosts.iter().map(|(n, _)| n).chain(self.hosts.keys());
-        let all = Map::new();
-        for name in names {
-            if all.contains(name) {
-                continue;
-            }
-            let map = Map::new();
-            if let Some(state) = self.hosts.get(name) {
-                for layer in [
-                    &state.vars.groups,
-                    &state.vars.host,
-                    &state.vars.facts,
-                    &state.vars.included,
-                    &state.vars.set,
-                ] {
-                    map.extend(layer);
-                }
-            } else if let Some((_, own)) = self.inventory.hosts.iter().find(|(n, _)| n == name) {
-                map.extend(own);
-            }
-            map.set("inventory_hostname", name.as_str());
-            map.set("group_names", Value::strings(self.inventory.groups_of(name)));
-            all.set(name, map);
-        }
-        all.into()
-    }
-
-    fn magic(&self, host: &str, context: &Context, task: Option<&Task>) -> Map {
-        let map = Map::new();
-        map.set("inventory_hostname", host);
-        map.set("inventory_hostname_short", host.split('.').next().unwrap_or(host));
-        map.set("group_names", Value::strings(self.inventory.groups_of(host)));
-        let groups = Map::new();
-        groups.set("all", Value::strings(self.inventory.hosts_of("all")));
-        for group in &self.inventory.groups {
-            groups.set(&group.name, Value::strings(self.inventory.hosts_of(&group.name)));
-        }
-        if !groups.contains("ungrouped") {
-            groups.set("ungrouped", vec![]);
-        }
-        map.set("groups", groups);
-        let alive: Vec<&String> = self
-            .play_hosts
-            .iter()
-            .filter(|h| self.hosts.get(*h).is_none_or(|s| !s.failed && !s.unreachable))
-            .collect();
-        map.set("ansible_play_hosts", Value::strings(&alive));
-        map.set("play_hosts", Value::strings(&alive));
-        map.set("ansible_play_batch", Value::strings(&alive));
-        map.set("ansible_play_hosts_all", Value::strings(&self.play_hosts));
-        map.set("ansible_play_name", self.play.map_or("", |p| p.name.as_str()));
-        map.set("playbook_dir", self.loader.playbook_dir.display().to_string());
-        if let Some(folder) = self.inventory.folders.first() {
-            map.set("inventory_dir", folder.display().to_string());
-        }
-        map.set("ansible_check_mode", self.options.check);
-        map.set("ansible_diff_mode", self.options.diff);
-        map.set(
-            "ansible_run_tags",
-            if self.options.tags.is_empty() {
-                Value::strings(["all"])
-            } else {
-                Value::strings(&self.options.tags)
-            },
-        );
-        map.set("ansible_skip_tags", Value::strings(&self.options.skip_tags));
-        map.set("ansible_forks", 5);
-        map.set("ansible_verbosity", 0);
-        map.set("ansible_version", version());
-        map.set("ansible_config_file", Value::None);
-        if let Some(state) = self.hosts.get(host) {
-            let facts = Map::new();
-            for (key, value) in state.vars.facts.pairs() {
-                let key = key.to_string();
-                facts.set(key.strip_prefix("ansible_").unwrap_or(&key), value);
-            }
-            map.set("ansible_facts", facts);
-        }
-        if let Some(used) = &context.role {
-            map.set("role_name", used.role.name.as_str());
-            map.set("ansible_role_name", used.role.name.as_str());
-            map.set("role_path", used.role.path.display().to_string());
-            map.set(
-                "ansible_parent_role_names",
-                Value::strings(used.chain().iter().skip(1).map(|u| u.role.name.clone())),
-            );
-        }
-        map.set("role_names", Value::strings(self.public_roles.iter().map(|r| r.name.clone())));
-        map.set(
-            "ansible_search_path",
-            Value::strings(self.search(context, task).iter().map(|p| p.display().to_string())),
-        );
-        map
-    }
-}
-
-/// What `ansible_version` says: the release whose behaviour is matched.
-fn version() -> Map {
-    let map = Map::new();
-    map.set("full", "2.19.14");
-    map.set("string", "2.19.14");
-    map.set("major", 2);
-    map.set("minor", 19);
-    map.set("revision", 14);
-    map
 }
 
 /// The sizes of `serial`'s batches; the last one repeats.
@@ -486,4 +422,15 @@ fn batches(serial: Option<&Value>, total: usize) -> Vec<usize> {
         at += 1;
     }
     out
+}
+
+/// An order without a pattern: by the clock.
+fn shuffle(hosts: &mut [String]) {
+    let nanos = |at: usize| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        now.map_or(at, |d| (d.subsec_nanos() as usize).wrapping_mul(2_654_435_761).wrapping_add(at))
+    };
+    for at in (1..hosts.len()).rev() {
+        hosts.swap(at, nanos(at) % (at + 1));
+    }
 }

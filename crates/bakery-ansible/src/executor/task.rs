@@ -54,7 +54,7 @@ impl Runner<'_> {
             None => self.run_item(task, host, context, Map::new(), None, info),
             Some(each) => self.run_loop(task, each, info, host, context),
         };
-        if let (Some(name), Some(state)) = (&task.register, self.hosts.get(host)) {
+        if let (Some(name), Some(state)) = (&task.register, self.host(host)) {
             state.vars.set.set(name, end.result.copied());
         }
         end
@@ -133,7 +133,6 @@ impl Runner<'_> {
                 // A condition that is false without any item skips the task before its loop is an error.
                 let templar = self.templar(host, context, Map::new(), Some(task));
                 let skip = matches!(templar.all(&context.when), Ok(Some(_)));
-                drop(templar);
                 if skip {
                     return self.run_item(task, host, context, Map::new(), None, info);
                 }
@@ -282,8 +281,7 @@ impl Runner<'_> {
     ) -> End {
         let templar = self.templar(host, context, local.copied(), Some(task));
         let held = templar.all(&context.when);
-        let warnings = templar.warnings.take();
-        drop(templar);
+        let warnings = templar.take_warnings();
         self.show_warnings(warnings);
         match held {
             Ok(None) => {}
@@ -309,7 +307,6 @@ impl Runner<'_> {
         let args = match self.arguments(task, &action, &templar, context) {
             Ok(args) => args,
             Err(error) => {
-                drop(templar);
                 return self.failed(&error, task, context, host);
             }
         };
@@ -318,11 +315,9 @@ impl Runner<'_> {
                 delegated.filter(|d| !d.is_none() && !matches!(d, Value::Omit)).map(|d| d.to_string())
             }
             Err(error) => {
-                drop(templar);
                 return self.failed(&error, task, context, host);
             }
         };
-        drop(templar);
         if matches!(action.as_str(), "include_tasks" | "include" | "include_role") {
             return include(&action, &args, local, label);
         }
@@ -346,7 +341,6 @@ impl Runner<'_> {
                     );
                 }
             }
-            drop(templar);
             if let Err(error) = self.notify(host, &names, task) {
                 return self.failed(&error, task, context, host);
             }
@@ -367,7 +361,7 @@ impl Runner<'_> {
         &self,
         task: &Task,
         action: &str,
-        templar: &Templar<'_>,
+        templar: &Templar,
         context: &Context,
     ) -> Result<Map, Diagnostic> {
         let raw = task.args.copied();
@@ -544,30 +538,21 @@ impl Runner<'_> {
                 }
                 Ok(_) => {}
                 Err(error) => {
-                    drop(templar);
                     return self.failed(&error, task, context, host);
                 }
             }
         }
-        let layers = templar.layers.clone();
-        let (search, hostvars) = (templar.search.clone(), templar.hostvars.clone());
-        drop(templar);
-        let environment_of = std::mem::take(&mut self.environment);
-        let mut inner = Templar::new(&environment_of, layers, search);
-        inner.hostvars = hostvars;
         let mut calls = Calls {
             connections: self.connections,
-            loader: self.loader,
+            loader: &self.loader,
             on_controller,
             check,
             diff,
             environment,
             become_user,
         };
-        let outcome = actions::run(action, args, &inner, &mut calls);
-        let warnings = inner.warnings.take();
-        drop(inner);
-        self.environment = environment_of;
+        let outcome = actions::run(action, args, &templar, &mut calls);
+        let warnings = templar.take_warnings();
         self.show_warnings(warnings);
         let result = match outcome {
             Ok(result) => result,
@@ -622,7 +607,7 @@ impl Runner<'_> {
     /// Facts, included variables, and changes of the inventory.
     fn keep(&mut self, action: &str, args: &Map, host: &str, result: &Map) {
         if let Some(Value::Map(facts)) = result.get("ansible_facts") {
-            let Some(state) = self.hosts.get_mut(host) else { return };
+            let Some(state) = self.host_mut(host) else { return };
             if action == "set_fact" {
                 state.vars.set.extend(&facts);
                 if args.get("cacheable").is_some_and(|c| c.is_true()) {
@@ -643,7 +628,7 @@ impl Runner<'_> {
             }
         }
         if let Some(Value::Map(vars)) = result.get("ansible_included_vars") {
-            if let Some(state) = self.hosts.get(host) {
+            if let Some(state) = self.host(host) {
                 state.vars.included.extend(&vars);
             }
             result.set("ansible_facts", vars);
@@ -660,7 +645,7 @@ impl Runner<'_> {
                 .and_then(|g| bakery_modules::args::string_list(&g).ok())
                 .unwrap_or_else(|| vec!["ungrouped".into()]);
             for group in groups {
-                let vars = self.inventory.add_host(&name, &group);
+                let vars = self.scene_mut().inventory.add_host(&name, &group);
                 for (key, value) in new.pairs() {
                     if !matches!(
                         key.as_str(),
@@ -678,7 +663,7 @@ impl Runner<'_> {
                 .or_else(|| new.get("_raw_params"))
                 .map(|k| k.to_string().replace(' ', "-"))
                 .unwrap_or_default();
-            self.inventory.add_host(host, &key);
+            self.scene_mut().inventory.add_host(host, &key);
             result.set("changed", true);
         }
     }
@@ -723,7 +708,6 @@ impl Runner<'_> {
         };
         let failed =
             if task.failed_when.is_empty() { None } else { Some(templar.all(&task.failed_when)?.is_none()) };
-        drop(templar);
         if let Some(changed) = changed {
             result.set("changed", changed);
         }
@@ -753,7 +737,7 @@ impl Runner<'_> {
         }
         let templar = self.templar(host, context, Map::new(), None);
         let own = if delegated.is_some() {
-            self.hosts.get(name).and_then(|s| s.vars.host.get("ansible_connection"))
+            self.host(name).and_then(|s| s.vars.host.get("ansible_connection"))
         } else {
             templar.layers.get("ansible_connection").or_else(|| context.connection.clone())
         };

@@ -11,7 +11,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 use super::role::part;
 use super::task::{self, Place, is_block, keywords, task};
 use super::{Block, Entry, Keywords, Play, Playbook, Role, RoleUse, Task};
-use crate::{Error, Result};
+use crate::{Error, Result, Settings, vault};
 
 /// Keywords of plays.
 const PLAY: &[&str] = &[
@@ -67,10 +67,18 @@ const MAX_DEPTH: usize = 60;
 pub struct Loader {
     /// Where roles are searched after the playbook's own folder.
     pub roles_paths: Vec<PathBuf>,
+    /// Where `ansible_collections` is searched after the playbook's own folder.
+    pub collections_paths: Vec<PathBuf>,
+    /// Where modules are searched after the playbook's and the roles' own folders.
+    pub libraries: Vec<PathBuf>,
     /// The folder of the playbook.
     pub playbook_dir: PathBuf,
     /// Variables of the command line, for names in static imports.
     pub extra_vars: Map,
+    /// What the environment and `ansible.cfg` say.
+    pub settings: Arc<Settings>,
+    /// The passwords of vaults.
+    pub secrets: Arc<Vec<vault::Secret>>,
 }
 
 /// What one play gathers while it is read.
@@ -88,20 +96,81 @@ impl Loader {
     pub fn new(playbook: &Path, extra_vars: Map) -> Self {
         let folder = playbook.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let playbook_dir = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
-        let mut roles_paths: Vec<PathBuf> = std::env::var_os("ANSIBLE_ROLES_PATH")
-            .map(|p| std::env::split_paths(&p).collect())
-            .unwrap_or_default();
-        if let Some(home) = std::env::var_os("HOME") {
-            roles_paths.push(PathBuf::from(home).join(".ansible/roles"));
+        let settings = Settings::load();
+        let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+        let or = |paths: Vec<PathBuf>, default: [PathBuf; 3]| if paths.is_empty() { default.to_vec() } else { paths };
+        let roles_paths = or(
+            settings.paths("ANSIBLE_ROLES_PATH", "defaults", "roles_path"),
+            [home.join(".ansible/roles"), "/usr/share/ansible/roles".into(), "/etc/ansible/roles".into()],
+        );
+        let collections_paths = or(
+            settings.paths("ANSIBLE_COLLECTIONS_PATH", "defaults", "collections_path"),
+            [home.join(".ansible/collections"), "/usr/share/ansible/collections".into(), playbook_dir.clone()],
+        );
+        let libraries = or(
+            settings.paths("ANSIBLE_LIBRARY", "defaults", "library"),
+            [home.join(".ansible/plugins/modules"), "/usr/share/ansible/plugins/modules".into(), PathBuf::new()],
+        );
+        Self {
+            roles_paths,
+            collections_paths,
+            libraries,
+            playbook_dir,
+            extra_vars,
+            settings: Arc::new(settings),
+            secrets: Arc::default(),
         }
-        roles_paths.extend(["/usr/share/ansible/roles", "/etc/ansible/roles"].map(PathBuf::from));
-        Self { roles_paths, playbook_dir, extra_vars }
     }
 
-    /// Reads a YAML file.
+    /// The text of a file, opened if it is a vault.
+    pub(crate) fn decrypted(&self, path: &Path, bytes: Vec<u8>) -> Result<String> {
+        let bytes = if vault::is_encrypted(&bytes) {
+            self.open_vault(&bytes).map_err(|e| {
+                Error::message(format!("{} ({})", e.diagnostic.message, path.display()))
+            })?
+        } else {
+            bytes
+        };
+        String::from_utf8(bytes).map_err(|_| Error::message(format!("{} is not UTF-8 text", path.display())))
+    }
+
+    /// What is in a vault.
+    pub(crate) fn open_vault(&self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let match_id = self.settings.flag("ANSIBLE_VAULT_ID_MATCH", "defaults", "vault_id_match", false);
+        vault::decrypt(bytes, &self.secrets, match_id)
+    }
+
+    /// Puts variables over others: they replace them, or mappings are merged when settings say so.
+    pub(crate) fn merge(&self, into: &Map, from: &Map) {
+        if !self.settings.merges_hashes() {
+            into.extend(from);
+            return;
+        }
+        for (key, value) in from.pairs() {
+            let value = match (into.get_value(&key), &value) {
+                (Some(Value::Map(old)), Value::Map(new)) => {
+                    let both = old.copied();
+                    self.merge(&both, new);
+                    both.into()
+                }
+                _ => value,
+            };
+            into.insert(key, value);
+        }
+    }
+
+    /// Reads a YAML file, a vault or not.
     pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
-        let text = fs::read_to_string(path)?;
-        yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)
+        let text = self.decrypted(path, fs::read(path)?)?;
+        let mut node = yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)?;
+        node.replace_tagged(&["!vault", "!vault-encrypted"], &|text, origin| {
+            match self.open_vault(text.trim().as_bytes()).map(String::from_utf8) {
+                Ok(Ok(plain)) => Value::Str(Text::written(plain, origin.clone())),
+                Ok(Err(_)) => Value::undefined("the vault holds no UTF-8 text"),
+                Err(error) => Value::undefined(error.diagnostic.message),
+            }
+        });
+        Ok(node)
     }
 
     /// Reads a file of variables.
@@ -110,7 +179,17 @@ impl Loader {
         match node.to_value() {
             Value::Map(map) => Ok(map),
             Value::None => Ok(Map::new()),
+            // An empty list is what some tools write for nothing.
+            Value::List(items) if items.is_empty() => Ok(Map::new()),
             _ => Err(Error::parse(Diagnostic::at(&node.origin, "a file of variables must hold a mapping"))),
+        }
+    }
+
+    /// A value of any kind with the variables that are known before any host is.
+    pub(crate) fn value(&self, value: &Value, vars: &Map) -> Result<Value> {
+        match value.as_items() {
+            Some(items) => items.iter().map(|v| self.template(v, vars)).collect::<Result<Vec<_>>>().map(Value::list),
+            None => self.template(value, vars),
         }
     }
 

@@ -22,6 +22,16 @@ pub struct Role {
     pub dependencies: Vec<Value>,
 }
 
+impl Role {
+    /// The collection that it belongs to, as `namespace.name`.
+    pub fn collection(&self) -> Option<&str> {
+        let mut parts = self.name.match_indices('.');
+        let _ = parts.next()?;
+        let (second, _) = parts.next()?;
+        parts.next().is_none().then(|| &self.name[..second])
+    }
+}
+
 /// A role in a play: the role, its parameters, and the role that brought it.
 #[derive(Debug, Clone)]
 pub struct RoleUse {

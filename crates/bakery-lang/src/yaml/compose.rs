@@ -81,6 +81,21 @@ impl Node {
         }
     }
 
+    /// Replaces the value of every scalar with one of these tags by what `change` makes of its text.
+    pub fn replace_tagged(&mut self, tags: &[&str], change: &dyn Fn(&str, &Origin) -> Value) {
+        match &mut self.kind {
+            NodeKind::Scalar(value) => {
+                if self.tag.as_deref().is_some_and(|tag| tags.contains(&tag)) {
+                    *value = change(value.as_str().unwrap_or_default(), &self.origin);
+                }
+            }
+            NodeKind::List(items) => items.iter_mut().for_each(|item| item.replace_tagged(tags, change)),
+            NodeKind::Map(pairs) => {
+                pairs.iter_mut().for_each(|(_, value)| value.replace_tagged(tags, change));
+            }
+        }
+    }
+
     /// The plain value; text keeps its origin, and so may be evaluated as a template.
     pub fn to_value(&self) -> Value {
         match &self.kind {

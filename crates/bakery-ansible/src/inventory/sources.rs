@@ -1,0 +1,437 @@
+//! Where inventories come from (`ansible/plugins/inventory/{host_list,ini,yaml,script}.py`).
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use bakery_host::{Cmd, fs};
+use bakery_jinja::{Environment, MapScope};
+use bakery_lang::{Diagnostic, Map, Source, Text, Value, json, yaml};
+
+use super::{Inventory, constructed};
+use crate::playbook::{Loader, split_args};
+use crate::{Error, Result};
+
+/// What a folder has beside inventories, and files that are none (`INVENTORY_IGNORE_EXTS`).
+const IGNORED: &[&str] = &[".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry"];
+
+impl Inventory {
+    /// Reads sources: `a,b,` lists, files, folders, scripts. Without any, `localhost` is the only host. The warnings say
+    /// what could not be read, unless settings make that an error.
+    ///
+    /// # Errors
+    /// A source that cannot be read, when settings ask for it.
+    pub fn load(sources: &[String], loader: &Loader) -> Result<(Self, Vec<String>)> {
+        let mut inventory = Self { sources: sources.to_vec(), ..Self::default() };
+        let mut warnings = Vec::new();
+        let mut parsed = 0;
+        for source in sources {
+            let read = if source.contains(',') {
+                inventory.host_list(source);
+                Ok(())
+            } else {
+                inventory.source(Path::new(source), loader, &mut warnings)
+            };
+            match read {
+                Ok(()) => parsed += 1,
+                Err(error) => {
+                    let flag = |name: &str, key: &str| loader.settings.flag(name, "inventory", key, false);
+                    if flag("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "any_unparsed_is_failed") {
+                        return Err(error);
+                    }
+                    warnings.push(error.diagnostic.to_string());
+                    warnings.push(format!("Unable to parse {source} as an inventory source"));
+                }
+            }
+        }
+        if parsed == 0 && !sources.is_empty() {
+            let fails =
+                loader.settings.flag("ANSIBLE_INVENTORY_UNPARSED_FAILED", "inventory", "unparsed_is_failed", false);
+            if fails {
+                return Err(Error::message("No inventory was parsed, please check your configuration and options."));
+            }
+            warnings.push("No inventory was parsed, only implicit localhost is available".into());
+        }
+        for name in inventory.hosts.keys() {
+            if inventory.group(name).is_some() {
+                warnings.push(format!("Found both group and host with same name: {name}"));
+            }
+        }
+        Ok((inventory, warnings))
+    }
+
+    fn host_list(&mut self, list: &str) {
+        for pattern in split_hosts(list) {
+            for host in ranges(&pattern) {
+                let (name, port) = with_port(&host);
+                let vars = self.add_host(&name, "ungrouped");
+                if let Some(port) = port {
+                    vars.set("ansible_port", port);
+                }
+            }
+        }
+    }
+
+    fn source(&mut self, path: &Path, loader: &Loader, warnings: &mut Vec<String>) -> Result<()> {
+        if path.is_dir() {
+            let known = |name: &str| {
+                !matches!(name, "group_vars" | "host_vars" | "vars_plugins")
+                    && !name.starts_with('.')
+                    && !IGNORED.iter().any(|end| name.ends_with(end))
+            };
+            let mut paths = fs::read_dir(path)?;
+            paths.sort();
+            for inner in paths {
+                if known(&inner.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
+                    && let Err(error) = self.source(&inner, loader, warnings)
+                {
+                    warnings.push(error.diagnostic.to_string());
+                }
+            }
+            self.add_folder(path);
+            return Ok(());
+        }
+        if !path.exists() {
+            return Err(Error::message(format!(
+                "Unable to parse {} as an inventory source: it is not there",
+                path.display()
+            )));
+        }
+        if let Some(folder) = path.parent() {
+            self.add_folder(folder);
+        }
+        let known: Vec<String> = self.hosts.keys().cloned().collect();
+        let file = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let result = self.file(path, &file, loader);
+        for host in self.hosts.keys().filter(|h| !known.contains(h)) {
+            self.origins.insert(host.clone(), file.clone());
+        }
+        result
+    }
+
+    fn add_folder(&mut self, folder: &Path) {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        let folder = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
+        if !self.folders.contains(&folder) {
+            self.folders.push(folder);
+        }
+    }
+
+    fn file(&mut self, path: &Path, file: &Path, loader: &Loader) -> Result<()> {
+        let is_executable = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        let bytes = fs::read(path)?;
+        if is_executable && bytes.starts_with(b"#!") {
+            return self.script(file);
+        }
+        let text = loader.decrypted(path, bytes)?;
+        let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
+        let source = Source::new(path.display().to_string(), text.clone());
+        let parsed = if matches!(extension.as_str(), "yml" | "yaml" | "json") {
+            Some(yaml::parse(&source).map_err(Error::parse)?)
+        } else if extension.is_empty() {
+            // A file without an extension is YAML if it can be read as a mapping of groups.
+            yaml::parse(&source).ok().filter(|n| n.as_map().is_some_and(|m| m.iter().any(|(_, v)| !v.is_none())))
+        } else {
+            None
+        };
+        match parsed {
+            Some(node) => match node.to_value() {
+                Value::Map(map) if map.contains("plugin") => constructed::apply(self, &map, path, loader),
+                Value::Map(map) => self.yaml(&map, path),
+                _ => Err(Error::parse(Diagnostic::at(
+                    &node.origin,
+                    format!("YAML inventory has invalid structure, it should be a dictionary, got: {}", node.kind_name()),
+                ))),
+            },
+            None => self.ini(path, &text),
+        }
+    }
+
+    fn yaml(&mut self, groups: &Map, path: &Path) -> Result<()> {
+        for (name, group) in groups.pairs() {
+            self.yaml_group(&name.to_string(), &group, path)?;
+        }
+        Ok(())
+    }
+
+    fn yaml_group(&mut self, name: &str, value: &Value, path: &Path) -> Result<()> {
+        let invalid = |what: &str, value: &Value| {
+            Err(Error::message(format!(
+                "{}: Invalid \"{what}\" entry for \"{name}\" group, requires a dictionary, found \"{}\" instead.",
+                path.display(),
+                value.type_name()
+            )))
+        };
+        if name != "all" && name != "ungrouped" {
+            self.group_mut(name);
+        }
+        let parts = match value {
+            Value::Map(map) => map.clone(),
+            Value::None => return Ok(()),
+            other => {
+                return Err(Error::message(format!(
+                    "{}: YAML inventory has invalid structure, group \"{name}\" should be a dictionary, got: {}",
+                    path.display(),
+                    other.type_name()
+                )));
+            }
+        };
+        let part = |key: &str| match parts.get(key) {
+            Some(Value::Map(map)) => Ok(map),
+            None | Some(Value::None) => Ok(Map::new()),
+            Some(Value::Str(one)) if key != "vars" => {
+                Ok(Map::from_iter([(one.as_str().to_owned(), Value::None)]))
+            }
+            Some(other) => invalid(key, &other).map(|()| Map::new()),
+        };
+        self.group_vars(name).extend(&part("vars")?);
+        for (pattern, vars) in part("hosts")?.pairs() {
+            for host in ranges(&pattern.to_string()) {
+                let (host, port) = with_port(&host);
+                let known = self.add_host(&host, name);
+                if let Some(port) = port {
+                    known.set("ansible_port", port);
+                }
+                if let Value::Map(vars) = &vars {
+                    known.extend(vars);
+                }
+            }
+        }
+        for (child, inner) in part("children")?.pairs() {
+            let child = child.to_string();
+            self.add_child(name, &child);
+            self.yaml_group(&child, &inner, path)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn ini(&mut self, path: &Path, text: &str) -> Result<()> {
+        let mut section = "ungrouped".to_owned();
+        let mut kind = "hosts".to_owned();
+        let mut pending: Vec<(String, usize)> = Vec::new();
+        let wrong = |line: usize, message: String| {
+            let source = Source::new(path.display().to_string(), text);
+            let offset = text.lines().take(line).map(|l| l.len() + 1).sum();
+            Error::parse(Diagnostic::at(&source.at_offset(offset), message))
+        };
+        for (at, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with(['#', ';']) {
+                continue;
+            }
+            let line = line.split(" #").next().unwrap_or(line).trim();
+            if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+                let (group, what) = header.split_once(':').unwrap_or((header, "hosts"));
+                if !matches!(what, "hosts" | "children" | "vars") {
+                    return Err(wrong(at, format!("Section [{header}] has unknown type: {what}")));
+                }
+                group.clone_into(&mut section);
+                what.clone_into(&mut kind);
+                if what == "vars" && !matches!(group, "all" | "ungrouped") && self.group(group).is_none() {
+                    pending.push((group.to_owned(), at));
+                } else if !matches!(group, "all" | "ungrouped") {
+                    self.group_mut(group);
+                    pending.retain(|(name, _)| name != group);
+                }
+                continue;
+            }
+            match kind.as_str() {
+                "vars" => {
+                    let (key, value) = line
+                        .split_once('=')
+                        .ok_or_else(|| wrong(at, format!("Expected key=value, got: {line}")))?;
+                    let vars = self.group_vars(&section);
+                    vars.set(key.trim(), literal(value.trim()));
+                }
+                "children" => {
+                    let name = split_args(line).into_iter().next().unwrap_or_default();
+                    pending.retain(|(known, _)| *known != name);
+                    if self.group(&name).is_none() {
+                        pending.push((name.clone(), at));
+                    }
+                    self.add_child(&section, &name);
+                }
+                _ => {
+                    let words = split_args(line);
+                    let pattern = words.first().cloned().unwrap_or_default();
+                    if pattern.contains('=') || pattern.ends_with(':') && !pattern.contains('[') {
+                        return Err(wrong(at, format!("Invalid host pattern '{pattern}' supplied")));
+                    }
+                    for host in ranges(&pattern) {
+                        let (host, port) = with_port(&host);
+                        let vars = self.add_host(&host, &section);
+                        if let Some(port) = port {
+                            vars.set("ansible_port", port);
+                        }
+                        for word in words[1..].iter().take_while(|w| !w.starts_with('#')) {
+                            let (key, value) = word.split_once('=').ok_or_else(|| {
+                                wrong(at, format!("Expected key=value host variable assignment, got: {word}"))
+                            })?;
+                            vars.set(key, literal(unquoted(value)));
+                        }
+                    }
+                }
+            }
+        }
+        // Children may be declared after they are named; variables of a group that never comes are a mistake.
+        for (name, at) in pending {
+            if self.group(&name).is_none() {
+                return Err(wrong(at, format!("Section [{name}:vars] not valid for undefined group: {name}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn script(&mut self, path: &Path) -> Result<()> {
+        let run = |args: &[&str]| -> Result<Map> {
+            let output = Cmd::new(path).args(args).output()?;
+            let failed = |why: &str| {
+                Error::message(format!("Inventory script ({}) had an execution error: {why}", path.display()))
+            };
+            if !output.success() {
+                return Err(failed(&String::from_utf8_lossy(&output.stderr)));
+            }
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let value = serde_json::from_str::<serde_json::Value>(&text).map_err(|e| failed(&e.to_string()))?;
+            // What a script says may hold templates, as a person's file may.
+            let origin = Source::new(path.display().to_string(), "").at_offset(0);
+            match written(&json::from_json(&value), &origin) {
+                Value::Map(map) => Ok(map),
+                other => Err(failed(&format!("it must print a mapping, not {}", other.type_name()))),
+            }
+        };
+        let all = run(&["--list"])?;
+        let meta = all.get("_meta").and_then(|m| m.get("hostvars"));
+        for (name, group) in all.pairs() {
+            let name = name.to_string();
+            if name == "_meta" {
+                continue;
+            }
+            if name != "all" && name != "ungrouped" {
+                self.group_mut(&name);
+            }
+            let group = match group {
+                Value::List(hosts) => Map::from_iter([("hosts", Value::List(hosts))]),
+                Value::Map(map) if ["hosts", "vars", "children"].iter().any(|k| map.contains(k)) => map,
+                Value::Map(vars) => {
+                    self.add_host(&name, "ungrouped").extend(&vars);
+                    continue;
+                }
+                other => {
+                    return Err(Error::message(format!(
+                        "the inventory script gives {} for the group {name}",
+                        other.type_name()
+                    )));
+                }
+            };
+            for host in group.get("hosts").and_then(|h| h.as_items()).unwrap_or_default() {
+                self.add_host(&host.to_string(), &name);
+            }
+            if let Some(Value::Map(vars)) = group.get("vars") {
+                self.group_vars(&name).extend(&vars);
+            }
+            for child in group.get("children").and_then(|c| c.as_items()).unwrap_or_default() {
+                self.add_child(&name, &child.to_string());
+            }
+        }
+        for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            let vars = match &meta {
+                Some(meta) => meta.get(&host).and_then(|v| v.as_map().cloned()).unwrap_or_default(),
+                None => run(&["--host", &host])?,
+            };
+            self.hosts.entry(host).or_default().extend(&vars);
+        }
+        Ok(())
+    }
+}
+
+/// A copy whose text may be a template.
+fn written(value: &Value, origin: &bakery_lang::Origin) -> Value {
+    match value {
+        Value::Str(text) => Value::Str(Text::written(text.as_str(), origin.clone())),
+        Value::List(items) => Value::list(items.items().iter().map(|v| written(v, origin)).collect()),
+        Value::Map(map) => map.pairs().into_iter().map(|(k, v)| (k, written(&v, origin))).collect::<Map>().into(),
+        other => other.clone(),
+    }
+}
+
+/// Hosts between commas; a comma in brackets is none.
+fn split_hosts(list: &str) -> Vec<String> {
+    list.split(',').map(|h| h.trim().to_owned()).filter(|h| !h.is_empty()).collect()
+}
+
+fn unquoted(text: &str) -> &str {
+    for quote in ['"', '\''] {
+        if text.len() >= 2 && text.starts_with(quote) && text.ends_with(quote) {
+            return &text[1..text.len() - 1];
+        }
+    }
+    text
+}
+
+/// `host:22` and `[2001:db8::1]:22`.
+fn with_port(host: &str) -> (String, Option<i64>) {
+    if let Some((name, port)) = host.rsplit_once(':')
+        && let Ok(port) = port.parse()
+        && (!name.contains(':') || name.starts_with('['))
+    {
+        return (name.trim_matches(['[', ']']).to_owned(), Some(port));
+    }
+    (host.to_owned(), None)
+}
+
+/// `web[01:03]`, `db[a:c]` and `n[0:9:3]`.
+pub(super) fn ranges(pattern: &str) -> Vec<String> {
+    let Some((head, rest)) = pattern.split_once('[') else { return vec![pattern.to_owned()] };
+    let Some((range, tail)) = rest.split_once(']') else { return vec![pattern.to_owned()] };
+    let mut parts = range.split(':');
+    let (Some(from), Some(to)) = (parts.next(), parts.next()) else { return vec![pattern.to_owned()] };
+    let step: usize = parts.next().and_then(|s| s.parse().ok()).unwrap_or(1).max(1);
+    let from = if from.is_empty() { "0" } else { from };
+    let middle: Vec<String> = match (from.parse::<u32>(), to.parse::<u32>()) {
+        (Ok(a), Ok(b)) => (a..=b).step_by(step).map(|n| format!("{n:0width$}", width = from.len())).collect(),
+        _ => match (from.chars().next(), to.chars().next()) {
+            (Some(a), Some(b)) if from.len() == 1 && to.len() == 1 => {
+                (a..=b).step_by(step).map(String::from).collect()
+            }
+            _ => return vec![pattern.to_owned()],
+        },
+    };
+    middle.iter().flat_map(|m| ranges(&format!("{head}{m}{tail}"))).collect()
+}
+
+/// Values in INI inventories are Python literals where they can be.
+pub(super) fn literal(text: &str) -> Value {
+    let written = || {
+        let origin = Source::new("inventory", text).at_offset(0);
+        Value::Str(Text::written(text, origin))
+    };
+    match text {
+        "True" => return Value::Bool(true),
+        "False" => return Value::Bool(false),
+        "None" => return Value::None,
+        _ => {}
+    }
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
+        if let Ok(number) = text.parse::<i128>()
+            && (digits == "0" || !digits.starts_with('0'))
+        {
+            return number.into();
+        }
+        let is_float = digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '-' | '+'));
+        return match text.parse::<f64>() {
+            Ok(number) if is_float && digits.contains(['.', 'e', 'E']) => number.into(),
+            _ => written(),
+        };
+    }
+    if text.starts_with(['[', '{', '(', '"', '\'']) && !text.starts_with("{{") && !text.starts_with("{%") {
+        let scope = MapScope(Map::new());
+        if let Ok(value) = Environment::new().expression(text, &scope)
+            && !value.is_undefined()
+        {
+            let origin = Source::new("inventory", text).at_offset(0);
+            return self::written(&value, &origin);
+        }
+    }
+    written()
+}
