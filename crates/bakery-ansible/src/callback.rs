@@ -32,6 +32,10 @@ pub struct TaskInfo {
     pub handler: bool,
     /// Whether results are hidden.
     pub no_log: bool,
+    /// Whether nothing is changed.
+    pub check: bool,
+    /// The file that it is in.
+    pub path: std::path::PathBuf,
 }
 
 /// Counts of a host.
@@ -75,6 +79,8 @@ pub trait Callback {
     fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {}
     /// A file was included.
     fn included(&mut self, file: &str, hosts: &[String], label: Option<&str>) {}
+    /// What is only shown to those who want to know that much (the number of `-v`).
+    fn verbose(&mut self, level: u8, text: &str) {}
     /// Something that may be wrong.
     fn warning(&mut self, text: &str) {}
     /// Why a task failed, with its place.

@@ -12,6 +12,7 @@ mod error;
 mod executor;
 pub mod explain;
 mod filters;
+mod foreign;
 pub mod inventory;
 mod lookups;
 pub mod playbook;

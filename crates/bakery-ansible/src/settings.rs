@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
+use bakery_lang::Value;
 
 /// What the environment and the configuration file say; the environment comes first.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +85,37 @@ impl Settings {
             _ => std::env::current_dir().ok(),
         };
         folder.unwrap_or_default().join(path)
+    }
+
+    /// A setting by the name that documentation gives it, with its default, for those that matter here.
+    pub fn named(&self, name: &str) -> Option<Value> {
+        let text = |v: &str, s: &str, k: &str, default: &str| {
+            Value::from(self.text(v, s, k).unwrap_or_else(|| default.to_owned()))
+        };
+        let paths = |v: &str, s: &str, k: &str| {
+            Value::strings(self.paths(v, s, k).iter().map(|p| p.display().to_string()))
+        };
+        Some(match name {
+            "DEFAULT_ROLES_PATH" => paths("ANSIBLE_ROLES_PATH", "defaults", "roles_path"),
+            "COLLECTIONS_PATHS" => paths("ANSIBLE_COLLECTIONS_PATH", "defaults", "collections_path"),
+            "DEFAULT_MODULE_PATH" => paths("ANSIBLE_LIBRARY", "defaults", "library"),
+            "DEFAULT_BECOME_USER" => text("ANSIBLE_BECOME_USER", "privilege_escalation", "become_user", "root"),
+            "DEFAULT_BECOME" => {
+                self.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false).into()
+            }
+            "DEFAULT_GATHERING" => text("ANSIBLE_GATHERING", "defaults", "gathering", "implicit"),
+            "DEFAULT_HASH_BEHAVIOUR" => text("ANSIBLE_HASH_BEHAVIOUR", "defaults", "hash_behaviour", "replace"),
+            "DEFAULT_FORKS" => self.number("ANSIBLE_FORKS", "defaults", "forks", 5).into(),
+            "DEFAULT_STRATEGY" => text("ANSIBLE_STRATEGY", "defaults", "strategy", "linear"),
+            "DEFAULT_REMOTE_TMP" | "remote_tmp" => text("ANSIBLE_REMOTE_TMP", "defaults", "remote_tmp", "~/.ansible/tmp"),
+            "RETRY_FILES_ENABLED" => {
+                self.flag("ANSIBLE_RETRY_FILES_ENABLED", "defaults", "retry_files_enabled", false).into()
+            }
+            "HOST_KEY_CHECKING" => {
+                self.flag("ANSIBLE_HOST_KEY_CHECKING", "defaults", "host_key_checking", true).into()
+            }
+            _ => return None,
+        })
     }
 
     /// Whether a condition must be true or false, as ansible-core 2.19 wants it; otherwise it is read as people mean it.

@@ -8,6 +8,7 @@ use bakery_host::fs;
 use bakery_jinja::{Arguments, Environment, Error as JinjaError, Result as JinjaResult, Scope, Syntax};
 use bakery_lang::{Diagnostic, Map, Source, Text, Value};
 
+use crate::playbook::Loader;
 use crate::vars::Layers;
 use crate::{filters, lookups, tests};
 
@@ -20,6 +21,14 @@ pub trait Names: std::fmt::Debug + Send + Sync {
     fn variable(&self, name: &str) -> Option<Value>;
     /// Every name.
     fn names(&self) -> Vec<String>;
+    /// The value of a name that nothing else has.
+    fn fallback(&self, _name: &str) -> Option<Value> {
+        None
+    }
+    /// The hosts that a pattern means.
+    fn hosts(&self, _pattern: &str) -> Vec<String> {
+        vec![]
+    }
 }
 
 /// Evaluates text for one task on one host.
@@ -35,6 +44,8 @@ pub struct Templar {
     pub magic: Option<Arc<dyn Names>>,
     /// Whether a condition must be true or false.
     pub strict: bool,
+    /// What reads files and opens vaults.
+    pub loader: Option<Arc<Loader>>,
     warnings: Mutex<Vec<String>>,
     depth: AtomicUsize,
 }
@@ -48,6 +59,7 @@ impl Templar {
             search,
             magic: None,
             strict: false,
+            loader: None,
             warnings: Mutex::default(),
             depth: AtomicUsize::new(0),
         }
@@ -60,6 +72,7 @@ impl Templar {
         Self {
             magic: self.magic.clone(),
             strict: self.strict,
+            loader: self.loader.clone(),
             ..Self::new(Arc::clone(&self.environment), top.over(&self.layers), self.search.clone())
         }
     }
@@ -229,7 +242,9 @@ impl Scope for Templar {
             return Some(Value::map(names.iter().filter_map(|n| self.variable(n).map(|v| (n.clone(), v)))));
         }
         let magic = self.magic.as_ref().and_then(|magic| magic.variable(name));
-        magic.or_else(|| self.layers.get(name))
+        magic
+            .or_else(|| self.layers.get(name))
+            .or_else(|| self.magic.as_ref().and_then(|magic| magic.fallback(name)))
     }
 
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {

@@ -57,6 +57,12 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
         "link" | "is_link" => Ok(path().is_symlink()),
         "exists" => Ok(path().exists()),
         "link_exists" => Ok(path().symlink_metadata().is_ok()),
+        "same_file" | "is_same_file" => {
+            let other = std::path::PathBuf::from(args.text(0, "path", ""));
+            let real = |p: &std::path::Path| bakery_host::fs::canonicalize(p).ok();
+            Ok(real(&path()).is_some() && real(&path()) == real(&other))
+        }
+        "vaulted_file" => Ok(bakery_host::fs::read(path()).is_ok_and(|b| crate::vault::is_encrypted(&b))),
         "abs" | "is_abs" => Ok(path().is_absolute()),
         "mount" | "is_mount" => {
             let text = bakery_host::fs::read_to_string("/proc/self/mounts").unwrap_or_default();

@@ -6,39 +6,66 @@ use std::sync::Arc;
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
 
-use crate::playbook::{Loader, Role, RoleUse, parse_key_values};
+use crate::playbook::{Loader, RoleUse, parse_key_values};
 use crate::{Error, Result};
 
 /// Mappings from the most to the least important; a name is looked up in each in turn.
 #[derive(Debug, Clone, Default)]
-pub struct Layers(Vec<Map>);
+pub struct Layers {
+    maps: Vec<Map>,
+    /// Whether mappings of the same name are merged (`hash_behaviour`).
+    pub merge: bool,
+}
 
 impl Layers {
     /// Puts a mapping below those that are there.
     pub fn push(&mut self, map: &Map) {
         if !map.is_empty() {
-            self.0.push(map.clone());
+            self.maps.push(map.clone());
         }
     }
 
     /// These layers above others.
     pub fn over(mut self, below: &Self) -> Self {
-        self.0.extend(below.0.iter().cloned());
+        self.maps.extend(below.maps.iter().cloned());
+        self.merge |= below.merge;
         self
     }
 
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<Value> {
-        self.0.iter().find_map(|map| map.get(name))
+        let mut found = self.maps.iter().filter_map(|map| map.get(name));
+        let first = found.next()?;
+        if !self.merge || !matches!(first, Value::Map(_)) {
+            return Some(first);
+        }
+        let lower: Vec<Map> = found.map_while(|value| value.as_map().cloned()).collect();
+        let out = Map::new();
+        lower.iter().rev().chain(first.as_map()).for_each(|map| merge(&out, map));
+        Some(out.into())
     }
 
     /// Every name, once.
     pub fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> =
-            self.0.iter().flat_map(bakery_lang::Map::keys).map(|k| k.to_string()).collect();
+        let mut names: Vec<String> = self.maps.iter().flat_map(Map::keys).map(|k| k.to_string()).collect();
         names.sort();
         names.dedup();
         names
+    }
+}
+
+/// Puts variables over others, mappings merged at any depth.
+pub(crate) fn merge(into: &Map, from: &Map) {
+    for (key, value) in from.pairs() {
+        let value = match (into.get_value(&key), &value) {
+            (Some(Value::Map(old)), Value::Map(new)) => {
+                let both = old.copied();
+                merge(&both, new);
+                both.into()
+            }
+            _ => value,
+        };
+        into.insert(key, value);
     }
 }
 
@@ -78,7 +105,7 @@ pub fn layers(
     extra: &Map,
     around: &Around,
     host: &HostVars,
-    play: (&Map, &[Arc<Role>]),
+    play: (&Map, &[Arc<RoleUse>]),
 ) -> Layers {
     let (play_vars, public_roles) = play;
     let mut out = Layers::default();
@@ -90,16 +117,36 @@ pub fn layers(
     out.push(&host.set);
     out.push(&host.included);
     around.blocks.iter().for_each(|map| out.push(map));
-    chain.iter().for_each(|used| out.push(&used.role.vars));
-    public_roles.iter().rev().for_each(|role| out.push(&role.vars));
+    for (at, used) in chain.iter().enumerate() {
+        if at == 0 {
+            out.push(&used.vars);
+        }
+        out.push(&used.role.vars);
+        if let Some((vars, _)) = used.from_dependencies.get().filter(|_| at == 0) {
+            out.push(vars);
+        }
+        if at > 0 {
+            out.push(&used.vars);
+        }
+    }
+    public_roles.iter().rev().for_each(|used| out.push(&used.role.vars));
     out.push(&host.files);
     out.push(play_vars);
     out.push(&host.facts);
     out.push(&host.host);
     out.push(&host.groups);
     chain.iter().for_each(|used| out.push(&used.role.defaults));
-    public_roles.iter().rev().for_each(|role| out.push(&role.defaults));
+    if let Some((_, defaults)) = around.role.as_ref().and_then(|used| used.from_dependencies.get()) {
+        out.push(defaults);
+    }
+    public_roles.iter().rev().for_each(|used| out.push(&used.role.defaults));
     out
+}
+
+/// Whether a text can be a variable's name.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 /// `-e` of the command line: `@file`, JSON or YAML text, or `key=value` words.

@@ -74,6 +74,13 @@ pub fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The name of the user that this process acts as; its number if it has none.
+pub fn effective_name() -> String {
+    let uid = effective_uid();
+    let found = users("/").into_iter().find(|user| user.uid == uid);
+    found.map_or_else(|| uid.to_string(), |user| user.name)
+}
+
 /// Becomes a user for good: groups, home, and all of the process's identity.
 pub fn become_user(user: &User, groups: &[u32]) -> std::io::Result<()> {
     let list: Vec<libc::gid_t> = std::iter::once(user.gid).chain(groups.iter().copied()).collect();

@@ -446,6 +446,10 @@ pub(crate) fn attribute(object: &Value, name: &str) -> Result<Value> {
         Value::Map(map) => Ok(map
             .get(name)
             .unwrap_or_else(|| Value::undefined(format!("object of type 'dict' has no attribute '{name}'")))),
+        // What `groupby` gives are tuples with names.
+        Value::Tuple(pair) if pair.len() == 2 && matches!(name, "grouper" | "list") => {
+            Ok(pair[usize::from(name == "list")].clone())
+        }
         other => {
             Ok(Value::undefined(format!("object of type '{}' has no attribute '{name}'", other.type_name())))
         }

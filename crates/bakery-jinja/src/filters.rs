@@ -189,7 +189,18 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         }
         "pprint" => bakery_lang::repr::repr(value).into(),
         "random" => {
-            let items = items()?;
+            let items = match value {
+                // A number stands for the range below it.
+                Value::Int(end) => {
+                    let (start, step) = (args.int(0, "start", 0), args.int(1, "step", 1).max(1));
+                    let count = (end - start + step - 1) / step;
+                    let nanos = std::time::SystemTime::now()
+                        .duration_since(std::time::UNIX_EPOCH)
+                        .map_or(0, |d| d.as_nanos() as i128);
+                    return Ok(Value::Int(start + (nanos / 1000).rem_euclid(count.max(1)) * step));
+                }
+                _ => items()?,
+            };
             let nanos = std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, |d| d.subsec_nanos());
@@ -312,6 +323,17 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 .collect::<Vec<_>>()
                 .join("&")
                 .into(),
+            Value::List(_) | Value::Tuple(_) => {
+                let mut parts = Vec::new();
+                for pair in items()? {
+                    let pair = crate::ops::iterate(&pair)?;
+                    let part = |at: usize| {
+                        percent_encode(&pair.get(at).map(ToString::to_string).unwrap_or_default(), "").replace("%20", "+")
+                    };
+                    parts.push(format!("{}={}", part(0), part(1)));
+                }
+                parts.join("&").into()
+            }
             _ => percent_encode(&text(), "/").into(),
         },
         "wordcount" => text().split_whitespace().count().into(),

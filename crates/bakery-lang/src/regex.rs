@@ -1,6 +1,7 @@
 //! Python's `re` on top of `fancy-regex`: the pattern's syntax, and the replacement's.
 
-use fancy_regex::{Captures, Regex, RegexBuilder};
+pub use fancy_regex::Regex;
+use fancy_regex::{Captures, RegexBuilder};
 
 /// Flags of `re.compile`.
 #[derive(Debug, Clone, Copy, Default)]

@@ -7,6 +7,7 @@ pub mod args;
 pub mod disk;
 pub mod facts;
 pub mod host;
+pub mod http;
 mod modules;
 mod outcome;
 mod registry;

@@ -25,6 +25,10 @@ impl Colour {
     fn yellow(self, text: &str) -> String {
         self.paint("0;33", text)
     }
+    /// For what only the curious see.
+    pub fn blue(self, text: &str) -> String {
+        self.paint("0;34", text)
+    }
     fn cyan(self, text: &str) -> String {
         self.paint("0;36", text)
     }
@@ -32,7 +36,7 @@ impl Colour {
     pub fn purple(self, text: &str) -> String {
         self.paint("1;35", text)
     }
-    fn status(self, status: Status, text: &str) -> String {
+    pub(crate) fn status(self, status: Status, text: &str) -> String {
         match status {
             Status::Ok => self.green(text),
             Status::Changed => self.yellow(text),
@@ -262,6 +266,13 @@ impl Callback for DefaultOutput<'_> {
         let item = label.map(|l| format!(" => (item={l})")).unwrap_or_default();
         let text = self.colour.cyan(&format!("included: {file} for {}{item}", hosts.join(", ")));
         self.line(&text);
+    }
+
+    fn verbose(&mut self, level: u8, text: &str) {
+        if self.verbosity >= level {
+            let text = self.colour.blue(text);
+            self.line(&text);
+        }
     }
 
     fn warning(&mut self, text: &str) {

@@ -3,10 +3,15 @@
 //!
 //! A crate of its own because two programs format playbook runs: `bakery` on a workstation and the agent in an image.
 
+mod adhoc;
 mod default_output;
+mod inventory;
+
 mod json_output;
 mod listing;
+mod minimal_output;
 mod options;
+mod vault;
 
 use std::io::Write;
 use std::path::Path;
@@ -14,12 +19,16 @@ use std::path::Path;
 use bakery_ansible::connection::Connections;
 use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::{Loader, Playbook};
-use bakery_ansible::{Callback, Error, RunOutcome, Settings, vars};
+use bakery_ansible::{Callback, Error, RunOutcome};
 use bakery_events::exit;
 
 pub use default_output::{Colour, DefaultOutput};
 pub use json_output::JsonOutput;
-pub use options::{Output, PlayArgs};
+pub use adhoc::{AdhocArgs, adhoc};
+pub use inventory::{InventoryArgs, inventory};
+pub use minimal_output::MinimalOutput;
+pub use options::{CommonArgs, Output, PlayArgs};
+pub use vault::{VaultArgs, vault};
 
 /// Runs the command; the exit code is Ansible's.
 pub fn main(args: &PlayArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> i32 {
@@ -53,11 +62,14 @@ fn one(
         return Ok(exit::OK);
     }
     let options = args.options(&loader)?;
-    if args.list_tasks || args.list_tags || args.list_hosts {
+    if args.list_tasks || args.list_tags || args.common.list_hosts {
         listing::list(args, path, &playbook, &inventory, &options, out);
         return Ok(exit::OK);
     }
     let mut connections = Connections::local(Some(loader.playbook_dir.clone()));
+    if args.common.verbose > 1 {
+        let _ = writeln!(out, "{}", colour.blue(&format!("{} plays in {}", playbook.plays.len(), path.display())));
+    }
     let outcome = with_output(args, out, err, colour, |callback| {
         bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, callback)
     })?;
@@ -69,33 +81,10 @@ fn one(
 /// # Errors
 /// What cannot be found or understood, with its place.
 pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory, Vec<String>), Error> {
-    let mut loader = Loader::new(path, bakery_lang::Map::new());
-    loader.secrets = args.secrets(&loader)?.into();
-    loader.extra_vars = vars::extra_vars(&args.extra_vars, &loader)?;
-    if let Some(paths) = &args.module_path {
-        loader.libraries.splice(0..0, std::env::split_paths(paths));
-    }
+    let loader = args.common.loader(path)?;
     let playbook = loader.playbook(path)?;
-    let (inventory, warnings) = Inventory::load(&inventory_sources(&args.inventory, &loader.settings), &loader)?;
+    let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
     Ok((loader, playbook, inventory, warnings))
-}
-
-/// The inventory sources: the options, else what settings say, else the system's file.
-pub fn inventory_sources(given: &[String], settings: &Settings) -> Vec<String> {
-    if !given.is_empty() {
-        return given.to_vec();
-    }
-    let named = settings.paths("ANSIBLE_INVENTORY", "defaults", "inventory");
-    if !named.is_empty() {
-        let text = settings.text("ANSIBLE_INVENTORY", "defaults", "inventory").unwrap_or_default();
-        return if text.contains(',') {
-            vec![text]
-        } else {
-            named.iter().map(|path| path.display().to_string()).collect()
-        };
-    }
-    let system = "/etc/ansible/hosts";
-    if Path::new(system).exists() { vec![system.into()] } else { vec![] }
 }
 
 /// Runs something with the callback that the options or `ANSIBLE_STDOUT_CALLBACK` name.
@@ -110,7 +99,8 @@ pub fn with_output(
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {
     match args.output() {
-        Output::Default => run(&mut DefaultOutput::new(out, err, colour, args.verbose, args.diff)),
+        Output::Default => run(&mut DefaultOutput::new(out, err, colour, args.common.verbose, args.common.diff)),
+        Output::Minimal => run(&mut MinimalOutput::new(out, err, colour)),
         Output::Json => {
             let mut json = JsonOutput::new(out, err);
             run(&mut json)

@@ -29,7 +29,7 @@ pub(crate) fn list(
             play.name,
             join(&tags)
         ));
-        if args.list_hosts {
+        if args.common.list_hosts {
             let hosts = inventory.matching(&play.hosts.to_string()).map(|(hosts, _)| hosts).unwrap_or_default();
             text.push_str(&format!("    pattern: ['{}']\n    hosts ({}):\n", play.hosts, hosts.len()));
             for host in hosts {

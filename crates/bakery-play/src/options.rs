@@ -1,7 +1,9 @@
 //! The options of `ansible-playbook` (`ansible/cli/playbook.py`).
 
 use bakery_ansible::playbook::Loader;
-use bakery_ansible::{Error, Options, vars, vault};
+use std::path::Path;
+
+use bakery_ansible::{Error, Options, Settings, vars, vault};
 use clap::{ArgAction, Args, ValueEnum};
 
 /// An output format.
@@ -11,17 +13,13 @@ pub enum Output {
     Default,
     /// One document at the end, as the `json` callback.
     Json,
+    /// One line or document for each host, as the `minimal` callback.
+    Minimal,
 }
 
-/// Runs playbooks on this machine, natively: no Python is needed.
-#[derive(Debug, Clone, Args)]
-#[command(
-    after_help = "Examples:\n  bakery play site.yml -i localhost, -c local\n  bakery play site.yml -e cloud_init=true --check --diff\n\nExit codes: 0 all went well, 1 something is missing, 2 a host failed, 4 a host could not be reached or a file could not be understood, 5 options do not fit, 99 interrupted."
-)]
-pub struct PlayArgs {
-    /// The playbooks
-    #[arg(required = true, value_name = "PLAYBOOK")]
-    pub playbooks: Vec<String>,
+/// What `ansible-playbook`, `ansible` and `ansible-inventory` take alike (`ansible/cli/arguments/option_helpers.py`).
+#[derive(Debug, Clone, Default, Args)]
+pub struct CommonArgs {
     /// Inventory: a file, a folder, or hosts with a comma (`localhost,`)
     #[arg(short, long = "inventory", alias = "inventory-file", value_name = "INVENTORY")]
     pub inventory: Vec<String>,
@@ -40,30 +38,12 @@ pub struct PlayArgs {
     /// Show how files change
     #[arg(short = 'D', long)]
     pub diff: bool,
-    /// Only tasks with these tags
-    #[arg(short, long)]
-    pub tags: Vec<String>,
-    /// No tasks with these tags
-    #[arg(long)]
-    pub skip_tags: Vec<String>,
     /// Only these hosts
     #[arg(short, long, value_name = "PATTERN")]
     pub limit: Option<String>,
-    /// List the tasks and stop
-    #[arg(long)]
-    pub list_tasks: bool,
-    /// List the tags and stop
-    #[arg(long)]
-    pub list_tags: bool,
     /// List the hosts and stop
     #[arg(long)]
     pub list_hosts: bool,
-    /// Read everything and stop
-    #[arg(long)]
-    pub syntax_check: bool,
-    /// Start at the task of this name
-    #[arg(long, value_name = "NAME")]
-    pub start_at_task: Option<String>,
     /// Become another user
     #[arg(short, long = "become")]
     pub r#become: bool,
@@ -79,9 +59,6 @@ pub struct PlayArgs {
     /// How many hosts at a time
     #[arg(short, long, value_name = "N")]
     pub forks: Option<u32>,
-    /// Run handlers on hosts that failed, too
-    #[arg(long)]
-    pub force_handlers: bool,
     /// Forget cached facts; none are kept between runs
     #[arg(long)]
     pub flush_cache: bool,
@@ -100,9 +77,6 @@ pub struct PlayArgs {
     /// Ask for the password to become another user
     #[arg(short = 'K', long)]
     pub ask_become_pass: bool,
-    /// Ask before each task
-    #[arg(long)]
-    pub step: bool,
     /// Folders of modules
     #[arg(short = 'M', long, value_name = "PATHS")]
     pub module_path: Option<String>,
@@ -118,12 +92,50 @@ pub struct PlayArgs {
     /// Seconds before a connection is given up
     #[arg(short = 'T', long, value_name = "SECONDS")]
     pub timeout: Option<u32>,
+}
+
+/// Runs playbooks on this machine, natively: no Python is needed.
+#[derive(Debug, Clone, Args)]
+#[command(
+    after_help = "Examples:\n  bakery play site.yml -i localhost, -c local\n  bakery play site.yml -e cloud_init=true --check --diff\n\nExit codes: 0 all went well, 1 something is missing, 2 a host failed, 4 a host could not be reached or a file could not be understood, 5 options do not fit, 99 interrupted."
+)]
+pub struct PlayArgs {
+    /// The playbooks
+    #[arg(required = true, value_name = "PLAYBOOK")]
+    pub playbooks: Vec<String>,
+    /// What all of these commands take
+    #[command(flatten)]
+    pub common: CommonArgs,
+    /// Only tasks with these tags
+    #[arg(short, long)]
+    pub tags: Vec<String>,
+    /// No tasks with these tags
+    #[arg(long)]
+    pub skip_tags: Vec<String>,
+    /// List the tasks and stop
+    #[arg(long)]
+    pub list_tasks: bool,
+    /// List the tags and stop
+    #[arg(long)]
+    pub list_tags: bool,
+    /// Read everything and stop
+    #[arg(long)]
+    pub syntax_check: bool,
+    /// Start at the task of this name
+    #[arg(long, value_name = "NAME")]
+    pub start_at_task: Option<String>,
+    /// Run handlers on hosts that failed, too
+    #[arg(long)]
+    pub force_handlers: bool,
+    /// Ask before each task
+    #[arg(long)]
+    pub step: bool,
     /// Output format; `ANSIBLE_STDOUT_CALLBACK` is also heard
     #[arg(long, value_enum)]
     pub output: Option<Output>,
 }
 
-impl PlayArgs {
+impl CommonArgs {
     /// The passwords of vaults that the options and settings name.
     ///
     /// # Errors
@@ -137,10 +149,72 @@ impl PlayArgs {
         vault::Secret::load(&sources, &loader.settings)
     }
 
+    /// What reads files, for a playbook or for a folder.
+    ///
+    /// # Errors
+    /// Passwords and variables that cannot be had.
+    pub fn loader(&self, playbook: &Path) -> Result<Loader, Error> {
+        let mut loader = Loader::new(playbook, bakery_lang::Map::new());
+        loader.secrets = self.secrets(&loader)?.into();
+        loader.extra_vars = vars::extra_vars(&self.extra_vars, &loader)?;
+        if let Some(paths) = &self.module_path {
+            loader.libraries.splice(0..0, std::env::split_paths(paths));
+        }
+        Ok(loader)
+    }
+
+    /// The inventory sources: the options, else what settings say, else the system's file.
+    pub fn sources(&self, settings: &Settings) -> Vec<String> {
+        if !self.inventory.is_empty() {
+            return self.inventory.clone();
+        }
+        let named = settings.paths("ANSIBLE_INVENTORY", "defaults", "inventory");
+        let text = settings.text("ANSIBLE_INVENTORY", "defaults", "inventory").unwrap_or_default();
+        if text.contains(',') {
+            return text.split(',').map(|s| s.trim().to_owned()).filter(|s| !s.is_empty()).collect();
+        }
+        if !named.is_empty() {
+            return named.iter().map(|path| path.display().to_string()).collect();
+        }
+        let system = "/etc/ansible/hosts";
+        if Path::new(system).exists() { vec![system.into()] } else { vec![] }
+    }
+
+    /// What the executor needs to know, tags and the like aside.
+    ///
+    /// # Errors
+    /// Variables that cannot be understood.
+    pub fn options(&self, loader: &Loader) -> Result<Options, Error> {
+        let settings = &loader.settings;
+        let text = |own: &Option<String>, variable: &str, section: &str, key: &str| {
+            own.clone().or_else(|| settings.text(variable, section, key))
+        };
+        Ok(Options {
+            extra_vars: vars::extra_vars(&self.extra_vars, loader)?,
+            check: self.check,
+            diff: self.diff || settings.flag("ANSIBLE_DIFF_ALWAYS", "diff", "always", false),
+            limit: self.limit.clone(),
+            connection: text(&self.connection, "ANSIBLE_TRANSPORT", "defaults", "transport")
+                .filter(|c| !matches!(c.as_str(), "smart" | "ssh")),
+            r#become: self.r#become || settings.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false),
+            become_user: text(&self.become_user, "ANSIBLE_BECOME_USER", "privilege_escalation", "become_user"),
+            force_handlers: settings.flag("ANSIBLE_FORCE_HANDLERS", "defaults", "force_handlers", false),
+            forks: self.forks.map_or_else(|| settings.number("ANSIBLE_FORKS", "defaults", "forks", 5), u64::from) as usize,
+            verbosity: self.verbose,
+            strict_conditions: settings.strict_conditions(),
+            merge_hashes: settings.merges_hashes(),
+            python: python(),
+            ..Options::default()
+        })
+    }
+}
+
+impl PlayArgs {
     /// The output format.
     pub fn output(&self) -> Output {
         self.output.unwrap_or_else(|| match std::env::var("ANSIBLE_STDOUT_CALLBACK").as_deref() {
             Ok("json" | "ansible.posix.json") => Output::Json,
+            Ok("minimal" | "ansible.builtin.minimal") => Output::Minimal,
             _ => Output::Default,
         })
     }
@@ -150,33 +224,19 @@ impl PlayArgs {
     /// # Errors
     /// Variables that cannot be understood.
     pub fn options(&self, loader: &Loader) -> Result<Options, Error> {
-        let split = |tags: &[String]| -> Vec<String> {
-            tags.iter().flat_map(|t| t.split(',')).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+        let tags = |own: &[String], variable: &str, key: &str| -> Vec<String> {
+            if own.is_empty() {
+                return loader.settings.list(variable, "tags", key);
+            }
+            own.iter().flat_map(|t| t.split(',')).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
         };
-        let or = |own: Vec<String>, variable: &str, section: &str, key: &str| {
-            if own.is_empty() { loader.settings.list(variable, section, key) } else { own }
-        };
-        let settings = &loader.settings;
+        let common = self.common.options(loader)?;
         Ok(Options {
-            extra_vars: vars::extra_vars(&self.extra_vars, loader)?,
-            tags: or(split(&self.tags), "ANSIBLE_RUN_TAGS", "tags", "run"),
-            skip_tags: or(split(&self.skip_tags), "ANSIBLE_SKIP_TAGS", "tags", "skip"),
-            check: self.check,
-            diff: self.diff,
-            limit: self.limit.clone(),
-            connection: self.connection.clone(),
-            r#become: self.r#become || settings.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false),
-            become_user: self
-                .become_user
-                .clone()
-                .or_else(|| settings.text("ANSIBLE_BECOME_USER", "privilege_escalation", "become_user")),
-            force_handlers: self.force_handlers
-                || settings.flag("ANSIBLE_FORCE_HANDLERS", "defaults", "force_handlers", false),
+            tags: tags(&self.tags, "ANSIBLE_RUN_TAGS", "run"),
+            skip_tags: tags(&self.skip_tags, "ANSIBLE_SKIP_TAGS", "skip"),
+            force_handlers: self.force_handlers || common.force_handlers,
             start_at_task: self.start_at_task.clone(),
-            forks: self.forks.map_or_else(|| settings.number("ANSIBLE_FORKS", "defaults", "forks", 5), u64::from) as usize,
-            verbosity: self.verbose,
-            strict_conditions: settings.strict_conditions(),
-            python: python(),
+            ..common
         })
     }
 }

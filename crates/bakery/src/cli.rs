@@ -46,6 +46,12 @@ pub(crate) enum Verb {
     },
     /// Run playbooks natively, as ansible-playbook does
     Play(PlayArgs),
+    /// Run one module on hosts (`ansible`)
+    Adhoc(bakery_play::AdhocArgs),
+    /// Show an inventory (`ansible-inventory`)
+    Inventory(bakery_play::InventoryArgs),
+    /// Encrypt and decrypt files and values (`ansible-vault`)
+    Vault(bakery_play::VaultArgs),
     /// Say what runs at bake and what at boot, task by task
     Explain(ExplainArgs),
     /// Install roles, as ansible-galaxy does
@@ -285,6 +291,9 @@ pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
     let verb = match name.as_deref() {
         Some("ansible-playbook") => "play",
         Some("ansible-galaxy") => "galaxy",
+        Some("ansible") => "adhoc",
+        Some("ansible-inventory") => "inventory",
+        Some("ansible-vault") => "vault",
         Some("packer") => {
             // Packer spells long options with one dash.
             let mut out = vec![OsString::from("bakery")];

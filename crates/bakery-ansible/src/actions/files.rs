@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_jinja::Syntax;
-use bakery_lang::{Map, Source, Value};
+use bakery_lang::{Diagnostic, Map, Source, Value};
 use base64::Engine as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -48,17 +48,15 @@ fn header(text: &str) -> (Syntax, &str) {
     (syntax, body)
 }
 
-pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
-    let (Some(src), Some(_)) = (text(args, "src"), text(args, "dest")) else {
-        return Err(fail("src and dest are required"));
+/// A template file, rendered with the variables that describe it (`ansible/template/__init__.py`,
+/// `generate_ansible_template_vars`).
+fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<String, Diagnostic> {
+    let failed = |e: String| Diagnostic::new(e);
+    let bytes = fs::read(path).map_err(|e| failed(e.to_string()))?;
+    let whole = match &templar.loader {
+        Some(loader) => loader.decrypted(path, bytes).map_err(|e| e.diagnostic)?,
+        None => String::from_utf8_lossy(&bytes).into_owned(),
     };
-    let path = templar.find_file("templates", &src).ok_or_else(|| {
-        fail(format!(
-            "Could not find or access '{src}'; it is searched in the role's and the playbook's templates"
-        ))
-    })?;
-    let bytes = fs::read(&path).map_err(|e| fail(e.to_string()))?;
-    let whole = String::from_utf8_lossy(&bytes).into_owned();
     let (mut syntax, body) = header(&whole);
     for (key, value) in args.pairs() {
         let (key, on) = (key.to_string(), bakery_modules::args::boolean(&value).unwrap_or(false));
@@ -75,19 +73,58 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
         }
     }
     let extra = Map::new();
-    let managed = templar.layers.get("ansible_managed").unwrap_or_else(|| "Ansible managed".into());
+    let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
+    let meta = std::fs::metadata(path).ok();
+    let modified = meta.as_ref().and_then(|m| m.modified().ok()).unwrap_or(std::time::UNIX_EPOCH);
+    let time = |time: std::time::SystemTime| {
+        jiff::Timestamp::try_from(time).map(|t| t.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
+    };
+    let owner = bakery_host::users::effective_name();
+    let host = bakery_host::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let managed = match templar.layers.get("ansible_managed") {
+        Some(own) => own,
+        None => templar.loader.as_ref().map_or_else(
+            || "Ansible managed".to_owned(),
+            |l| l.settings.text("ANSIBLE_MANAGED", "defaults", "ansible_managed").unwrap_or_else(|| "Ansible managed".into()),
+        ).into(),
+    };
+    let relative = args.get("src").map_or_else(|| full.clone(), |s| s.to_string());
     extra.set("ansible_managed", managed);
-    extra.set("template_path", path.display().to_string());
-    extra.set("template_fullpath", path.display().to_string());
-    extra.set("template_destpath", text(args, "dest").unwrap_or_default());
-    extra.set("template_host", "localhost");
-    extra.set("template_uid", "root");
+    extra.set("template_host", host);
+    extra.set("template_path", relative);
+    extra.set("template_fullpath", full);
+    extra.set("template_destpath", if dest.is_empty() { Value::None } else { dest.into() });
+    extra.set("template_uid", owner);
+    extra.set("template_mtime", time(modified).unwrap_or_default());
+    extra.set("template_run_date", time(std::time::SystemTime::now()).unwrap_or_default());
     let mut inner = templar.with(&extra);
     if let Some(folder) = path.parent() {
         inner.search.insert(0, folder.to_path_buf());
     }
     let source = Source::new(path.display().to_string(), body);
-    let mut rendered = inner.template(&source, &syntax)?;
+    inner.template(&source, &syntax)
+}
+
+/// `lookup('template', …)`.
+pub(crate) fn render_lookup(templar: &Templar, name: &str, options: &Map) -> bakery_jinja::Result<Value> {
+    let path = templar.find_file("templates", name).ok_or_else(|| {
+        bakery_jinja::Error::new(format!("the template file {name} could not be found for the lookup"))
+    })?;
+    let vars = options.get("template_vars").and_then(|v| v.as_map().cloned()).unwrap_or_default();
+    let text = render(&templar.with(&vars), &path, options, "").map_err(|d| bakery_jinja::Error::new(d.message))?;
+    Ok(if text.is_empty() { Value::None } else { text.into() })
+}
+
+pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
+    let (Some(src), Some(_)) = (text(args, "src"), text(args, "dest")) else {
+        return Err(fail("src and dest are required"));
+    };
+    let path = templar.find_file("templates", &src).ok_or_else(|| {
+        fail(format!(
+            "Could not find or access '{src}'; it is searched in the role's and the playbook's templates"
+        ))
+    })?;
+    let mut rendered = render(templar, &path, args, &text(args, "dest").unwrap_or_default())?;
     if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n") {
         rendered = rendered.replace('\n', &newline.replace("\\r", "\r").replace("\\n", "\n"));
     }

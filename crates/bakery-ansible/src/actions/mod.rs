@@ -4,6 +4,8 @@
 mod files;
 mod values;
 
+pub(crate) use files::render_lookup;
+
 use bakery_lang::{Diagnostic, Map, Value};
 
 use crate::Templar;
@@ -47,8 +49,13 @@ pub(crate) trait Modules {
     fn controller_file(&mut self, path: &std::path::Path) -> Option<Vec<u8>>;
     /// Whether nothing may be changed.
     fn check(&self) -> bool;
-    /// The variables of a file.
-    fn vars_file(&self, path: &std::path::Path) -> crate::Result<Map>;
+    /// Runs a module that bakery does not have itself; `None` when it is not found. With `local_only`, only one that
+    /// comes with the playbook, its roles or its configuration.
+    fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<Outcome>;
+    /// How much is said.
+    fn verbosity(&self) -> u8;
+    /// What reads files.
+    fn loader(&self) -> &crate::playbook::Loader;
 }
 
 /// How an action ended.
@@ -97,15 +104,14 @@ pub(crate) fn ok() -> Map {
 
 /// Runs an action or module with evaluated arguments.
 pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
+    if let Some(outcome) = modules.foreign(name, args, true) {
+        return outcome;
+    }
     let short = bakery_modules::canonical_name(name);
     match short {
-        "debug" => values::debug(args, templar),
+        "debug" => values::debug(args, templar, modules.verbosity()),
         "set_fact" => values::set_fact(args),
-        "set_stats" => {
-            let result = ok();
-            result.set("ansible_stats", args.clone());
-            Ok(result)
-        }
+        "set_stats" => values::set_stats(args),
         "assert" => values::assert(args, templar),
         "fail" => Err(fail(
             args.get("msg").map_or_else(|| "Failed as requested from task".into(), |m| m.to_string()),
@@ -125,9 +131,11 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "script" => files::script(args, templar, modules),
         "fetch" => files::fetch(args, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
-        _ => Err(fail(format!(
-            "the module `{name}` is known but not one that bakery runs itself, and there is no interpreter to run it with; use a module that bakery has (`bakery doc --list`), or the command module"
-        ))),
+        _ => modules.foreign(name, args, false).unwrap_or_else(|| {
+            Err(fail(format!(
+                "the module `{name}` is not one that bakery has, and it was found in no `library` folder, collection or installed ansible-core; install the collection that it comes from, or use a module that bakery has (`bakery doc --list`)"
+            )))
+        }),
     }
 }
 

@@ -9,18 +9,42 @@ use super::{Modules, Outcome, fail, failure, ok};
 use crate::Templar;
 use crate::actions::Trouble;
 
-pub(super) fn debug(args: &Map, templar: &Templar) -> Outcome {
+pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     let result = ok();
-    if let Some(var) = args.get("var") {
+    for key in args.keys() {
+        if !matches!(key.as_str(), Some("msg" | "var" | "verbosity" | "_raw_params")) {
+            return Err(fail(format!("Unsupported parameters for (debug) module: {key}. Supported parameters include: msg, var, verbosity.")));
+        }
+    }
+    let var = args.get("var").filter(|v| !matches!(v, Value::Omit));
+    if var.is_some() && args.contains("msg") {
+        return Err(fail("parameters are mutually exclusive: msg|var"));
+    }
+    let wanted = args.get("verbosity").map(|v| v.as_int().or_else(|| v.to_string().parse().ok()));
+    if let Some(Some(wanted)) = wanted
+        && wanted > i128::from(verbosity)
+    {
+        result.set("skipped_reason", "Verbosity threshold not met.");
+        result.set("skipped", true);
+        return Ok(result);
+    }
+    if let Some(var) = var {
         let name = var.to_string();
         let shown = match &var {
-            Value::Str(_) => match templar.environment.expression(&name, templar) {
-                Ok(value) if value.is_undefined() => Value::from("VARIABLE IS NOT DEFINED!"),
-                Ok(value) => value,
-                Err(error) if error.undefined => Value::from("VARIABLE IS NOT DEFINED!"),
-                Err(error) => return Err(fail(error.message)),
+            Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
+                Ok(Value::Undefined(u)) => Value::from(format!("<< error 1 - {} >>", u.message)),
+                Ok(value) => value.forced(),
+                Err(error) if error.undefined => Value::from(format!("<< error 1 - {} >>", error.message)),
+                Err(error) => {
+                    return Err(fail(format!("Error while resolving `var` expression: {}", error.message)));
+                }
             },
-            other => other.clone(),
+            other => {
+                return Err(fail(format!(
+                    "argument 'var' is of type {} and we were unable to convert to str: '{other}' is not a string and conversion is not allowed",
+                    other.type_name()
+                )));
+            }
         };
         result.set(&name, shown);
     } else {
@@ -33,18 +57,43 @@ pub(super) fn debug(args: &Map, templar: &Templar) -> Outcome {
     Ok(result)
 }
 
+pub(super) fn set_stats(args: &Map) -> Outcome {
+    let stats = Map::from_iter([("data", Value::Map(Map::new())), ("per_host", false.into()), ("aggregate", true.into())]);
+    match args.get("data") {
+        Some(Value::Map(data)) => {
+            for key in data.keys() {
+                valid_name(&key.to_string())?;
+            }
+            stats.set("data", data);
+        }
+        None => {}
+        Some(_) => return Err(fail("The 'data' option needs to be a dictionary/hash")),
+    }
+    for name in ["per_host", "aggregate"] {
+        if let Some(value) = args.get(name) {
+            stats.set(name, bakery_modules::args::boolean(&value).unwrap_or(false));
+        }
+    }
+    let result = ok();
+    result.set("ansible_stats", stats);
+    Ok(result)
+}
+
+/// Whether a name can be a variable's.
+fn valid_name(name: &str) -> Result<(), Trouble> {
+    if crate::vars::is_name(name) {
+        return Ok(());
+    }
+    Err(fail(format!(
+        "Invalid variable name '{name}'. Variables must start with a letter or underscore character, and contain only letters, numbers and underscores."
+    )))
+}
+
 pub(super) fn set_fact(args: &Map) -> Outcome {
     let facts = args.copied();
     facts.remove("cacheable");
     for key in facts.keys() {
-        let name = key.to_string();
-        let valid = name.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && name.chars().all(|c| c.is_alphanumeric() || c == '_');
-        if !valid {
-            return Err(fail(format!(
-                "The variable name '{name}' is not valid. Variables must start with a letter or underscore character, and contain only letters, numbers and underscores."
-            )));
-        }
+        valid_name(&key.to_string())?;
     }
     if facts.is_empty() {
         return Err(fail("No key/value pairs provided, at least one is required for this action to succeed"));
@@ -55,8 +104,51 @@ pub(super) fn set_fact(args: &Map) -> Outcome {
 }
 
 pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
-    let Some(that) = args.get("that") else { return Err(fail("conditional required in \"that\" string")) };
-    let conditions = that.as_items().unwrap_or_else(|| vec![that.clone()]);
+    for key in args.keys() {
+        if !matches!(key.as_str(), Some("that" | "msg" | "fail_msg" | "success_msg" | "quiet" | "_raw_params")) {
+            return Err(fail(format!("Unsupported parameters for (assert) module: {key}. Supported parameters include: fail_msg, quiet, success_msg, that (msg).")));
+        }
+    }
+    let Some(that) = args.get("that") else {
+        return Err(fail("missing required arguments: that"));
+    };
+    // The list itself may come out of a template; its items are expressions and stay.
+    let that = match &that {
+        Value::Str(text) if text.is_template() && text.as_str().trim().starts_with("{{") => {
+            match templar.environment.parse(&bakery_lang::Source::new("that", text.as_str()), &bakery_jinja::Syntax::default())
+                .and_then(|template| templar.environment.native(&template, templar))
+            {
+                Ok(list @ Value::List(_)) => list,
+                _ => that.clone(),
+            }
+        }
+        other => other.clone(),
+    };
+    for name in ["fail_msg", "msg", "success_msg"] {
+        if let Some(value) = args.get(name) {
+            let is_text = value.as_str().is_some()
+                || value.as_items().is_some_and(|items| items.iter().all(|v| v.as_str().is_some()));
+            if !is_text {
+                return Err(fail(format!(
+                    "argument '{}' is of type {} and we were unable to convert to str_or_list_of_str: a string or list of strings is required",
+                    if name == "msg" { "fail_msg" } else { name },
+                    value.type_name()
+                )));
+            }
+        }
+    }
+    let conditions = match &that {
+        Value::List(items) => items.items(),
+        Value::Str(_) | Value::Bool(_) => vec![that.clone()],
+        other => {
+            return Err(fail(format!(
+                "argument 'that' is of type {} and we were unable to convert to list: '{}' is not a list or string",
+                other.type_name(),
+                other.type_name()
+            )));
+        }
+    };
+    let quiet = args.get("quiet").is_some_and(|q| bakery_modules::args::boolean(&q).unwrap_or(false));
     for condition in conditions {
         if !templar.condition(&condition)? {
             let text = args
@@ -67,54 +159,139 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
             result.set("msg", text);
             result.set("assertion", condition.untrusted());
             result.set("evaluated_to", false);
+            if !quiet {
+                result.set("_ansible_verbose_always", true);
+            }
             return Err(Trouble::Failed(result, None));
         }
     }
     let result = ok();
     result.set("msg", args.get("success_msg").unwrap_or_else(|| "All assertions passed".into()));
-    if !args.get("quiet").is_some_and(|q| q.is_true()) {
+    if !quiet {
         result.set("_ansible_verbose_always", true);
     }
     Ok(result)
 }
 
+/// `include_vars` of a file or of a folder (`ansible/plugins/action/include_vars.py`).
 pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules) -> Outcome {
-    let name = args.get("file").or_else(|| args.get("_raw_params"));
+    const OF_FOLDERS: &[&str] = &["dir", "depth", "files_matching", "ignore_files", "extensions", "ignore_unknown_extensions"];
+    const OF_FILES: &[&str] = &["file", "_raw_params"];
+    let (mut for_folder, mut for_file) = (false, false);
+    for key in args.keys() {
+        let key = key.to_string();
+        for_folder |= OF_FOLDERS.contains(&key.as_str());
+        for_file |= OF_FILES.contains(&key.as_str());
+        if !OF_FOLDERS.contains(&key.as_str()) && !OF_FILES.contains(&key.as_str()) && !matches!(key.as_str(), "name" | "hash_behaviour") {
+            return Err(fail(format!("{key} is not a valid option in include_vars")));
+        }
+    }
+    if for_folder && for_file {
+        return Err(fail("You are mixing file only and dir only arguments, these are incompatible"));
+    }
+    let told = |message: String| {
+        let result = failure(&message);
+        result.set("message", message);
+        Trouble::Failed(result, None)
+    };
     let all = Map::new();
-    let mut included = Vec::new();
+    let mut included: Vec<Value> = Vec::new();
+    let mut load = |path: &std::path::Path| -> Result<(), Trouble> {
+        match modules.loader().yaml(path).map_err(|e| told(e.diagnostic.to_string()))?.to_value() {
+            Value::Map(map) => all.extend(&map),
+            Value::None => {}
+            _ => return Err(told(format!("{} must be stored as a dictionary/hash", path.display()))),
+        }
+        included.push(path.display().to_string().into());
+        Ok(())
+    };
     if let Some(folder) = args.get("dir") {
+        let name = folder.to_string();
         let folder = templar
-            .find_file("vars", &folder.to_string())
-            .ok_or_else(|| fail(format!("{folder} directory does not exist")))?;
-        let extensions = args
-            .get("extensions")
-            .and_then(|e| e.as_items())
-            .unwrap_or_else(|| vec!["yaml".into(), "yml".into(), "json".into()]);
-        for path in fs::walk(&folder).map_err(|e| fail(e.to_string()))? {
-            let fits = path
-                .extension()
-                .is_some_and(|e| extensions.iter().any(|x| x.to_string() == e.to_string_lossy()));
-            if path.is_file() && fits {
-                all.extend(&modules.vars_file(&path).map_err(|e| Trouble::from(e.diagnostic))?);
-                included.push(Value::from(path.display().to_string()));
+            .find_file("vars", &name)
+            .ok_or_else(|| told(format!("{name} directory does not exist")))?;
+        if !folder.is_dir() {
+            return Err(told(format!("{} is not a directory", folder.display())));
+        }
+        let list = |name: &str| args.get(name).map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
+        let mut extensions: Vec<String> = list("extensions").iter().map(ToString::to_string).collect();
+        if !args.contains("extensions") {
+            extensions = ["yaml", "yml", "json"].map(str::to_owned).to_vec();
+        }
+        let pattern = |text: &str| {
+            bakery_lang::regex::compile(text, bakery_lang::regex::Flags::default())
+                .map_err(|_| fail(format!("Invalid regular expression: {text}")))
+        };
+        let matching = args.get("files_matching").filter(|v| !v.is_none()).map(|m| pattern(&m.to_string())).transpose()?;
+        let ignored: Vec<_> =
+            list("ignore_files").iter().map(|i| pattern(&format!("{i}$"))).collect::<Result<_, _>>()?;
+        let depth = args.get("depth").and_then(|d| d.as_int().or_else(|| d.to_string().parse().ok())).unwrap_or(0);
+        let skip_unknown = args
+            .get("ignore_unknown_extensions")
+            .is_some_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false));
+        let main = templar.search.first().map(|role| role.join("vars/main.yml"));
+        for path in in_order(&folder, if depth == 0 { usize::MAX } else { depth as usize }).map_err(|e| fail(e.to_string()))? {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let fits = |regex: &bakery_lang::regex::Regex| regex.is_match(&name).unwrap_or(false);
+            if matching.as_ref().is_some_and(|m| !fits(m)) || ignored.iter().any(fits) || Some(&path) == main.as_ref() {
+                continue;
+            }
+            let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
+            if extensions.contains(&extension) {
+                load(&path)?;
+            } else if !skip_unknown {
+                return Err(told(format!(
+                    "{} does not have a valid extension: {}",
+                    path.display(),
+                    extensions.join(", ")
+                )));
             }
         }
     } else {
-        let name = name.ok_or_else(|| fail("No file or directory was specified"))?.to_string();
+        let name = args
+            .get("file")
+            .or_else(|| args.get("_raw_params"))
+            .ok_or_else(|| fail("No file or directory was specified"))?
+            .to_string();
+        let name = name.trim_end_matches('\n');
         let path = templar
-            .find_file("vars", &name)
-            .ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
-        all.extend(&modules.vars_file(&path).map_err(|e| Trouble::from(e.diagnostic))?);
-        included.push(path.display().to_string().into());
+            .find_file("vars", name)
+            .ok_or_else(|| told(format!("Could not find or access '{name}'")))?;
+        load(&path)?;
     }
-    let facts = match args.get("name") {
-        Some(name) => Value::map([(name.to_string(), Value::Map(all))]).as_map().cloned().unwrap_or_default(),
+    let vars = match args.get("name") {
+        Some(name) => Map::from_iter([(name.to_string(), Value::Map(all))]),
         None => all,
     };
+    if args.get("hash_behaviour").is_some_and(|b| b.to_string() == "merge") {
+        let merged = Map::new();
+        for key in vars.keys() {
+            if let Some(Value::Map(old)) = bakery_jinja::Scope::variable(templar, &key.to_string()) {
+                merged.insert(key, Value::Map(old));
+            }
+        }
+        let both = merged.copied();
+        crate::vars::merge(&both, &vars);
+        vars.extend(&both);
+    }
     let result = ok();
-    result.set("ansible_included_vars", facts);
+    result.set("ansible_included_vars", vars);
     result.set("ansible_included_var_files", included);
     Ok(result)
+}
+
+/// The files of a folder and of those in it, folder by folder, each sorted.
+fn in_order(folder: &std::path::Path, depth: usize) -> bakery_host::Result<Vec<std::path::PathBuf>> {
+    let mut paths = fs::read_dir(folder)?;
+    paths.sort();
+    let (folders, files): (Vec<_>, Vec<_>) = paths.into_iter().partition(|p| p.is_dir());
+    let mut out: Vec<_> = files.into_iter().filter(|p| p.is_file()).collect();
+    if depth > 1 {
+        for inner in folders {
+            out.extend(in_order(&inner, depth - 1)?);
+        }
+    }
+    Ok(out)
 }
 
 pub(super) fn pause(args: &Map, check: bool) -> Outcome {

@@ -1,19 +1,19 @@
-//! Blocks and tasks with their hosts in lockstep: rescue, always, includes, handlers, meta actions.
+//! Blocks and tasks with their hosts in lockstep: rescue, always, includes.
 
 use std::sync::Arc;
 
-use bakery_lang::{Diagnostic, Map, Value};
+use bakery_lang::{Map, Value};
 
 use super::context::{Context, selected};
 use super::run::Runner;
 use super::task::{End, Include};
 use crate::callback::{Status, TaskInfo};
-use crate::playbook::{Block, Entry, Task};
-use crate::{Error, Result};
+use crate::playbook::{Block, Entry, RoleUse, Task};
+use crate::Result;
 
 impl Runner<'_> {
     fn active(&self, hosts: &[String]) -> Vec<String> {
-        let alive = |h: &&String| self.host(h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended);
+        let alive = |h: &&String| self.host(h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended && !s.role_ended);
         hosts.iter().filter(alive).cloned().collect()
     }
 
@@ -38,6 +38,22 @@ impl Runner<'_> {
         let mut inner = context.enter(&block.keywords);
         if let Some(role) = &block.role {
             inner.role = Some(Arc::clone(role));
+        }
+        let ran = block.once.clone();
+        let rest: Vec<String>;
+        let hosts = match &ran {
+            Some(key) => {
+                rest = hosts
+                    .iter()
+                    .filter(|h| !self.completed.contains(&((*h).clone(), key.clone())))
+                    .cloned()
+                    .collect();
+                rest.as_slice()
+            }
+            None => hosts,
+        };
+        if hosts.is_empty() {
+            return Ok(());
         }
         let tried = Context { rescued: inner.rescued || !block.rescue.is_empty(), ..inner.clone() };
         self.entries(&block.block, hosts, &tried)?;
@@ -66,6 +82,21 @@ impl Runner<'_> {
             for host in &down {
                 if let Some(state) = self.host_mut(host) {
                     state.failed = true;
+                }
+            }
+        }
+        if block.role.is_some() {
+            for host in hosts {
+                if let Some(state) = self.host_mut(host) {
+                    state.role_ended = false;
+                }
+            }
+        }
+        if let Some(key) = ran {
+            for host in self.active(hosts) {
+                // A role all of whose tasks were skipped has not run.
+                if self.completed.contains(&(host.clone(), had_run(inner.role.as_ref()))) {
+                    self.completed.insert((host, key.clone()));
                 }
             }
         }
@@ -108,21 +139,34 @@ impl Runner<'_> {
         if let Some(role) = &task.role {
             context.role = Some(Arc::clone(role));
         }
-        let action = bakery_modules::canonical_name(&task.action).to_owned();
         let tags = self.tags(&context, first);
         if !context.handler && !selected(&tags, &self.options.tags, &self.options.skip_tags) {
             return Ok(());
         }
         let name = self.shown_name(task, &context, first);
         if let Some(wanted) = self.options.start_at_task.as_deref().filter(|_| !self.started) {
-            if name == wanted || name.ends_with(&format!(" : {wanted}")) {
+            let plain = task.name.as_ref().map(ToString::to_string).unwrap_or_default();
+            let fits = glob::Pattern::new(wanted).is_ok_and(|p| p.matches(&name) || p.matches(&plain));
+            if fits || name == wanted || name.ends_with(&format!(" : {wanted}")) {
                 self.started = true;
             } else {
                 return Ok(());
             }
         }
-        if action == "meta" {
-            return self.meta(task, hosts, &context);
+        let mut info = TaskInfo {
+            id: self.next_id(),
+            name,
+            action: task.action.clone(),
+            origin: task.origin.clone(),
+            handler: context.handler,
+            no_log: false,
+            check: context.check_mode.as_ref().map_or(self.options.check, Value::is_true),
+            path: task.file.clone(),
+        };
+        if bakery_modules::canonical_name(&task.action) == "meta" {
+            let action = super::meta::check(task)?;
+            self.callback.task_start(&info);
+            return self.meta(task, &action, hosts, &context);
         }
         let templar = self.templar(first, &context, Map::new(), Some(task));
         let truth = |value: &Option<Value>| {
@@ -130,32 +174,26 @@ impl Runner<'_> {
                 templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false))
             })
         };
-        let (run_once, no_log, fatal) =
-            (truth(&context.run_once), truth(&context.no_log), truth(&context.any_errors_fatal));
-        let info = TaskInfo {
-            id: self.next_id(),
-            name,
-            action: task.action.clone(),
-            origin: task.origin.clone(),
-            handler: context.handler,
-            no_log,
-        };
+        // These act on the inventory and so once for all hosts, as `run_once` does.
+        let bypass = matches!(bakery_modules::canonical_name(&task.action), "add_host" | "pause");
+        let run_once = truth(&context.run_once) || bypass;
+        let fatal = (truth(&context.any_errors_fatal) || run_once) && !truth(&context.ignore_errors);
+        info.no_log = truth(&context.no_log);
+        drop(templar);
         self.callback.task_start(&info);
         let mut includes: Vec<(Include, Vec<String>)> = Vec::new();
         let chosen = if run_once { &hosts[..1] } else { hosts };
-        let mut any_failed = false;
         for host in chosen {
             let end = self.run_task(task, &info, host, &context);
-            any_failed |= matches!(end.status, Status::Failed | Status::Unreachable) && !end.ignored;
             if run_once && let Some(register) = &task.register {
                 for other in hosts {
                     if let Some(state) = self.host(other) {
-                        state.vars.set.set(register, end.result.clone());
+                        state.vars.set.set(register, end.result.copied());
                     }
                 }
             }
-            let targets = if run_once { hosts.to_vec() } else { vec![host.clone()] };
             self.finish(&info, &context, host, &end);
+            let targets = if run_once { hosts.to_vec() } else { vec![host.clone()] };
             for include in end.includes {
                 match includes.iter_mut().find(|(known, _)| *known == include) {
                     Some((_, known)) => known.extend(targets.clone()),
@@ -163,27 +201,28 @@ impl Runner<'_> {
                 }
             }
         }
-        for (include, hosts) in includes.iter().filter(|(i, _)| !i.role) {
-            if let Some(path) = self.loader.include_path(task, &include.file) {
-                self.callback.included(&path.display().to_string(), hosts, include.label.as_deref());
-            }
-            for host in hosts {
-                if let Some(state) = self.host_mut(host) {
-                    state.stats.ok += 1;
-                }
-            }
-        }
+        self.spread_failure(fatal, hosts);
         for (include, hosts) in includes {
-            self.include(task, &include, &hosts, &context)?;
+            self.include(task, &info, &include, &hosts, &context, fatal)?;
         }
-        if any_failed && fatal {
+        Ok(())
+    }
+
+    /// `any_errors_fatal` and `max_fail_percentage`: when one host is down, all are.
+    fn spread_failure(&mut self, fatal: bool, hosts: &[String]) {
+        let down = |h: &&String| self.host(h).is_some_and(|s| s.failed || s.unreachable);
+        let failed_now = hosts.iter().filter(down).count();
+        let batch = &self.scene.batch;
+        let failed_ever = batch.iter().filter(down).count();
+        let too_many = self.max_fail.is_some_and(|most| failed_ever as f64 / batch.len() as f64 * 100.0 > most);
+        if (fatal || too_many) && failed_now > 0 {
+            self.stopped |= true;
             for host in hosts {
-                if let Some(state) = self.host_mut(host) {
+                if let Some(state) = self.host_mut(host).filter(|s| !s.unreachable) {
                     state.failed = true;
                 }
             }
         }
-        Ok(())
     }
 
     /// Tells the result and counts it.
@@ -191,6 +230,9 @@ impl Runner<'_> {
         let is_include = !end.includes.is_empty() || end.silent;
         if !is_include || end.status == Status::Failed {
             self.callback.result(info, host, end.status, &end.result, end.ignored, end.delegated.as_deref());
+        }
+        if matches!(end.status, Status::Ok | Status::Changed) && context.role.is_some() {
+            self.completed.insert((host.to_owned(), had_run(context.role.as_ref())));
         }
         let Some(state) = self.host_mut(host) else { return };
         match end.status {
@@ -214,6 +256,7 @@ impl Runner<'_> {
                 let failed = Map::new();
                 failed.set("name", info.name.rsplit(" : ").next().unwrap_or(&info.name));
                 failed.set("action", info.action.as_str());
+                failed.set("path", format!("{}:{}", info.origin.source.name, info.origin.line));
                 state.vars.set.set("ansible_failed_task", failed);
                 state.vars.set.set("ansible_failed_result", end.result.copied());
                 state.failed = true;
@@ -237,221 +280,72 @@ impl Runner<'_> {
     fn include(
         &mut self,
         task: &Arc<Task>,
+        info: &TaskInfo,
         include: &Include,
         hosts: &[String],
         context: &Context,
+        fatal: bool,
     ) -> Result<()> {
-        let failed = |runner: &mut Self, error: Error| -> Result<()> {
-            let info = TaskInfo {
-                id: 0,
-                name: String::new(),
-                action: task.action.clone(),
-                origin: task.origin.clone(),
-                handler: false,
-                no_log: false,
-            };
-            runner.callback.error(&error.diagnostic);
-            for host in hosts {
-                let result = crate::actions::failure(&error.diagnostic.message);
-                result.set("reason", error.diagnostic.to_string());
-                runner.callback.result(&info, host, Status::Failed, &result, false, None);
-                if let Some(state) = runner.host_mut(host) {
-                    state.failed = true;
-                    state.stats.failed += 1;
-                }
-            }
-            Ok(())
-        };
-        // Conditions and tags of an include are its own; variables go down.
+        // Conditions and tags of an include are its own; variables go down, above what is set and registered.
         let mut inner = context.clone();
-        inner.when.clone_from(&vec![]);
+        inner.when.clear();
         inner.tags.clear();
         inner.delegate_to = None;
         inner.run_once = None;
+        inner.ignore_errors.clone_from(&None);
+        if !task.keywords.vars.is_empty() {
+            inner.include_params.push(task.keywords.vars.clone());
+        }
         inner.include_params.push(include.params.clone());
         if let Some(Value::Map(apply)) = include.args.get("apply") {
-            let keywords = apply_keywords(&apply);
-            inner = inner.enter(&keywords);
+            inner = inner.enter(&apply_keywords(&apply));
         }
-        if include.role {
-            let (used, block, gathered) = match self.loader.include_role(task, &include.args) {
-                Ok(found) => found,
-                Err(error) => return failed(self, error),
-            };
-            self.collect_handlers(&gathered.handlers, &Context { handler: true, ..inner.clone() });
-            if include.args.get("public").is_some_and(|p| p.is_true()) {
-                self.scene_mut().public_roles.push(Arc::clone(&used.role));
-            }
-            self.scene_mut().public_roles.extend(gathered.public_roles.into_iter().filter(|r| r.name != used.role.name));
-            self.block(&block, hosts, &inner)
+        let collections: Vec<String> = inner.collections.iter().map(ToString::to_string).collect();
+        let loaded = if include.role {
+            self.loader.include_role(task, &include.args, &collections).map(|(used, block, gathered)| {
+                self.collect_handlers(&gathered.handlers, &Context { handler: true, ..inner.clone() });
+                let public = include.args.get("public").is_some_and(|p| p.is_true());
+                let roles = gathered.public_roles.into_iter().filter(|r| public && !Arc::ptr_eq(r, &used));
+                let roles: Vec<_> = roles.chain(public.then(|| Arc::clone(&used))).collect();
+                self.scene_mut().public_roles.extend(roles);
+                vec![Entry::Block(Arc::new(block))]
+            })
         } else {
-            let entries = match self.loader.include_tasks(task, &include.file) {
-                Ok(found) => found,
-                Err(error) => return failed(self, error),
-            };
-            self.entries(&entries, hosts, &inner)
-        }
-    }
-
-    /// Marks the handlers that a name or topic means.
-    pub(super) fn notify(
-        &mut self,
-        host: &str,
-        names: &[String],
-        task: &Task,
-    ) -> std::result::Result<(), Diagnostic> {
-        for name in names {
-            let mut found = Vec::new();
-            // Of handlers with the same name the one defined last runs.
-            for at in (0..self.handlers.len()).rev() {
-                let (handler, context) = &self.handlers[at];
-                let plain = handler.name.as_ref().map(|n| {
-                    let templar = self.templar(host, context, Map::new(), None);
-                    templar.text(n).unwrap_or_else(|_| n.to_string())
-                });
-                let with_role =
-                    context.role.as_ref().zip(plain.as_ref()).map(|(r, n)| format!("{} : {n}", r.role.name));
-                if plain.as_ref() == Some(name) || with_role.as_ref() == Some(name) {
-                    found.push(at);
-                    break;
-                }
-            }
-            for (at, (handler, _)) in self.handlers.iter().enumerate() {
-                if handler.listen.iter().any(|l| {
-                    l.to_string() == *name
-                        || l.as_items().is_some_and(|i| i.iter().any(|l| l.to_string() == *name))
-                }) {
-                    found.push(at);
-                }
-            }
-            if found.is_empty() {
-                let known: Vec<String> = self
-                    .handlers
-                    .iter()
-                    .filter_map(|(h, _)| h.name.as_ref().map(std::string::ToString::to_string))
-                    .collect();
-                let hint = bakery_lang::suggest(name, known.iter().map(String::as_str));
-                return Err(Diagnostic::at(
-                    &task.origin,
-                    format!("The requested handler '{name}' was not found in either the main handlers list nor in the listening handlers list"),
-                )
-                .maybe_hint(hint));
-            }
-            if let Some(state) = self.host_mut(host) {
-                state.notified.extend(found);
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs what was notified, in order of definition.
-    pub(super) fn flush_handlers(&mut self, hosts: &[String]) -> Result<()> {
-        let force = self.options.force_handlers
-            || std::env::var("ANSIBLE_FORCE_HANDLERS")
-                .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"))
-            || self.scene.play.as_ref().and_then(|p| p.force_handlers.as_ref()).is_some_and(Value::is_true);
-        let mut at = 0;
-        while at < self.handlers.len() {
-            let (task, context) = self.handlers[at].clone();
-            let ready: Vec<String> = hosts
-                .iter()
-                .filter(|h| {
-                    self.host(h)
-                        .is_some_and(|s| s.notified.contains(&at) && !s.unreachable && (!s.failed || force))
-                })
-                .cloned()
-                .collect();
-            if !ready.is_empty() {
-                let mut down = Vec::new();
-                for host in &ready {
-                    if let Some(state) = self.host_mut(host) {
-                        state.notified.remove(&at);
-                        if std::mem::replace(&mut state.failed, false) {
-                            down.push(host.clone());
+            self.loader.include_tasks(task, &include.file, &collections)
+        };
+        match loaded {
+            Ok(entries) => {
+                if !include.role
+                    && let Some(path) = self.loader.include_path(task, &include.file)
+                {
+                    self.callback.included(&path.display().to_string(), hosts, include.label.as_deref());
+                    for host in hosts {
+                        if let Some(state) = self.host_mut(host) {
+                            state.stats.ok += 1;
                         }
                     }
                 }
-                self.task(&task, &ready, &context)?;
-                for host in down {
-                    if let Some(state) = self.host_mut(&host) {
-                        state.failed = true;
-                    }
-                }
-                // A handler may notify one that was passed already.
-                if self.handlers[..at].iter().enumerate().any(|(i, _)| {
-                    hosts.iter().any(|h| self.host(h).is_some_and(|s| s.notified.contains(&i)))
-                }) {
-                    at = 0;
-                    continue;
-                }
+                self.entries(&entries, hosts, &inner)
             }
-            at += 1;
+            Err(error) => {
+                self.callback.error(&error.diagnostic);
+                for host in hosts {
+                    let result = crate::actions::failure(&error.diagnostic.message);
+                    result.set("reason", error.diagnostic.to_string());
+                    result.set("include", include.file.as_str());
+                    let end = End { status: Status::Failed, result, ignored: false, delegated: None, includes: vec![], silent: false };
+                    self.finish(info, context, host, &end);
+                }
+                self.spread_failure(fatal, hosts);
+                Ok(())
+            }
         }
-        Ok(())
     }
+}
 
-    fn meta(&mut self, task: &Task, hosts: &[String], context: &Context) -> Result<()> {
-        let action = task.args.get("_raw_params").map(|v| v.to_string()).unwrap_or_default();
-        let mut chosen = Vec::new();
-        for host in hosts {
-            let templar = self.templar(host, context, Map::new(), Some(task));
-            match templar.all(&context.when) {
-                Ok(None) => chosen.push(host.clone()),
-                Ok(Some(_)) => {}
-                Err(diagnostic) => return Err(Error::other(diagnostic)),
-            }
-        }
-        match action.as_str() {
-            "flush_handlers" => return self.flush_handlers(hosts),
-            "noop" | "refresh_inventory" | "reset_connection" => {}
-            "clear_facts" => {
-                for host in &chosen {
-                    if let Some(state) = self.host_mut(host) {
-                        state.vars.facts = Map::new();
-                    }
-                }
-            }
-            "clear_host_errors" => {
-                for state in self.scene_mut().hosts.values_mut() {
-                    state.failed = false;
-                    state.unreachable = false;
-                }
-            }
-            "end_host" => {
-                for host in &chosen {
-                    if let Some(state) = self.host_mut(host) {
-                        state.ended = true;
-                    }
-                }
-            }
-            "end_play" | "end_batch" if !chosen.is_empty() => {
-                for host in self.scene.batch.clone() {
-                    if let Some(state) = self.host_mut(&host) {
-                        state.ended = true;
-                    }
-                }
-            }
-            "end_play" | "end_batch" => {}
-            other => {
-                let known = [
-                    "flush_handlers",
-                    "noop",
-                    "clear_facts",
-                    "clear_host_errors",
-                    "end_host",
-                    "end_play",
-                    "end_batch",
-                    "refresh_inventory",
-                    "reset_connection",
-                ];
-                return Err(Error::parse(
-                    Diagnostic::at(&task.origin, format!("invalid meta action requested: {other}"))
-                        .maybe_hint(bakery_lang::suggest(other, known)),
-                ));
-            }
-        }
-        Ok(())
-    }
+/// The mark of a host for which a task of this use of a role has run.
+fn had_run(role: Option<&Arc<RoleUse>>) -> String {
+    format!("{:p}", role.map_or(std::ptr::null(), Arc::as_ptr))
 }
 
 fn apply_keywords(apply: &Map) -> crate::playbook::Keywords {
@@ -466,6 +360,15 @@ fn apply_keywords(apply: &Map) -> crate::playbook::Keywords {
         become_user: apply.get("become_user"),
         ignore_errors: apply.get("ignore_errors"),
         delegate_to: apply.get("delegate_to"),
+        delegate_facts: apply.get("delegate_facts"),
+        run_once: apply.get("run_once"),
+        any_errors_fatal: apply.get("any_errors_fatal"),
+        ignore_unreachable: apply.get("ignore_unreachable"),
+        connection: apply.get("connection"),
+        diff: apply.get("diff"),
+        module_defaults: list("module_defaults"),
+        notify: list("notify"),
+        collections: list("collections"),
         no_log: apply.get("no_log"),
         check_mode: apply.get("check_mode"),
         ..Default::default()

@@ -15,6 +15,7 @@ pub(super) struct Context {
     pub(super) environment: Vec<Value>,
     pub(super) module_defaults: Vec<Value>,
     pub(super) notify: Vec<Value>,
+    pub(super) collections: Vec<Value>,
     /// `vars`, inner first.
     pub(super) vars: Vec<Map>,
     pub(super) include_params: Vec<Map>,
@@ -45,6 +46,7 @@ impl Context {
         inner.environment.extend(k.environment.iter().cloned());
         inner.module_defaults.extend(k.module_defaults.iter().cloned());
         inner.notify.extend(k.notify.iter().cloned());
+        inner.collections.splice(0..0, k.collections.iter().cloned());
         if !k.vars.is_empty() {
             inner.vars.insert(0, k.vars.clone());
         }

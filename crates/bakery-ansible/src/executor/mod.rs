@@ -5,6 +5,8 @@
 
 mod blocks;
 mod context;
+mod handlers;
+mod meta;
 mod run;
 mod scene;
 mod task;

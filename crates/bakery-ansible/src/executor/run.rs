@@ -48,6 +48,8 @@ pub struct Options {
     pub verbosity: u8,
     /// Whether conditions must be true or false.
     pub strict_conditions: bool,
+    /// Whether mappings of the same name are merged.
+    pub merge_hashes: bool,
     /// What `ansible_playbook_python` says: this machine's interpreter, if it has one.
     pub python: String,
 }
@@ -72,6 +74,8 @@ pub(super) struct HostState {
     pub(super) stats: HostStats,
     pub(super) notified: HashSet<usize>,
     pub(super) gathered: bool,
+    /// Whether the host left the role it is in by `meta: end_role`.
+    pub(super) role_ended: bool,
 }
 
 /// A run under way.
@@ -83,11 +87,17 @@ pub(super) struct Runner<'a> {
     pub(super) callback: &'a mut dyn Callback,
     pub(super) handlers: Vec<(Arc<Task>, Context)>,
     pub(super) custom_stats: Map,
+    /// Roles that ran on a host, and need not again.
+    pub(super) completed: HashSet<(String, String)>,
     pub(super) ids: u64,
     pub(super) warned: HashSet<String>,
     pub(super) started: bool,
     /// Whether `any_errors_fatal` or `max_fail_percentage` ended the run.
     pub(super) stopped: bool,
+    /// Whether `meta: end_play` ended the play for all its batches.
+    pub(super) play_ended: bool,
+    /// The play's `max_fail_percentage`.
+    pub(super) max_fail: Option<f64>,
 }
 
 /// Runs a playbook.
@@ -124,9 +134,12 @@ pub fn run(
         callback,
         handlers: vec![],
         custom_stats: Map::new(),
+        completed: HashSet::new(),
         ids: 0,
         warned: HashSet::new(),
         stopped: false,
+        play_ended: false,
+        max_fail: None,
     };
     for play in &playbook.plays {
         runner.play(play)?;
@@ -202,7 +215,8 @@ impl Runner<'_> {
         }
         let matched = hosts.len();
         hosts.retain(|h| self.host(h).is_none_or(|s| !s.failed && !s.unreachable));
-        match play.order.as_ref().map(ToString::to_string).as_deref() {
+        let order = play.order.as_ref().map(|o| self.loader.template(o, &play.keywords.vars)).transpose()?;
+        match order.map(|o| o.to_string()).as_deref() {
             Some("sorted") => hosts.sort(),
             Some("reverse_sorted") => {
                 hosts.sort();
@@ -237,6 +251,7 @@ impl Runner<'_> {
         scene.play_hosts.clone_from(&hosts);
         scene.public_roles.clone_from(&play.public_roles);
         self.handlers.clear();
+        self.completed.clear();
         let context =
             Context { r#become: self.options.r#become.then_some(Value::Bool(true)), ..Context::default() }
                 .enter(&play.keywords);
@@ -246,7 +261,8 @@ impl Runner<'_> {
         let serial = play.serial.as_ref().map(|s| self.loader.value(s, &play.keywords.vars)).transpose()?;
         let sizes = batches(serial.as_ref(), hosts.len());
         let most = play.max_fail_percentage.as_ref().map(|v| self.loader.value(v, &play.keywords.vars)).transpose()?;
-        let most = most.and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
+        self.max_fail = most.and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
+        self.play_ended = false;
         let mut rest = hosts.as_slice();
         for size in sizes {
             let (batch, others) = rest.split_at(size.min(rest.len()));
@@ -266,9 +282,7 @@ impl Runner<'_> {
             }
             let failed =
                 batch.iter().filter(|h| self.host(h).is_some_and(|s| s.failed || s.unreachable)).count();
-            let too_many = most.is_some_and(|most| failed as f64 / batch.len() as f64 * 100.0 > most);
-            if failed == batch.len() || too_many && failed > 0 {
-                self.stopped |= too_many || self.stopped;
+            if failed == batch.len() || self.stopped || self.play_ended {
                 break;
             }
         }
@@ -292,27 +306,6 @@ impl Runner<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Adds handlers with the context they were defined in.
-    pub(super) fn collect_handlers(&mut self, entries: &[Entry], context: &Context) {
-        for entry in entries {
-            match entry {
-                Entry::Task(task) => {
-                    let role = task.role.clone();
-                    let context = Context {
-                        role: role.or_else(|| context.role.clone()),
-                        handler: true,
-                        ..context.clone()
-                    };
-                    self.handlers.push((std::sync::Arc::clone(task), context));
-                }
-                Entry::Block(block) => {
-                    let inner = context.enter(&block.keywords);
-                    self.collect_handlers(&block.block, &inner);
-                }
-            }
-        }
     }
 
     /// Reads the play's `vars_files` for every host. Before facts are known, a name that depends on them is passed over.

@@ -14,9 +14,9 @@ use super::context::Context;
 use super::run::{HostState, Options};
 use crate::Templar;
 use crate::inventory::Inventory;
-use crate::playbook::{Loader, Play, Role, RoleUse, Task};
+use crate::playbook::{Loader, Play, RoleUse, Task};
 use crate::templar::Names;
-use crate::vars::{HostVars, layers};
+use crate::vars::layers;
 
 /// The state of a run that templates see.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub(super) struct Scene {
     pub(super) batch: Vec<String>,
     /// The hosts of the play, all batches.
     pub(super) play_hosts: Vec<String>,
-    pub(super) public_roles: Vec<Arc<Role>>,
+    pub(super) public_roles: Vec<Arc<RoleUse>>,
 }
 
 /// The variables that Ansible itself provides for a task.
@@ -87,16 +87,24 @@ impl Scene {
         local: Map,
         task: Option<&Task>,
     ) -> Templar {
-        let empty = HostVars::default();
-        let vars = self.hosts.get(host).map_or(&empty, |s| &s.vars);
         let no_vars = Map::new();
         let play_vars = self.play.as_ref().map_or(&no_vars, |p| &p.keywords.vars);
-        let stack = layers(
+        let unknown;
+        let vars = match self.hosts.get(host) {
+            Some(state) => &state.vars,
+            None => {
+                // A host of another play: what the inventory says of it.
+                unknown = self.inventory.host_vars(host, &self.loader).unwrap_or_default();
+                &unknown
+            }
+        };
+        let mut stack = layers(
             &self.options.extra_vars,
             &context.around(local),
             vars,
             (play_vars, &self.public_roles),
         );
+        stack.merge = self.options.merge_hashes;
         let search = self.search(context, task);
         let magic = Magic {
             scene: Arc::clone(self),
@@ -112,6 +120,7 @@ impl Scene {
         let mut templar = Templar::new(Arc::clone(&self.environment), stack, search);
         templar.magic = Some(Arc::new(magic));
         templar.strict = self.options.strict_conditions;
+        templar.loader = Some(Arc::clone(&self.loader));
         templar
     }
 
@@ -150,7 +159,7 @@ impl Scene {
 impl Names for Magic {
     fn variable(&self, name: &str) -> Option<Value> {
         let scene = &self.scene;
-        let role_names = || Value::strings(scene.public_roles.iter().map(|r| r.name.clone()));
+        let role_names = || Value::strings(scene.public_roles.iter().map(|r| r.role.name.clone()));
         Some(match name {
             "inventory_hostname" => self.host.as_str().into(),
             "inventory_hostname_short" => self.host.split('.').next().unwrap_or(&self.host).into(),
@@ -225,7 +234,7 @@ impl Names for Magic {
                         crate::playbook::Entry::Task(_) => None,
                     })
                     .collect();
-                let names = scene.public_roles.iter().map(|r| r.name.clone());
+                let names = scene.public_roles.iter().map(|r| r.role.name.clone());
                 Value::strings(names.filter(|n| !direct.contains(&n.as_str())))
             }
             "ansible_search_path" => {
@@ -239,6 +248,27 @@ impl Names for Magic {
                 .into(),
             _ => return None,
         })
+    }
+
+    fn fallback(&self, name: &str) -> Option<Value> {
+        Some(match name {
+            // What a play's context says where no variable does.
+            "ansible_host" | "ansible_ssh_host" => self.host.as_str().into(),
+            "ansible_connection" => self.scene.options.connection.clone().unwrap_or_else(|| "ssh".into()).into(),
+            "ansible_become_user" => {
+                self.scene.options.become_user.clone().unwrap_or_else(|| "root".into()).into()
+            }
+            "ansible_become_method" => "sudo".into(),
+            "ansible_shell_executable" => "/bin/sh".into(),
+            _ => return None,
+        })
+    }
+
+    fn hosts(&self, pattern: &str) -> Vec<String> {
+        match self.scene.inventory.matching(pattern) {
+            Ok((hosts, _)) => hosts,
+            Err(_) => vec![],
+        }
     }
 
     fn names(&self) -> Vec<String> {

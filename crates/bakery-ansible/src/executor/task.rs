@@ -1,9 +1,11 @@
 //! One task on one host: loop, condition, arguments, tries, result, registration.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use bakery_lang::{Diagnostic, Map, Value};
+use bakery_jinja::Scope as _;
+use bakery_lang::{Diagnostic, Map, Text, Value};
 
 use super::context::Context;
 use super::run::Runner;
@@ -11,7 +13,7 @@ use crate::actions::{self, Modules, Trouble, failure};
 use crate::callback::{Status, TaskInfo};
 use crate::connection::{Call, Connections, Unreachable};
 use crate::playbook::{Loader, Loop, Task};
-use crate::{Templar, lookups};
+use crate::{Templar, foreign, lookups};
 
 /// How a task ended on a host.
 #[derive(Debug)]
@@ -66,7 +68,7 @@ impl Runner<'_> {
             shown.origin = Some(task.origin.clone());
         }
         self.callback.error(&shown);
-        let ignored = self.truth(context.ignore_errors.as_ref(), context, host);
+        let ignored = self.truth(context.ignore_errors.as_ref(), context, host, &Map::new());
         End {
             status: Status::Failed,
             result: failure(&diagnostic.message),
@@ -77,9 +79,9 @@ impl Runner<'_> {
         }
     }
 
-    fn truth(&self, value: Option<&Value>, context: &Context, host: &str) -> bool {
+    fn truth(&self, value: Option<&Value>, context: &Context, host: &str, local: &Map) -> bool {
         let Some(value) = value else { return false };
-        let templar = self.templar(host, context, Map::new(), None);
+        let templar = self.templar(host, context, local.copied(), None);
         templar.value(value).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or_else(|_| v.is_true()))
     }
 
@@ -99,7 +101,7 @@ impl Runner<'_> {
         };
         // Old roles name a variable without braces: `with_items: packages`.
         let bare = |value: &Value| match value {
-            Value::Str(text) if !text.is_template() && lookup != "sequence" && is_name(text.as_str()) => {
+            Value::Str(text) if !text.is_template() && lookup != "sequence" && crate::vars::is_name(text.as_str()) => {
                 templar.layers.get(text.as_str()).map_or_else(|| Ok(value.clone()), |v| templar.value(&v))
             }
             other => templar.value(other),
@@ -175,7 +177,9 @@ impl Runner<'_> {
             }
             if control("extended").is_some_and(|e| e.is_true()) {
                 let extended = Map::new();
-                extended.set("allitems", items.clone());
+                if control("extended_allitems").is_none_or(|e| e.is_true()) {
+                    extended.set("allitems", items.clone());
+                }
                 extended.set("index", index + 1);
                 extended.set("index0", index);
                 extended.set("revindex", items.len() - index);
@@ -323,9 +327,9 @@ impl Runner<'_> {
         }
         let mut end = self.attempts(task, &action, &args, host, context, &local, delegated.as_deref(), info);
         end.ignored = end.status == Status::Failed
-            && self.truth(context.ignore_errors.as_ref(), context, host)
+            && self.truth(context.ignore_errors.as_ref(), context, host, &local)
             || end.status == Status::Unreachable
-                && self.truth(context.ignore_unreachable.as_ref(), context, host);
+                && self.truth(context.ignore_unreachable.as_ref(), context, host, &local);
         end.delegated = delegated.filter(|d| d != host);
         if end.status == Status::Changed {
             let mut names = Vec::new();
@@ -364,7 +368,15 @@ impl Runner<'_> {
         templar: &Templar,
         context: &Context,
     ) -> Result<Map, Diagnostic> {
-        let raw = task.args.copied();
+        let mut raw = task.args.copied();
+        if action == "set_fact" {
+            // Names of facts may be templates, too.
+            raw = raw
+                .pairs()
+                .into_iter()
+                .map(|(k, v)| (Value::Str(Text::written(k.to_string(), task.origin.clone())), v))
+                .collect();
+        }
         let mut kept = Vec::new();
         for name in match action {
             "debug" => &["var"][..],
@@ -537,14 +549,24 @@ impl Runner<'_> {
                     }
                 }
                 Ok(_) => {}
+                // What depends on facts cannot be known while they are gathered.
+                Err(_) if action == "setup" => {}
                 Err(error) => {
                     return self.failed(&error, task, context, host);
                 }
             }
         }
+        let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
+        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
+        let loader = Arc::clone(&self.loader);
         let mut calls = Calls {
             connections: self.connections,
-            loader: &self.loader,
+            scope: foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections },
+            internal: internal(action, check, diff, context.no_log.as_ref().is_some_and(Value::is_true), self.options.verbosity),
+            interpreter: interpreter
+                .or_else(|| self.loader.settings.text("ANSIBLE_PYTHON_INTERPRETER", "defaults", "interpreter_python"))
+                .filter(|i| !i.starts_with("auto")),
+            verbosity: self.options.verbosity,
             on_controller,
             check,
             diff,
@@ -663,8 +685,18 @@ impl Runner<'_> {
                 .or_else(|| new.get("_raw_params"))
                 .map(|k| k.to_string().replace(' ', "-"))
                 .unwrap_or_default();
-            self.scene_mut().inventory.add_host(host, &key);
-            result.set("changed", true);
+            let parents = new.get("parents").and_then(|p| bakery_modules::args::string_list(&p).ok());
+            let known = self.scene.inventory.groups_of(host).contains(&key);
+            let inventory = &mut self.scene_mut().inventory;
+            inventory.add_host(host, &key);
+            for parent in parents.unwrap_or_default() {
+                inventory.add_child(&parent.replace(' ', "-"), &key);
+            }
+            result.set("changed", !known);
+            result.set("add_group", key.as_str());
+            if let Err(error) = self.refresh_vars() {
+                self.callback.error(&error.diagnostic);
+            }
         }
     }
 
@@ -754,11 +786,6 @@ impl Runner<'_> {
     }
 }
 
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_alphabetic() || c == '_')
-        && text.chars().all(|c| c.is_alphanumeric() || c == '_')
-}
-
 fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
     let params = local;
     let role = action == "include_role";
@@ -784,10 +811,40 @@ fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
     End { status: Status::Ok, result, ignored: false, delegated: None, includes: vec![include], silent: role }
 }
 
+/// The parameters that Ansible gives every module (`ansible/plugins/action/__init__.py`, `_update_module_args`).
+fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbosity: u8) -> Map {
+    let map = Map::new();
+    map.set("_ansible_check_mode", check);
+    map.set("_ansible_diff", diff);
+    map.set("_ansible_no_log", no_log);
+    map.set("_ansible_debug", false);
+    map.set("_ansible_verbosity", u32::from(verbosity));
+    map.set("_ansible_version", "2.19.14");
+    map.set("_ansible_module_name", name);
+    map.set("_ansible_syslog_facility", "LOG_USER");
+    map.set(
+        "_ansible_selinux_special_fs",
+        Value::strings(["fuse", "nfs", "vboxsf", "ramfs", "9p", "vfat"]),
+    );
+    map.set("_ansible_socket", Value::None);
+    map.set("_ansible_shell_executable", "/bin/sh");
+    map.set("_ansible_keep_remote_files", false);
+    map.set("_ansible_tmpdir", Value::None);
+    map.set("_ansible_remote_tmp", "~/.ansible/tmp");
+    map.set("_ansible_ignore_unknown_opts", false);
+    map.set("_ansible_target_log_info", Value::None);
+    map.set("_ansible_tracebacks_for", vec![]);
+    map
+}
+
 /// Module calls of one task.
 struct Calls<'a> {
     connections: &'a mut Connections,
-    loader: &'a Loader,
+    scope: foreign::Scope<'a>,
+    /// What Ansible tells its modules besides their own parameters.
+    internal: Map,
+    interpreter: Option<String>,
+    verbosity: u8,
     on_controller: bool,
     check: bool,
     diff: bool,
@@ -831,7 +888,31 @@ impl Modules for Calls<'_> {
         self.check
     }
 
-    fn vars_file(&self, path: &Path) -> crate::Result<Map> {
-        self.loader.vars_file(path)
+    fn verbosity(&self) -> u8 {
+        self.verbosity
+    }
+
+    fn loader(&self) -> &Loader {
+        self.scope.loader
+    }
+
+    fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<actions::Outcome> {
+        let found = if local_only { self.scope.local(name) } else { self.scope.find(name) }?;
+        let call = match self.scope.call(name, &found, args, &self.internal, self.interpreter.clone()) {
+            Ok(call) => call,
+            Err(error) => return Some(Err(error.diagnostic.into())),
+        };
+        let result = match self.module("foreign", &call) {
+            Ok(result) => result.as_map().cloned().unwrap_or_default(),
+            Err(unreachable) => return Some(Err(unreachable.into())),
+        };
+        // What is shown of the call is the module's own, and what ran it.
+        let invocation = match result.get("invocation") {
+            Some(Value::Map(own)) if own.get("module_args").is_some_and(|a| a.get("program").is_none()) => own,
+            _ => Map::from_iter([("module_args", Value::Map(args.clone()))]),
+        };
+        invocation.set("interpreter", self.interpreter.clone().unwrap_or_else(|| "python3".into()));
+        result.set("invocation", invocation);
+        Some(Ok(result))
     }
 }

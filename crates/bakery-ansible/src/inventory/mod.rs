@@ -9,7 +9,7 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 
-use bakery_lang::{Map, Value};
+use bakery_lang::Map;
 use indexmap::{IndexMap, IndexSet};
 
 use crate::Result;
@@ -76,7 +76,7 @@ impl Inventory {
     }
 
     /// Puts a group into another.
-    fn add_child(&mut self, group: &str, child: &str) {
+    pub(crate) fn add_child(&mut self, group: &str, child: &str) {
         self.group_mut(child);
         if group != "all" && group != child {
             self.group_mut(group).children.insert(child.to_owned());
@@ -123,7 +123,7 @@ impl Inventory {
     }
 
     /// The groups right below one, in order.
-    fn children(&self, name: &str) -> Vec<&str> {
+    pub fn children(&self, name: &str) -> Vec<&str> {
         if name != "all" {
             return self.group(name).map(|g| g.children.iter().map(String::as_str).collect()).unwrap_or_default();
         }
@@ -205,41 +205,25 @@ impl Inventory {
         Ok(vars)
     }
 
-    /// What `--list` of an inventory script says of a group and those in it.
-    pub fn listing(&self) -> Map {
+    /// A group's own variables, with those of the folders of the sources.
+    ///
+    /// # Errors
+    /// A file of variables that cannot be understood.
+    pub fn group_vars_of(&self, group: &str, loader: &Loader) -> Result<Map> {
         let out = Map::new();
-        let mut names: Vec<&str> = vec!["all"];
-        let mut at = 0;
-        while at < names.len() {
-            let name = names[at];
-            let one = Map::new();
-            let mut children: Vec<String> = self.children(name).into_iter().map(str::to_owned).collect();
-            if name == "all" {
-                children.insert(0, "ungrouped".into());
-                names.push("ungrouped");
-            }
-            let hosts: Vec<String> = match name {
-                "all" => vec![],
-                "ungrouped" => self.hosts_of("ungrouped"),
-                _ => self.group(name).map(|g| g.hosts.iter().cloned().collect()).unwrap_or_default(),
-            };
-            if !hosts.is_empty() {
-                one.set("hosts", Value::strings(&hosts));
-            }
-            if !children.is_empty() {
-                one.set("children", Value::strings(&children));
-            }
-            for child in self.children(name) {
-                if !names.contains(&child) {
-                    names.push(child);
-                }
-            }
-            if name == "all" || !one.is_empty() {
-                out.set(name, one);
-            }
-            at += 1;
+        if group == "all" {
+            loader.merge(&out, &self.all_vars);
+        } else if let Some(found) = self.group(group) {
+            loader.merge(&out, &found.vars);
         }
-        out
+        let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).collect();
+        if !folders.contains(&loader.playbook_dir.as_path()) {
+            folders.push(&loader.playbook_dir);
+        }
+        for folder in folders {
+            loader.merge(&out, &adjacent(folder, "group_vars", group, loader)?);
+        }
+        Ok(out)
     }
 }
 

@@ -57,7 +57,7 @@ const PLAY: &[&str] = &[
 ];
 
 /// Keys of a role entry that are keywords and not parameters.
-const ROLE_KEYS: &[&str] = &["role", "name", "src", "scm", "version", "delegate_to", "delegate_facts"];
+const ROLE_KEYS: &[&str] = &["role", "name", "src", "scm", "version", "delegate_to", "delegate_facts", "public"];
 
 /// How deep imports and dependencies may nest.
 const MAX_DEPTH: usize = 60;
@@ -85,10 +85,11 @@ pub struct Loader {
 #[derive(Debug, Default)]
 pub(crate) struct Gathered {
     pub(crate) handlers: Vec<Entry>,
-    pub(crate) public_roles: Vec<Arc<Role>>,
+    pub(crate) public_roles: Vec<Arc<RoleUse>>,
     vars: Map,
+    /// The play's `collections`.
+    collections: Vec<String>,
     depth: usize,
-    seen: Vec<String>,
 }
 
 impl Loader {
@@ -140,23 +141,30 @@ impl Loader {
         vault::decrypt(bytes, &self.secrets, match_id)
     }
 
+    /// Where collections are: beside the playbook, and in the configured places.
+    pub(crate) fn collections_roots(&self) -> Vec<PathBuf> {
+        let mut roots = vec![self.playbook_dir.join("collections")];
+        roots.extend(self.collections_paths.iter().cloned());
+        roots
+    }
+
+    /// The folders that hold a collection, the first found first.
+    pub(crate) fn collection(&self, namespace: &str, name: &str) -> Vec<PathBuf> {
+        let inner = Path::new("ansible_collections").join(namespace).join(name);
+        let found = |root: &PathBuf| {
+            // A path may also be that of `ansible_collections` itself.
+            [root.join(&inner), root.join(namespace).join(name)].into_iter().find(|p| p.is_dir())
+        };
+        self.collections_roots().iter().filter_map(found).collect()
+    }
+
     /// Puts variables over others: they replace them, or mappings are merged when settings say so.
     pub(crate) fn merge(&self, into: &Map, from: &Map) {
         if !self.settings.merges_hashes() {
             into.extend(from);
             return;
         }
-        for (key, value) in from.pairs() {
-            let value = match (into.get_value(&key), &value) {
-                (Some(Value::Map(old)), Value::Map(new)) => {
-                    let both = old.copied();
-                    self.merge(&both, new);
-                    both.into()
-                }
-                _ => value,
-            };
-            into.insert(key, value);
-        }
+        crate::vars::merge(into, from);
     }
 
     /// Reads a YAML file, a vault or not.
@@ -201,7 +209,19 @@ impl Loader {
         if !path.exists() {
             return Err(Error::message(format!("the playbook: {} could not be found", path.display())));
         }
-        let node = self.yaml(path)?;
+        self.plays(&self.yaml(path)?, path)
+    }
+
+    /// A playbook from its text.
+    ///
+    /// # Errors
+    /// As [`Loader::playbook`].
+    pub fn playbook_of(&self, text: &str, path: &Path) -> Result<Playbook> {
+        let node = yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)?;
+        self.plays(&node, path)
+    }
+
+    fn plays(&self, node: &Node, path: &Path) -> Result<Playbook> {
         let Some(items) = node.as_list() else {
             return Err(Error::parse(
                 Diagnostic::at(
@@ -264,7 +284,11 @@ impl Loader {
             public_roles: vec![],
             origin: node.origin.clone(),
         };
-        let mut gathered = Gathered { vars: play.keywords.vars.clone(), ..Gathered::default() };
+        let mut gathered = Gathered {
+            vars: play.keywords.vars.clone(),
+            collections: play.keywords.collections.iter().map(ToString::to_string).collect(),
+            ..Gathered::default()
+        };
         let list = |value: &Node| match value.as_list() {
             Some(items) => items.iter().map(Node::to_value).collect(),
             None if value.is_none() => vec![],
@@ -317,7 +341,7 @@ impl Loader {
         play.pre_tasks = entries("pre_tasks", &mut gathered)?;
         if let Some(roles) = node.get("roles") {
             for entry in roles.as_list().unwrap_or_default() {
-                play.roles.push(self.role_entry(entry, None, &mut gathered)?);
+                play.roles.push(self.role_entry(entry, None, &mut gathered)?.0);
             }
         }
         play.tasks = entries("tasks", &mut gathered)?;
@@ -394,11 +418,9 @@ impl Loader {
                 out.push(Entry::Block(Arc::new(self.block(item, file, role, gathered)?)));
                 continue;
             }
-            let folders: Vec<PathBuf> = std::iter::once(self.playbook_dir.join("library"))
-                .chain(role.map(|r| r.role.path.join("library")))
-                .collect();
-            let library = move |name: &str| {
-                folders.iter().any(|f| f.join(format!("{name}.py")).exists() || f.join(name).is_file())
+            let library = |name: &str| {
+                let collections = gathered.collections.clone();
+                crate::foreign::Scope { loader: self, role, collections: &collections }.find(name).is_some()
             };
             let task = task(item, &Place { file, role, library: &library })?;
             out.push(self.expand(task, file, role, gathered)?);
@@ -424,6 +446,7 @@ impl Loader {
             block: part("block", gathered)?,
             rescue: part("rescue", gathered)?,
             always: part("always", gathered)?,
+            once: None,
             role: None,
         })
     }
@@ -469,6 +492,7 @@ impl Loader {
                     block,
                     rescue: vec![],
                     always: vec![],
+                    once: None,
                     role: None,
                 })))
             }
@@ -478,7 +502,9 @@ impl Loader {
                 let name = self.template(&name, &gathered.vars)?.to_string();
                 let from = |key: &str| task.args.get(key).map(|v| v.to_string());
                 let used = self.use_role(&name, Map::new(), role, &task, &from)?;
-                gathered.public_roles.push(Arc::clone(&used.role));
+                if !self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false) {
+                    gathered.public_roles.push(Arc::clone(&used));
+                }
                 let mut block = self.role_block(&used, from("tasks_from").as_deref(), gathered)?;
                 block.keywords = task.keywords.clone();
                 self.role_handlers(&used, from("handlers_from").as_deref(), gathered)?;
@@ -506,18 +532,23 @@ impl Loader {
             from("defaults_from").as_deref(),
             from("vars_from").as_deref(),
         )?);
-        Ok(Arc::new(RoleUse { role, params, parent: parent.cloned() }))
+        Ok(Arc::new(RoleUse::new(role, params, Map::new(), parent.cloned())))
     }
 
     /// What `include_role` includes at run time, with the handlers that come with it.
-    pub(crate) fn include_role(&self, task: &Task, args: &Map) -> Result<(Arc<RoleUse>, Block, Gathered)> {
+    pub(crate) fn include_role(
+        &self,
+        task: &Task,
+        args: &Map,
+        collections: &[String],
+    ) -> Result<(Arc<RoleUse>, Block, Gathered)> {
         let name = args.get("name").or_else(|| args.get("role")).or_else(|| args.get("_raw_params"));
         let name = name.ok_or_else(|| {
             Error::parse(Diagnostic::at(&task.origin, "'name' is a required field for include_role."))
         })?;
         let from = |key: &str| args.get(key).map(|v| v.to_string());
         let used = self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, &from)?;
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered { collections: collections.to_vec(), ..Gathered::default() };
         let block = self.role_block(&used, from("tasks_from").as_deref(), &mut gathered)?;
         self.role_handlers(&used, from("handlers_from").as_deref(), &mut gathered)?;
         Ok((used, block, gathered))
@@ -530,12 +561,12 @@ impl Loader {
     }
 
     /// What `include_tasks` includes at run time.
-    pub(crate) fn include_tasks(&self, task: &Task, name: &str) -> Result<Vec<Entry>> {
+    pub(crate) fn include_tasks(&self, task: &Task, name: &str, collections: &[String]) -> Result<Vec<Entry>> {
         let path = self.include_path(task, name).ok_or_else(|| {
             Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'")))
         })?;
         let node = self.yaml(&path)?;
-        let mut gathered = Gathered::default();
+        let mut gathered = Gathered { collections: collections.to_vec(), ..Gathered::default() };
         self.entries(&node, &path, task.role.as_ref(), &mut gathered)
     }
 
@@ -552,13 +583,8 @@ impl Loader {
             return Ok(direct.to_path_buf());
         }
         if let [namespace, collection, role] = name.split('.').collect::<Vec<_>>().as_slice() {
-            let inner =
-                Path::new("ansible_collections").join(namespace).join(collection).join("roles").join(role);
-            folders.extend([
-                self.playbook_dir.join("collections"),
-                PathBuf::from("/usr/share/ansible/collections"),
-            ]);
-            if let Some(found) = folders.iter().map(|f| f.join(&inner)).find(|p| p.is_dir()) {
+            let found = self.collection(namespace, collection).into_iter().map(|c| c.join("roles").join(role));
+            if let Some(found) = found.into_iter().find(|p| p.is_dir()) {
                 return Ok(found);
             }
         }
@@ -600,6 +626,10 @@ impl Loader {
             Some(found) => self.yaml(&found)?.to_value(),
             None => Value::None,
         };
+        let specs = match part(&path.join("meta"), "argument_specs") {
+            Some(found) => self.yaml(&found)?.to_value().get("argument_specs"),
+            None => meta.get("argument_specs"),
+        };
         Ok(Role {
             name: name.to_owned(),
             path: path.to_path_buf(),
@@ -607,6 +637,14 @@ impl Loader {
             vars: read("vars", vars_from)?,
             allow_duplicates: meta.get("allow_duplicates").is_some_and(|v| v.is_true()),
             dependencies: meta.get("dependencies").and_then(|d| d.as_items()).unwrap_or_default(),
+            argument_specs: specs.and_then(|specs| specs.as_map().cloned()),
+            collections: meta
+                .get("collections")
+                .and_then(|c| c.as_items())
+                .unwrap_or_default()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
         })
     }
 
@@ -622,11 +660,19 @@ impl Loader {
             block: vec![],
             rescue: vec![],
             always: vec![],
+            once: None,
             role: Some(Arc::clone(used)),
         };
+        let (vars, defaults) = (Map::new(), Map::new());
         for dependency in &used.role.dependencies {
-            block.block.push(self.dependency(dependency, used, gathered)?);
+            let (entry, dependency) = self.dependency(dependency, used, gathered)?;
+            let (more_vars, more_defaults) = dependency.exports();
+            vars.extend(&more_vars);
+            defaults.extend(&more_defaults);
+            block.block.push(entry);
         }
+        // It is set once: this is where a use of a role is read.
+        let _ = used.from_dependencies.set((vars, defaults));
         let folder = used.role.path.join("tasks");
         let name = tasks_from.unwrap_or("main");
         match part(&folder, name.trim_end_matches(".yml").trim_end_matches(".yaml")) {
@@ -651,7 +697,12 @@ impl Loader {
         Ok(())
     }
 
-    fn dependency(&self, value: &Value, parent: &Arc<RoleUse>, gathered: &mut Gathered) -> Result<Entry> {
+    fn dependency(
+        &self,
+        value: &Value,
+        parent: &Arc<RoleUse>,
+        gathered: &mut Gathered,
+    ) -> Result<(Entry, Arc<RoleUse>)> {
         let text =
             yaml::emit(&value.untrusted(), yaml::Style { indent: 2, sort_keys: false, flow_leaves: false });
         let node = yaml::parse(&Source::new(format!("{}/meta/main.yml", parent.role.path.display()), text))
@@ -665,7 +716,7 @@ impl Loader {
         node: &Node,
         parent: Option<&Arc<RoleUse>>,
         gathered: &mut Gathered,
-    ) -> Result<Entry> {
+    ) -> Result<(Entry, Arc<RoleUse>)> {
         gathered.depth += 1;
         if gathered.depth > MAX_DEPTH {
             return Err(Error::parse(Diagnostic::at(
@@ -673,7 +724,7 @@ impl Loader {
                 "role dependencies nest too deep (do roles depend on each other?)",
             )));
         }
-        let (keywords, rest) =
+        let (mut keywords, rest) =
             if node.as_map().is_some() { keywords(node, &[])? } else { (Keywords::default(), vec![]) };
         let name = match node.as_str() {
             Some(text) => text.split(',').next().unwrap_or(text).trim().to_owned(),
@@ -696,29 +747,23 @@ impl Loader {
             code: e.code,
         })?;
         let role = Arc::new(self.role(&name, &path, None, None)?);
-        let used =
-            Arc::new(RoleUse { role: Arc::clone(&role), params: params.clone(), parent: parent.cloned() });
-        // A role runs once for the same parameters, variables, conditions and tags.
-        let signature =
-            format!("{name} {params:?} {:?} {:?} {:?}", keywords.vars, keywords.when, keywords.tags);
-        if gathered.seen.contains(&signature) && !role.allow_duplicates {
-            gathered.depth -= 1;
-            return Ok(Entry::Block(Arc::new(Block {
-                name: None,
-                keywords,
-                block: vec![],
-                rescue: vec![],
-                always: vec![],
-                role: None,
-            })));
+        let vars = std::mem::take(&mut keywords.vars);
+        let used = Arc::new(RoleUse::new(Arc::clone(&role), params.clone(), vars.clone(), parent.cloned()));
+        let private = self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false);
+        let public = node.get("public").map_or(!private, |v| v.to_value().is_true());
+        if public {
+            gathered.public_roles.push(Arc::clone(&used));
         }
-        gathered.seen.push(signature);
-        gathered.public_roles.push(Arc::clone(&role));
         let mut block = self.role_block(&used, None, gathered)?;
+        // A role runs once on a host for the same parameters, variables, conditions and tags.
+        if !role.allow_duplicates {
+            block.once =
+                Some(format!("{} {params:?} {vars:?} {:?} {:?}", path.display(), keywords.when, keywords.tags));
+        }
         block.keywords = keywords;
         self.role_handlers(&used, None, gathered)?;
         gathered.depth -= 1;
-        Ok(Entry::Block(Arc::new(block)))
+        Ok((Entry::Block(Arc::new(block)), used))
     }
 }
 

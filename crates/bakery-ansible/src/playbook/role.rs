@@ -1,7 +1,7 @@
 //! Roles: where they are found and what is in them.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bakery_lang::{Map, Value};
 
@@ -20,6 +20,10 @@ pub struct Role {
     pub allow_duplicates: bool,
     /// Roles that run before it.
     pub dependencies: Vec<Value>,
+    /// What its entry points take, by name (`meta/argument_specs.yml`).
+    pub argument_specs: Option<Map>,
+    /// The `collections` of its meta-data.
+    pub collections: Vec<String>,
 }
 
 impl Role {
@@ -32,18 +36,36 @@ impl Role {
     }
 }
 
-/// A role in a play: the role, its parameters, and the role that brought it.
+/// A role in a play: the role, what is given to it, and the role that brought it.
 #[derive(Debug, Clone)]
 pub struct RoleUse {
     /// The role.
     pub role: Arc<Role>,
     /// Parameters given where it is used.
     pub params: Map,
+    /// The `vars` keyword where it is used.
+    pub vars: Map,
     /// The role whose dependency or include it is.
     pub parent: Option<Arc<RoleUse>>,
+    /// Variables and defaults of its dependencies, which it sees below its own.
+    pub from_dependencies: OnceLock<(Map, Map)>,
 }
 
 impl RoleUse {
+    /// A role, used.
+    pub fn new(role: Arc<Role>, params: Map, vars: Map, parent: Option<Arc<Self>>) -> Self {
+        Self { role, params, vars, parent, from_dependencies: OnceLock::new() }
+    }
+
+    /// The variables and the defaults that others see of it: those of its dependencies below its own.
+    pub fn exports(&self) -> (Map, Map) {
+        let (vars, defaults) = self.from_dependencies.get().cloned().unwrap_or_default();
+        let (vars, defaults) = (vars.copied(), defaults.copied());
+        vars.extend(&self.role.vars);
+        defaults.extend(&self.role.defaults);
+        (vars, defaults)
+    }
+
     /// This role and those above it, this one first.
     pub fn chain(self: &Arc<Self>) -> Vec<Arc<Self>> {
         let mut chain = vec![Arc::clone(self)];

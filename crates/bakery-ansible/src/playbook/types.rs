@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bakery_lang::{Map, Origin, Value};
 
-use super::{Role, RoleUse};
+use super::RoleUse;
 
 /// Keywords that plays, roles, blocks and tasks share and that inner ones inherit.
 #[derive(Debug, Clone, Default)]
@@ -128,6 +128,8 @@ pub struct Block {
     pub always: Vec<Entry>,
     /// The role that begins here, if this block is one.
     pub role: Option<Arc<RoleUse>>,
+    /// What tells this role from another use of it, if it runs once on a host.
+    pub once: Option<String>,
 }
 
 /// A task or a block.
@@ -177,7 +179,7 @@ pub struct Play {
     /// Handlers of the play and its roles, in order of definition.
     pub handlers: Vec<Entry>,
     /// Roles whose defaults and variables the whole play sees.
-    pub public_roles: Vec<Arc<Role>>,
+    pub public_roles: Vec<Arc<RoleUse>>,
     /// Where it is written.
     pub origin: Origin,
 }

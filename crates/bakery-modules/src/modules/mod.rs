@@ -12,6 +12,7 @@ mod copy;
 mod file;
 mod filesystem;
 mod find;
+mod foreign;
 mod get_url;
 mod getent;
 mod group;
@@ -54,6 +55,7 @@ pub(crate) static ALL: &[&Module] = &[
     &file::MODULE,
     &filesystem::MODULE,
     &find::MODULE,
+    &foreign::MODULE,
     &get_url::MODULE,
     &getent::MODULE,
     &group::MODULE,

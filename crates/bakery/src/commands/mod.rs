@@ -8,7 +8,7 @@ mod images;
 mod machines;
 mod reference;
 
-use std::io::{BufWriter, Write as _};
+use std::io::{BufWriter, Write};
 
 use bakery_events::exit;
 
@@ -75,12 +75,10 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Verb::Validate(args) => bake::validate(&args),
         Verb::Images => images::list(&terminal),
         Verb::Show { image } => images::show(&image, &terminal),
-        Verb::Play(args) => {
-            let mut out = BufWriter::new(std::io::stdout());
-            let code = bakery_play::main(&args, &mut out, &mut std::io::stderr(), terminal::stdout_colour());
-            let _ = out.flush();
-            Ok(code)
-        }
+        Verb::Play(args) => Ok(written(|out, err, colour| bakery_play::main(&args, out, err, colour))),
+        Verb::Adhoc(args) => Ok(written(|out, err, colour| bakery_play::adhoc(&args, out, err, colour))),
+        Verb::Inventory(args) => Ok(written(|out, err, colour| bakery_play::inventory(&args, out, err, colour))),
+        Verb::Vault(args) => Ok(written(|out, err, colour| bakery_play::vault(&args, out, err, colour))),
         Verb::Explain(args) => explain::explain(&args, &terminal),
         Verb::Galaxy(args) => galaxy::galaxy(&args.verb, &terminal),
         Verb::Plan(args) => machines::plan(&args, &terminal),
@@ -103,6 +101,15 @@ pub(crate) fn run(cli: Cli) -> i32 {
         terminal::complain(&failure.message, failure.hint.as_deref());
         failure.code
     })
+}
+
+/// Runs a command of the Ansible family with the terminal's streams.
+fn written(run: impl FnOnce(&mut dyn Write, &mut dyn Write, bakery_play::Colour) -> i32) -> i32 {
+    let mut out = BufWriter::new(std::io::stdout());
+    let code = run(&mut out, &mut std::io::stderr(), terminal::stdout_colour());
+    // A reader that went away has what it wanted.
+    let _ = out.flush();
+    code
 }
 
 /// `NAME=VALUE` pairs.

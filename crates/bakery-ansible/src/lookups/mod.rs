@@ -1,13 +1,17 @@
 //! Lookups, and the loops of `with_` keywords that are made of them (`ansible/plugins/lookup/`).
 
+mod tables;
+
 use bakery_host::{Cmd, fs};
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
-use bakery_lang::{Map, Source, Value};
+use bakery_lang::{Map, Value};
 
 use crate::Templar;
 
 /// The lookups of this crate.
 pub(crate) const NAMES: &[&str] = &[
+    "config",
+    "csvfile",
     "dict",
     "env",
     "file",
@@ -16,6 +20,7 @@ pub(crate) const NAMES: &[&str] = &[
     "first_found",
     "flattened",
     "indexed_items",
+    "ini",
     "inventory_hostnames",
     "items",
     "lines",
@@ -28,6 +33,8 @@ pub(crate) const NAMES: &[&str] = &[
     "subelements",
     "template",
     "together",
+    "unvault",
+    "url",
     "varnames",
     "vars",
 ];
@@ -77,6 +84,7 @@ fn flatten_once(terms: &[Value]) -> Vec<Value> {
 
 /// Runs a lookup over terms.
 pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+    let name_is_file = name == "file";
     let texts = || terms.iter().map(ToString::to_string).collect::<Vec<_>>();
     Ok(match name {
         "items" => flatten_once(&listify(terms)),
@@ -152,45 +160,48 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
                     .map_or_else(|_| options.get("default").unwrap_or_else(|| "".into()), Value::from)
             })
             .collect(),
+        "ini" => tables::ini(templar, terms, options)?,
+        "csvfile" => tables::csv(templar, terms, options)?,
+        "url" => url(terms, options)?,
+        "config" => config(templar, terms, options)?,
         "file" | "unvault" => {
             let mut out = Vec::new();
             for name in texts() {
-                let path = templar
-                    .find_file("files", &name)
-                    .ok_or_else(|| Error::new(format!("could not locate file in lookup: {name}")))?;
-                let text = fs::read_to_string(path).map_err(|e| Error::new(e.to_string()))?;
-                let strip = options.get("rstrip").is_none_or(|v| v.is_true());
-                out.push(if strip { text.trim_end() } else { &text }.into());
+                let text = file_text(templar, &name)?;
+                let flag = |name: &str, default: bool| {
+                    options.get(name).map_or(default, |v| bakery_modules::args::boolean(&v).unwrap_or(default))
+                };
+                let text = if flag("lstrip", false) { text.trim_start() } else { &text };
+                out.push(if flag("rstrip", name_is_file) { text.trim_end() } else { text }.into());
             }
             out
         }
         "template" => {
             let mut out = Vec::new();
             for name in texts() {
-                let path = templar.find_file("templates", &name).ok_or_else(|| {
-                    Error::new(format!("the template file {name} could not be found for the lookup"))
-                })?;
-                let text = fs::read_to_string(&path).map_err(|e| Error::new(e.to_string()))?;
-                let source = Source::new(path.display().to_string(), text);
-                out.push(
-                    templar
-                        .template(&source, &bakery_jinja::Syntax::default())
-                        .map_err(|d| Error::new(d.message))?
-                        .into(),
-                );
+                out.push(crate::actions::render_lookup(templar, &name, options)?);
             }
             out
         }
         "fileglob" => {
             let mut out = Vec::new();
             for pattern in texts() {
-                let (folder, _) = pattern.rsplit_once('/').unwrap_or((".", &pattern));
-                let base = templar.find_file("files", folder).unwrap_or_else(|| folder.into());
-                let full = format!("{}/{}", base.display(), pattern.rsplit('/').next().unwrap_or(&pattern));
-                let found = templar
-                    .filter("fileglob", &full.into(), &Arguments::default())
-                    .unwrap_or_else(|| Ok(Value::None))?;
-                out.extend(found.as_items().unwrap_or_default());
+                let (folder, last) = pattern.rsplit_once('/').unwrap_or(("", &pattern));
+                let bases: Vec<std::path::PathBuf> = if folder.starts_with('/') {
+                    vec![folder.into()]
+                } else {
+                    let search = templar.search.iter();
+                    search.flat_map(|base| [base.join("files").join(folder), base.join(folder)]).collect()
+                };
+                for base in bases.iter().filter(|base| base.is_dir()) {
+                    let found = glob::glob(&format!("{}/{last}", base.display())).map_err(|e| Error::new(e.to_string()))?;
+                    let found: Vec<Value> =
+                        found.flatten().filter(|p| p.is_file()).map(|p| Value::from(p.display().to_string())).collect();
+                    if !found.is_empty() {
+                        out.extend(found);
+                        break;
+                    }
+                }
             }
             out
         }
@@ -218,36 +229,41 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "password" => texts().iter().map(|term| password(term)).collect::<Result<_>>()?,
         "vars" => {
             let mut out = Vec::new();
-            for name in texts() {
-                let found = templar.variable(&name).or_else(|| options.get("default"));
+            for term in terms {
+                let Some(name) = term.as_str() else {
+                    return Err(Error::new(format!("Variable name must be 'str' not '{}'.", term.type_name())));
+                };
+                let found = templar.variable(name).or_else(|| options.get("default"));
                 let found = found
-                    .ok_or_else(|| Error::undefined(format!("No variable found with this name: {name}")))?;
+                    .ok_or_else(|| Error::undefined(format!("No variable named '{name}' was found.")))?;
                 out.push(templar.evaluate(&found)?);
             }
             out
         }
         "varnames" => {
             let mut out = Vec::new();
-            for pattern in texts() {
-                let regex = bakery_lang::regex::compile(&pattern, bakery_lang::regex::Flags::default())
-                    .map_err(Error::new)?;
-                out.extend(
-                    templar
-                        .names()
-                        .into_iter()
-                        .filter(|n| regex.is_match(n.as_str()).unwrap_or(false))
-                        .map(Value::from),
-                );
+            for term in terms {
+                let Some(pattern) = term.as_str() else {
+                    return Err(Error::new(format!(
+                        "Invalid setting identifier, \"{term}\" is not a string, it is a <class '{}'>",
+                        term.type_name()
+                    )));
+                };
+                let unusable = |why: &str| Error::new(format!("Unable to use \"{pattern}\" as a search parameter: {why}"));
+                if pattern.starts_with(['*', '+', '?']) {
+                    return Err(unusable("nothing to repeat at position 0"));
+                }
+                let regex = bakery_lang::regex::compile(pattern, bakery_lang::regex::Flags::default())
+                    .map_err(|e| unusable(&e))?;
+                let names = templar.names().into_iter();
+                out.extend(names.filter(|n| regex.is_match(n.as_str()).unwrap_or(false)).map(Value::from));
             }
             out
         }
-        "inventory_hostnames" => {
-            let groups = templar.variable("groups").unwrap_or_default();
-            texts()
-                .iter()
-                .flat_map(|t| groups.get(t).and_then(|g| g.as_items()).unwrap_or_default())
-                .collect()
-        }
+        "inventory_hostnames" => match &templar.magic {
+            Some(magic) => texts().iter().flat_map(|pattern| magic.hosts(pattern)).map(Value::from).collect(),
+            None => vec![],
+        },
         other => {
             let hint = bakery_lang::suggest(other, NAMES.iter().copied())
                 .map(|h| format!(" ({h})"))
@@ -255,6 +271,69 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             return Err(Error::new(format!("lookup plugin ({other}) not found{hint}")));
         }
     })
+}
+
+/// The text of a file in the search folders, opened if it is a vault.
+fn file_text(templar: &Templar, name: &str) -> Result<String> {
+    let path = templar.find_file("files", name).ok_or_else(|| {
+        Error::new(format!("Unable to access the file '{name}': it was not found in the search paths"))
+    })?;
+    let bytes = fs::read(&path).map_err(|e| Error::new(e.to_string()))?;
+    match &templar.loader {
+        Some(loader) => loader.decrypted(&path, bytes).map_err(|e| Error::new(e.diagnostic.message)),
+        None => String::from_utf8(bytes).map_err(|e| Error::new(e.to_string())),
+    }
+}
+
+/// What is at a URL, as lines or as one text.
+fn url(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+    let mut out = Vec::new();
+    for term in terms {
+        let mut headers: Vec<(String, String)> = Vec::new();
+        if let Some(Value::Map(map)) = options.get("headers") {
+            headers.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
+        }
+        let text = |name: &str| options.get(name).filter(|v| !v.is_none()).map(|v| v.to_string());
+        if let Some(user) = text("username") {
+            use base64::Engine as _;
+            let pair = format!("{user}:{}", text("password").unwrap_or_default());
+            let basic = base64::engine::general_purpose::STANDARD.encode(pair);
+            headers.push(("Authorization".into(), format!("Basic {basic}")));
+        }
+        let body = bakery_modules::http::get(&term.to_string(), &headers)
+            .map_err(|e| Error::new(format!("Failed lookup url for {term} : {e}")))?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        if options.get("split_lines").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true)) {
+            out.extend(body.lines().map(Value::from));
+        } else {
+            out.push(body.into());
+        }
+    }
+    Ok(out)
+}
+
+/// A setting of the configuration, by the names that matter here.
+fn config(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+    let missing = options.get("on_missing").map_or_else(|| "error".to_owned(), |v| v.to_string());
+    let mut out = Vec::new();
+    for term in terms {
+        let Some(name) = term.as_str() else {
+            return Err(Error::new(format!("Invalid setting identifier, \"{term}\" is not a string")));
+        };
+        let found = templar.loader.as_ref().and_then(|loader| loader.settings.named(name));
+        match found {
+            Some(value) => out.push(value),
+            None if missing == "error" => {
+                return Err(Error::new(format!("Unable to find setting {name}")));
+            }
+            None => {
+                if missing == "warn" {
+                    templar.warn(format!("Skipping, did not find setting {name}"));
+                }
+            }
+        }
+    }
+    Ok(out)
 }
 
 fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
@@ -297,7 +376,7 @@ fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<
     if skip {
         return Ok(vec![]);
     }
-    Err(Error::new(format!("No file was found when using first_found: {}", candidates.join(", "))))
+    Err(Error::new(format!("No file was found when using first_found. Searched for: {}", candidates.join(", "))))
 }
 
 fn sequence(terms: &[Value], options: &Map) -> Result<Vec<Value>> {

@@ -1,0 +1,189 @@
+//! Modules that bakery does not have itself: found in `library/` folders, in collections and in an installed
+//! ansible-core, and run as they are where the target has an interpreter (`ansible/plugins/loader.py`,
+//! `ansible/executor/module_common.py`).
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use bakery_host::{Cmd, fs};
+use bakery_lang::{Map, Value, json, yaml};
+use base64::Engine as _;
+
+use crate::playbook::{Loader, RoleUse};
+use crate::{Error, Result};
+
+/// Where a task looks for modules.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Scope<'a> {
+    pub(crate) loader: &'a Loader,
+    pub(crate) role: Option<&'a std::sync::Arc<RoleUse>>,
+    /// The `collections` keyword.
+    pub(crate) collections: &'a [String],
+}
+
+/// A module that is a program of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Foreign {
+    path: PathBuf,
+    /// Its name as a Python module, in a collection.
+    package: Option<String>,
+}
+
+/// How deep redirections of collections may go.
+const MAX_REDIRECTS: usize = 10;
+
+impl Scope<'_> {
+    /// A module in the playbook's, a role's or a configured `library`: these come before bakery's own.
+    pub(crate) fn local(&self, name: &str) -> Option<Foreign> {
+        let name = name.strip_prefix("ansible.legacy.").unwrap_or(name);
+        if name.contains('.') {
+            return None;
+        }
+        let roles = self.role.map(RoleUse::chain).unwrap_or_default();
+        let folders = std::iter::once(self.loader.playbook_dir.join("library"))
+            .chain(roles.iter().map(|used| used.role.path.join("library")))
+            .chain(self.loader.libraries.iter().cloned());
+        folders.into_iter().find_map(|folder| in_folder(&folder, name)).map(|path| Foreign { path, package: None })
+    }
+
+    /// A module anywhere.
+    pub(crate) fn find(&self, name: &str) -> Option<Foreign> {
+        if let Some(found) = self.local(name) {
+            return Some(found);
+        }
+        if name.matches('.').count() >= 2 {
+            return self.of_collection(name, MAX_REDIRECTS);
+        }
+        let own = self.role.and_then(|used| used.role.collection().map(str::to_owned));
+        own.iter()
+            .chain(self.collections)
+            .find_map(|collection| self.of_collection(&format!("{collection}.{name}"), MAX_REDIRECTS))
+            .or_else(|| of_core(name))
+    }
+
+    fn of_collection(&self, name: &str, redirects: usize) -> Option<Foreign> {
+        let mut parts = name.splitn(3, '.');
+        let (namespace, collection, rest) = (parts.next()?, parts.next()?, parts.next()?);
+        if namespace == "ansible" && matches!(collection, "builtin" | "legacy") {
+            return of_core(rest);
+        }
+        for folder in self.loader.collection(namespace, collection) {
+            let modules = folder.join("plugins/modules");
+            let (inner, last) = rest.rsplit_once('.').unwrap_or(("", rest));
+            if let Some(path) = in_folder(&modules.join(inner.replace('.', "/")), last) {
+                let package = format!("ansible_collections.{namespace}.{collection}.plugins.modules.{rest}");
+                return Some(Foreign { path, package: Some(package) });
+            }
+            if let Some(other) = redirect(&folder, rest).filter(|_| redirects > 0) {
+                return self.of_collection(&other, redirects - 1);
+            }
+        }
+        None
+    }
+
+    /// The call of [`bakery_modules`]' `foreign` that runs a module with parameters.
+    ///
+    /// # Errors
+    /// A program that cannot be read, a Python module without ansible-core's module utilities.
+    pub(crate) fn call(
+        &self,
+        name: &str,
+        found: &Foreign,
+        args: &Map,
+        internal: &Map,
+        interpreter: Option<String>,
+    ) -> Result<Map> {
+        let program = fs::read(&found.path)?;
+        let text = String::from_utf8_lossy(&program);
+        let style = style(&text);
+        let params = args.copied();
+        if style != "binary" || !params.is_empty() {
+            params.extend(internal);
+        }
+        let call = Map::new();
+        call.set("name", name.rsplit('.').next().unwrap_or(name));
+        call.set("program", base64::engine::general_purpose::STANDARD.encode(&program));
+        call.set("style", style);
+        call.set("params", json::dumps(&Value::Map(params), 0, false));
+        if style == "python" {
+            let core = core().ok_or_else(|| {
+                Error::message(format!(
+                    "the module `{name}` is written in Python and needs ansible-core's module utilities, which are not installed here; install ansible-core, or use a module that bakery has (`bakery doc --list`)"
+                ))
+            })?;
+            let mut paths: Vec<PathBuf> = core.parent().map(Path::to_path_buf).into_iter().collect();
+            paths.extend(self.loader.collections_roots().into_iter().filter(|p| p.join("ansible_collections").is_dir()));
+            call.set("paths", Value::strings(paths.iter().map(|p| p.display().to_string())));
+            let mut utils = vec![self.loader.playbook_dir.join("module_utils")];
+            utils.extend(
+                self.role.map(RoleUse::chain).unwrap_or_default().iter().map(|u| u.role.path.join("module_utils")),
+            );
+            utils.extend(self.loader.settings.paths("ANSIBLE_MODULE_UTILS", "defaults", "module_utils"));
+            utils.retain(|folder| folder.is_dir());
+            call.set("utils", Value::strings(utils.iter().map(|p| p.display().to_string())));
+            call.set("package", found.package.clone());
+            call.set("interpreter", interpreter);
+        } else if let Some(line) = text.strip_prefix("#!").and_then(|t| t.lines().next()) {
+            let is_python = line.contains("python");
+            let own = line.trim().to_owned();
+            call.set("interpreter", interpreter.filter(|_| is_python).unwrap_or(own));
+        }
+        Ok(call)
+    }
+}
+
+/// What a program expects, by what its text holds.
+fn style(text: &str) -> &'static str {
+    let new = ["from ansible.module_utils", "import ansible.module_utils", "from ansible_collections", "import ansible_collections"];
+    let is_new = text.lines().any(|line| {
+        let line = line.trim_start();
+        new.iter().any(|start| line.starts_with(start))
+            || line.starts_with("from ..") && line.contains("module_utils")
+            || line.starts_with("#<<INCLUDE_ANSIBLE_MODULE_COMMON>>")
+    });
+    if text.contains('\0') {
+        "binary"
+    } else if is_new {
+        "python"
+    } else if text.contains("WANT_JSON") {
+        "json"
+    } else if text.starts_with("\u{7f}ELF") {
+        "binary"
+    } else {
+        "words"
+    }
+}
+
+fn in_folder(folder: &Path, name: &str) -> Option<PathBuf> {
+    [format!("{name}.py"), name.to_owned(), format!("_{name}.py")]
+        .iter()
+        .map(|file| folder.join(file))
+        .chain(["sh", "pl", "rb"].iter().map(|end| folder.join(format!("{name}.{end}"))))
+        .find(|path| path.is_file())
+}
+
+/// `plugin_routing` of a collection's `meta/runtime.yml`.
+fn redirect(collection: &Path, name: &str) -> Option<String> {
+    let text = fs::read_to_string(collection.join("meta/runtime.yml")).ok()?;
+    let routing = yaml::parse_data("meta/runtime.yml", &text).ok()?;
+    let entry = routing.get("plugin_routing")?.get("modules")?.get(name)?;
+    entry.get("redirect").map(|to| to.to_string())
+}
+
+fn of_core(name: &str) -> Option<Foreign> {
+    let path = in_folder(&core()?.join("modules"), name)?;
+    Some(Foreign { path, package: None })
+}
+
+/// The folder of an installed ansible-core, if there is one; it is asked for once.
+fn core() -> Option<&'static Path> {
+    static CORE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    CORE.get_or_init(|| {
+        let ask = "import os, ansible; print(os.path.dirname(ansible.__file__))";
+        ["python3", "python"].iter().find_map(|python| {
+            let output = Cmd::new(python).args(["-c", ask]).output().ok()?;
+            output.success().then(|| PathBuf::from(output.text().trim()))
+        })
+    })
+    .as_deref()
+}

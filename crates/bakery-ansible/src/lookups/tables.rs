@@ -1,0 +1,223 @@
+//! Lookups in tables: `ini` and `csvfile` (`ansible/plugins/lookup/{ini,csvfile}.py`).
+
+use bakery_jinja::{Error, Result};
+use bakery_lang::regex::{Flags, compile};
+use bakery_lang::{Map, Value};
+
+use super::file_text;
+use crate::Templar;
+
+/// A term of the old form, `key option=value …`: its key, and the options with those of the term above the given ones.
+fn inline(term: &str, options: &Map, known: &[&str]) -> Result<(String, Map)> {
+    let all = options.copied();
+    if !term.contains('=') && !term.trim().contains(' ') {
+        return Ok((term.to_owned(), all));
+    }
+    let mut key: Option<String> = None;
+    for word in crate::playbook::split_args(term) {
+        let unquoted = |text: &str| text.trim_matches(['"', '\'']).to_owned();
+        match word.split_once('=') {
+            Some((name, value)) if known.contains(&name) => all.set(name, unquoted(value)),
+            Some((name, _)) if name.chars().all(|c| c.is_alphanumeric() || c == '_') => {
+                return Err(Error::new(format!("'{name}' is not a valid option.")));
+            }
+            _ => key = Some(key.map_or_else(|| word.clone(), |k| format!("{k} {word}"))),
+        }
+    }
+    let key = key.ok_or_else(|| {
+        Error::new(format!("No key to look up was provided as first term within string inline options: {term}"))
+    })?;
+    Ok((key, all))
+}
+
+fn text(options: &Map, name: &str, default: &str) -> String {
+    options.get(name).filter(|v| !v.is_none()).map_or_else(|| default.to_owned(), |v| v.to_string())
+}
+
+fn flag(options: &Map, name: &str) -> bool {
+    options.get(name).is_some_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false))
+}
+
+/// The values of a key in a section of an INI file, or of a properties file.
+pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+    const OPTIONS: &[&str] = &[
+        "type", "file", "section", "re", "encoding", "default", "case_sensitive", "interpolation", "allow_no_value", "allow_none",
+    ];
+    let mut out = Vec::new();
+    for term in terms {
+        let (key, options) = inline(&term.to_string(), options, OPTIONS)?;
+        let file = text(&options, "file", "ansible.ini");
+        let content = file_text(templar, &file)?;
+        let properties = text(&options, "type", "ini") == "properties";
+        let section =
+            if properties { "java_properties".to_owned() } else { text(&options, "section", "global") };
+        let case = flag(&options, "case_sensitive");
+        let bare = flag(&options, "allow_no_value") || flag(&options, "allow_none");
+        let sections = sections(&content, properties, case, bare, &file)?;
+        let defaults = sections.iter().find(|(name, _)| name == "DEFAULT").map(|(_, v)| v.clone());
+        let Some((_, own)) = sections.iter().find(|(name, _)| *name == section) else {
+            return Err(Error::new(format!("No section '{section}' in '{file}'.")));
+        };
+        let mut pairs = own.clone();
+        pairs.extend(defaults.unwrap_or_default().into_iter().filter(|(k, _)| !own.iter().any(|(o, _)| o == k)));
+        let interpolate = options.get("interpolation").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
+        let value = |value: &Option<String>| match value {
+            Some(text) if interpolate => Value::from(interpolated(text, &pairs, 10)),
+            Some(text) => text.as_str().into(),
+            None => Value::None,
+        };
+        if flag(&options, "re") {
+            let regex = compile(&key, Flags::default()).map_err(Error::new)?;
+            let fits = |name: &str| regex.find(name).ok().flatten().is_some_and(|found| found.start() == 0);
+            out.extend(pairs.iter().filter(|(name, _)| fits(name)).map(|(_, v)| value(v)));
+            continue;
+        }
+        let wanted = if case { key } else { key.to_lowercase() };
+        match pairs.iter().find(|(name, _)| *name == wanted) {
+            Some((_, Some(found))) => out.push(value(&Some(found.clone()))),
+            Some((_, None)) => {}
+            None => out.push(options.get("default").unwrap_or_else(|| "".into())),
+        }
+    }
+    Ok(out)
+}
+
+/// `%(name)s` in values.
+fn interpolated(text: &str, pairs: &[(String, Option<String>)], depth: usize) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix("%%") {
+            out.push('%');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix("%(").and_then(|r| r.split_once(")s")) {
+            let found = pairs.iter().find(|(k, _)| *k == name.to_lowercase()).and_then(|(_, v)| v.clone());
+            let found = found.unwrap_or_default();
+            out.push_str(&if depth > 0 { interpolated(&found, pairs, depth - 1) } else { found });
+            rest = after;
+        } else {
+            out.push('%');
+            rest = &rest[1..];
+        }
+    }
+    out + rest
+}
+
+type Sections = Vec<(String, Vec<(String, Option<String>)>)>;
+
+fn sections(content: &str, properties: bool, case: bool, bare: bool, file: &str) -> Result<Sections> {
+    let mut sections: Sections = Vec::new();
+    if properties {
+        sections.push(("java_properties".into(), vec![]));
+    }
+    for (at, line) in content.lines().enumerate() {
+        let trimmed = line.trim();
+        if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
+            continue;
+        }
+        if let Some(name) = trimmed.strip_prefix('[').and_then(|l| l.strip_suffix(']')).filter(|_| !properties) {
+            sections.push((name.to_owned(), vec![]));
+            continue;
+        }
+        let Some((_, pairs)) = sections.last_mut() else {
+            return Err(Error::new(format!("File contains no section headers. file: '<???>', line: {}", at + 1)));
+        };
+        if line.starts_with(char::is_whitespace)
+            && let Some((_, Some(value))) = pairs.last_mut()
+        {
+            value.push('\n');
+            value.push_str(trimmed);
+            continue;
+        }
+        let (key, value) = match trimmed.split_once(['=', ':']) {
+            Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
+            None if bare => (trimmed, None),
+            None => {
+                return Err(Error::new(format!("Source contains parsing errors: '<???>'\n\t[line {:2}]: {line:?}", at + 1)));
+            }
+        };
+        let key = if case { key.to_owned() } else { key.to_lowercase() };
+        if pairs.iter().any(|(known, _)| *known == key) {
+            return Err(Error::new(format!("Duplicate option in '{file}'.")));
+        }
+        pairs.push((key, value));
+    }
+    Ok(sections)
+}
+
+/// The values of a column in the rows whose key column is the term.
+pub(super) fn csv(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+    const OPTIONS: &[&str] = &["col", "keycol", "default", "delimiter", "file", "encoding"];
+    let mut out = Vec::new();
+    for term in terms {
+        let (key, options) = inline(&term.to_string(), options, OPTIONS).map_err(|error| {
+            if error.message.starts_with("No key") {
+                Error::new("Search key is required but was not found")
+            } else {
+                error
+            }
+        })?;
+        let delimiter = text(&options, "delimiter", "TAB");
+        let delimiter = match delimiter.as_str() {
+            "TAB" | "\\t" => '\t',
+            other => other.chars().next().unwrap_or('\t'),
+        };
+        let number = |name: &str, default: usize| -> Result<usize> {
+            match options.get(name) {
+                None => Ok(default),
+                Some(v) => v.to_string().trim().parse().map_err(|_| {
+                    Error::new(format!("Invalid value '{v}' for option '{name}': it must be an integer"))
+                }),
+            }
+        };
+        let (column, key_column) = (number("col", 1)?, number("keycol", 0)?);
+        let content = file_text(templar, &text(&options, "file", "ansible.csv"))?;
+        let found = rows(&content, delimiter).into_iter().find(|row| row.get(key_column) == Some(&key));
+        match found {
+            Some(row) => out.push(
+                row.get(column)
+                    .map(|cell| Value::from(cell.as_str()))
+                    .ok_or_else(|| Error::new(format!("csvfile: list index out of range: the row of {key} has no column {column}")))?,
+            ),
+            None => match options.get("default") {
+                Some(Value::List(items)) => out.extend(items.items()),
+                Some(default) if !default.is_none() => out.push(default),
+                _ => {}
+            },
+        }
+    }
+    Ok(out)
+}
+
+/// Rows of cells; `"` quotes, and `""` in quotes is one.
+fn rows(content: &str, delimiter: char) -> Vec<Vec<String>> {
+    let mut rows = vec![];
+    let mut row = vec![];
+    let mut cell = String::new();
+    let mut quoted = false;
+    let mut chars = content.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if quoted && chars.peek() == Some(&'"') => {
+                cell.push('"');
+                chars.next();
+            }
+            '"' if quoted => quoted = false,
+            '"' if cell.is_empty() => quoted = true,
+            '\r' if !quoted && chars.peek() == Some(&'\n') => {}
+            '\n' if !quoted => {
+                row.push(std::mem::take(&mut cell));
+                rows.push(std::mem::take(&mut row));
+            }
+            c if c == delimiter && !quoted => row.push(std::mem::take(&mut cell)),
+            c => cell.push(c),
+        }
+    }
+    if !cell.is_empty() || !row.is_empty() {
+        row.push(cell);
+        rows.push(row);
+    }
+    rows
+}

@@ -1,0 +1,151 @@
+//! `foreign`: runs a module that is a program of its own, for which the controller has sent everything it needs.
+//!
+//! New-style Python modules find `ansible.module_utils` in the given folders and their parameters where
+//! `AnsibleModule` looks for them (`ansible/module_utils/_internal/_ansiballz/_loader.py`); old-style modules and
+//! `WANT_JSON` ones get a file of arguments, as `ansible/executor/module_common.py` gives them.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+
+use bakery_lang::{Map, Value, json};
+use bakery_macros::ModuleArgs;
+use base64::Engine as _;
+
+use crate::registry::module;
+use crate::{Failure, Host, Outcome, Run};
+
+/// Runs a module that bakery does not have itself; plays name that module, not this one.
+#[derive(ModuleArgs)]
+struct Args {
+    /// The module's name.
+    #[arg(required)]
+    name: String,
+    /// Its program, in base64.
+    #[arg(required)]
+    program: String,
+    /// `python` for new-style modules, else `json`, `words` or `binary`.
+    #[arg(required)]
+    style: String,
+    /// The interpreter; the program's own first line if empty.
+    interpreter: Option<String>,
+    /// Its parameters, as JSON.
+    #[arg(required)]
+    params: String,
+    /// Folders of Python packages.
+    paths: Vec<String>,
+    /// Folders of further module utilities.
+    utils: Vec<String>,
+    /// Its name as a Python module, for modules of collections.
+    package: Option<String>,
+}
+
+/// Sets the scene for a new-style module and runs it.
+const WRAPPER: &str = r"
+import sys, json, runpy
+spec = json.loads(sys.stdin.buffer.read().decode('utf-8', 'surrogateescape'))
+sys.stdin = open('/dev/null')
+sys.path[:0] = spec['paths']
+import ansible.module_utils
+ansible.module_utils.__path__[:0] = spec['utils']
+from ansible.module_utils import basic
+basic._ANSIBLE_ARGS = json.dumps({'ANSIBLE_MODULE_ARGS': json.loads(spec['params'])}).encode()
+basic._ANSIBLE_PROFILE = 'legacy'
+sys.argv = [spec['name']]
+names = dict(_module_fqn=spec['package'] or 'ansible.modules.' + spec['name'], _modlib_path='')
+if spec['package']:
+    runpy.run_module(spec['package'], init_globals=names, run_name='__main__', alter_sys=True)
+else:
+    names.update(__name__='__main__', __file__=spec['name'], __builtins__=__builtins__)
+    exec(compile(spec['code'], spec['name'], 'exec'), names)
+";
+
+fn run(args: Args, host: &mut Host) -> Run {
+    let program = base64::engine::general_purpose::STANDARD
+        .decode(&args.program)
+        .map_err(|e| Failure::new(format!("the module {} did not arrive whole: {e}", args.name)))?;
+    let output = if args.style == "python" {
+        let interpreter = args.interpreter.as_deref().unwrap_or("/usr/bin/python3");
+        let spec = serde_json::json!({
+            "name": args.name, "params": args.params, "paths": args.paths, "utils": args.utils,
+            "package": args.package, "code": String::from_utf8_lossy(&program),
+        });
+        host.cmd(interpreter).arg("-c").arg(WRAPPER).input(spec.to_string()).output().map_err(|e| {
+            Failure::new(format!(
+                "the module {} needs Python, and {interpreter} cannot be run: {e}; set ansible_python_interpreter, or use a module that bakery has itself",
+                args.name
+            ))
+        })?
+    } else {
+        let folder = tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?;
+        let write = |name: &str, bytes: &[u8], mode: u32| -> std::io::Result<std::path::PathBuf> {
+            let path = folder.path().join(name);
+            let mut file = std::fs::OpenOptions::new().create_new(true).write(true).open(&path)?;
+            file.write_all(bytes)?;
+            file.set_permissions(std::fs::Permissions::from_mode(mode))?;
+            Ok(path)
+        };
+        let failed = |e: std::io::Error| Failure::new(e.to_string());
+        let path = write(&args.name, &program, 0o700).map_err(failed)?;
+        let given = write("args", argument_file(&args).as_bytes(), 0o600).map_err(failed)?;
+        let cmd = match args.interpreter.as_deref().filter(|i| !i.is_empty()) {
+            Some(interpreter) => {
+                let mut words = interpreter.split_whitespace();
+                host.cmd(words.next().unwrap_or("/bin/sh")).args(words).arg(&path)
+            }
+            None => host.cmd(&path.display().to_string()),
+        };
+        cmd.arg(given).output()?
+    };
+    let text = output.text();
+    let Some(result) = document(&text) else {
+        let failure = Failure::new(if output.code == 0 {
+            "MODULE FAILURE: the module printed no result".to_owned()
+        } else {
+            format!("MODULE FAILURE: the module printed no result (exit code {})", output.code)
+        });
+        return Err(failure
+            .with("module_stdout", text)
+            .with("module_stderr", output.error_text())
+            .with("rc", output.code));
+    };
+    result.remove("_ansible_parsed");
+    let changed = result.remove("changed").is_some_and(|c| c.is_true());
+    // What the module says is the result, whether it failed or not.
+    Ok(Outcome { changed, fields: result })
+}
+
+/// The file that a module that is no new-style Python reads.
+fn argument_file(args: &Args) -> String {
+    if args.style != "words" {
+        return args.params.clone();
+    }
+    let params: serde_json::Value = serde_json::from_str(&args.params).unwrap_or_default();
+    let words: Vec<String> = json::from_json(&params)
+        .as_map()
+        .map(Map::pairs)
+        .unwrap_or_default()
+        .into_iter()
+        .map(|(key, value)| format!("{key}={}", quoted(&value)))
+        .collect();
+    words.join(" ")
+}
+
+fn quoted(value: &Value) -> String {
+    let text = value.to_string();
+    if !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:@%+=,".contains(c)) {
+        return text;
+    }
+    format!("'{}'", text.replace('\'', "'\"'\"'"))
+}
+
+/// The JSON document among the lines of a module's output.
+fn document(text: &str) -> Option<Map> {
+    let start = text.lines().position(|l| l.trim_start().starts_with('{'))?;
+    let lines: Vec<&str> = text.lines().skip(start).collect();
+    (1..=lines.len()).rev().filter(|end| lines[end - 1].trim_end().ends_with('}')).find_map(|end| {
+        let value: serde_json::Value = serde_json::from_str(&lines[..end].join("\n")).ok()?;
+        json::from_json(&value).as_map().cloned()
+    })
+}
+
+module!("foreign", "bakery.internal", Args, run);
