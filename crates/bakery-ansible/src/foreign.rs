@@ -175,6 +175,14 @@ fn of_core(name: &str) -> Option<Foreign> {
     Some(Foreign { path, package: None })
 }
 
+/// This machine's interpreter, for modules of the implicit `localhost`: the one that ansible-core is installed for, else
+/// the first on the path.
+pub(crate) fn controller_python() -> String {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|program| program.is_file());
+    found.map_or_else(|| "/usr/bin/python3".into(), |program| program.display().to_string())
+}
+
 /// The folder of an installed ansible-core, if there is one; it is asked for once.
 fn core() -> Option<&'static Path> {
     static CORE: OnceLock<Option<PathBuf>> = OnceLock::new();

@@ -12,6 +12,9 @@ use crate::playbook::Loader;
 use crate::vars::Layers;
 use crate::{filters, lookups, tests};
 
+/// What is said of text that no person wrote where an expression is expected.
+const UNTRUSTED: &str = "Encountered untrusted template or expression.";
+
 /// How deep variables may refer to each other.
 const MAX_DEPTH: usize = 60;
 
@@ -87,7 +90,11 @@ impl Templar {
     /// # Errors
     /// What an expression in it says, with its place.
     pub fn value(&self, value: &Value) -> Result<Value, Diagnostic> {
-        self.evaluate(value).map(|v| v.forced()).map_err(|e| diagnostic(e, value))
+        let value_or_error = self.evaluate(value).map(|v| v.forced()).and_then(|v| match v.first_undefined() {
+            Some(missing) => Err(JinjaError::of_undefined(&missing)),
+            None => Ok(v),
+        });
+        value_or_error.map_err(|e| diagnostic(e, value))
     }
 
     pub(crate) fn evaluate(&self, value: &Value) -> JinjaResult<Value> {
@@ -149,6 +156,9 @@ impl Templar {
                 if expression.is_empty() {
                     return Ok(true);
                 }
+                if text.origin().is_none() && !matches!(expression.to_lowercase().as_str(), "true" | "false") {
+                    return Err(failed(JinjaError::new(UNTRUSTED)));
+                }
                 let inner = expression
                     .strip_prefix("{{")
                     .and_then(|e| e.strip_suffix("}}"))
@@ -156,8 +166,9 @@ impl Templar {
                 match inner {
                     Some(inner) => self.environment.expression(inner, self).map_err(failed)?,
                     None if expression.contains("{{") || expression.contains("{%") => {
+                        // What a module returned may be in it now, and must not get to call anything.
                         let text = self.value(condition)?.to_string();
-                        self.environment.expression(&text, self).map_err(failed)?
+                        self.environment.expression(&text, &NoFunctions(self)).map_err(failed)?
                     }
                     None => self.environment.expression(expression, self).map_err(failed)?,
                 }
@@ -233,6 +244,31 @@ impl Templar {
 fn diagnostic(error: JinjaError, value: &Value) -> Diagnostic {
     let origin = value.origin().cloned().or(error.origin);
     Diagnostic { message: error.message, origin, hint: None }
+}
+
+/// A templar whose expressions call no lookups.
+struct NoFunctions<'a>(&'a Templar);
+
+impl Scope for NoFunctions<'_> {
+    fn variable(&self, name: &str) -> Option<Value> {
+        self.0.variable(name)
+    }
+
+    fn resolve(&self, text: &Text) -> JinjaResult<Value> {
+        self.0.resolve(text)
+    }
+
+    fn filter(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
+        Scope::filter(self.0, name, value, args)
+    }
+
+    fn test(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<bool>> {
+        Scope::test(self.0, name, value, args)
+    }
+
+    fn function(&self, name: &str, _: &Arguments) -> Option<JinjaResult<Value>> {
+        matches!(name, "lookup" | "query" | "q").then(|| Err(JinjaError::new(UNTRUSTED)))
+    }
 }
 
 impl Scope for Templar {

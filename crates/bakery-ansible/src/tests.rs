@@ -80,7 +80,23 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
         "any" => Ok(list(Some(value.clone())).iter().any(Value::is_true)),
         "all" => Ok(list(Some(value.clone())).iter().all(Value::is_true)),
         "nan" | "isnan" => Ok(value.as_float().is_some_and(f64::is_nan)),
-        "uri" | "url" => Ok(value.to_string().contains("://")),
+        "uri" | "url" | "urn" => {
+            let text = value.to_string();
+            let (scheme, rest) = match text.split_once(':') {
+                Some((scheme, rest)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
+                    (scheme.to_lowercase(), rest)
+                }
+                _ => (String::new(), text.as_str()),
+            };
+            let schemes: Vec<String> = list(args.get(0, "schemes")).iter().map(ToString::to_string).collect();
+            let allowed = schemes.is_empty() || schemes.contains(&scheme);
+            let has_host = rest.strip_prefix("//").is_some_and(|r| !r.split('/').next().unwrap_or("").is_empty());
+            Ok(match name {
+                "uri" => allowed,
+                "url" => allowed && (has_host || scheme == "file"),
+                _ => scheme == "urn",
+            })
+        }
         "vault_encrypted" => Ok(value.to_string().starts_with("$ANSIBLE_VAULT")),
         _ => return None,
     })

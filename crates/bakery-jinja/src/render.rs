@@ -96,7 +96,8 @@ impl Evaluator<'_> {
 
     fn load(&self, name: &str) -> Result<Template> {
         let source = self.scope.load(name)?;
-        self.environment.parse(&source, &Syntax::default())
+        // As Ansible configures Jinja2: the last newline of a template that another one brings in is not kept.
+        self.environment.parse(&source, &Syntax { keep_trailing_newline: false, ..Syntax::default() })
     }
 
     pub(crate) fn nodes(&mut self, nodes: &[Node], out: &mut String) -> Result<Flow> {

@@ -425,6 +425,17 @@ impl Value {
         }
     }
 
+    /// The first thing in a container, at any depth, that is not there.
+    pub fn first_undefined(&self) -> Option<Self> {
+        match self {
+            Self::Undefined(_) => Some(self.clone()),
+            Self::List(list) => list.items().iter().find_map(Self::first_undefined),
+            Self::Tuple(items) => items.iter().find_map(Self::first_undefined),
+            Self::Map(map) if !map.is_lazy() => map.read().values().find_map(Self::first_undefined),
+            _ => None,
+        }
+    }
+
     /// The value with every lazy mapping in it made plain.
     pub fn forced(&self) -> Self {
         if !self.has_lazy() {

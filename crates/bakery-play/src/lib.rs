@@ -63,7 +63,7 @@ fn one(
     }
     let options = args.options(&loader)?;
     if args.list_tasks || args.list_tags || args.common.list_hosts {
-        listing::list(args, path, &playbook, &inventory, &options, out);
+        listing::list(args, path, &playbook, &inventory, &loader, &options, out);
         return Ok(exit::OK);
     }
     let mut connections = Connections::local(Some(loader.playbook_dir.clone()));

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use bakery_ansible::Options;
 use bakery_ansible::inventory::Inventory;
-use bakery_ansible::playbook::{Entry, Playbook};
-use bakery_lang::Value;
+use bakery_ansible::playbook::{Entry, Loader, Playbook};
+use bakery_lang::{Map, Value};
 
 use crate::PlayArgs;
 
@@ -16,12 +16,14 @@ pub(crate) fn list(
     path: &Path,
     playbook: &Playbook,
     inventory: &Inventory,
+    loader: &Loader,
     options: &Options,
     out: &mut dyn Write,
 ) {
     let mut text = format!("\nplaybook: {}\n", path.display());
     for (at, play) in playbook.plays.iter().enumerate() {
-        let tags = tags_of(&play.keywords.tags);
+        let names = Names { loader, vars: &play.keywords.vars };
+        let tags = names.tags(&play.keywords.tags);
         text.push_str(&format!(
             "\n  play #{} ({}): {}\tTAGS: [{}]\n",
             at + 1,
@@ -38,7 +40,7 @@ pub(crate) fn list(
         }
         let mut rows = Vec::new();
         for entries in [&play.pre_tasks, &play.roles, &play.tasks, &play.post_tasks] {
-            collect(entries, &tags, None, options, &mut rows);
+            names.collect(entries, &tags, None, options, &mut rows);
         }
         if args.list_tasks {
             text.push_str("    tasks:\n");
@@ -61,41 +63,52 @@ fn join(tags: &BTreeSet<String>) -> String {
     tags.iter().cloned().collect::<Vec<_>>().join(", ")
 }
 
-fn tags_of(values: &[Value]) -> BTreeSet<String> {
-    values
-        .iter()
-        .flat_map(|v| v.as_items().unwrap_or_else(|| vec![v.clone()]))
-        .map(|v| v.to_string())
-        .collect()
+/// What tags are called, with what is known before a run.
+struct Names<'a> {
+    loader: &'a Loader,
+    vars: &'a Map,
 }
 
-fn collect(
-    entries: &[Entry],
-    outer: &BTreeSet<String>,
-    role: Option<&str>,
-    options: &Options,
-    rows: &mut Vec<(String, BTreeSet<String>)>,
-) {
-    for entry in entries {
-        match entry {
-            Entry::Task(task) => {
-                let mut tags = outer.clone();
-                tags.extend(tags_of(&task.keywords.tags));
-                let list: Vec<String> = tags.iter().cloned().collect();
-                if !bakery_ansible::is_selected(&list, options) {
-                    continue;
+impl Names<'_> {
+    fn tags(&self, values: &[Value]) -> BTreeSet<String> {
+        let known = |v: &Value| self.loader.value(v, self.vars).unwrap_or_else(|_| v.clone());
+        values
+            .iter()
+            .map(known)
+            .flat_map(|v| v.as_items().unwrap_or_else(|| vec![v.clone()]))
+            .flat_map(|v| v.to_string().split(',').map(|t| t.trim().to_owned()).collect::<Vec<_>>())
+            .filter(|t| !t.is_empty())
+            .collect()
+    }
+
+    fn collect(
+        &self,
+        entries: &[Entry],
+        outer: &BTreeSet<String>,
+        role: Option<&str>,
+        options: &Options,
+        rows: &mut Vec<(String, BTreeSet<String>)>,
+    ) {
+        for entry in entries {
+            match entry {
+                Entry::Task(task) => {
+                    let mut tags = outer.clone();
+                    tags.extend(self.tags(&task.keywords.tags));
+                    let list: Vec<String> = tags.iter().cloned().collect();
+                    if !bakery_ansible::is_selected(&list, options) {
+                        continue;
+                    }
+                    let role = task.role.as_ref().map(|r| r.role.name.as_str()).or(role);
+                    let name = task.name.as_ref().map_or_else(|| task.action.clone(), ToString::to_string);
+                    rows.push((role.map_or_else(|| name.clone(), |r| format!("{r} : {name}")), tags));
                 }
-                let role = task.role.as_ref().map(|r| r.role.name.as_str()).or(role);
-                let name =
-                    task.name.as_ref().map_or_else(|| task.action.clone(), std::string::ToString::to_string);
-                rows.push((role.map_or_else(|| name.clone(), |r| format!("{r} : {name}")), tags));
-            }
-            Entry::Block(block) => {
-                let mut tags = outer.clone();
-                tags.extend(tags_of(&block.keywords.tags));
-                let role = block.role.as_ref().map(|r| r.role.name.as_str()).or(role);
-                for part in [&block.block, &block.rescue, &block.always] {
-                    collect(part, &tags, role, options, rows);
+                Entry::Block(block) => {
+                    let mut tags = outer.clone();
+                    tags.extend(self.tags(&block.keywords.tags));
+                    let role = block.role.as_ref().map(|r| r.role.name.as_str()).or(role);
+                    for part in [&block.block, &block.rescue, &block.always] {
+                        self.collect(part, &tags, role, options, rows);
+                    }
                 }
             }
         }

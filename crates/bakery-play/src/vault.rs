@@ -40,7 +40,6 @@ pub struct Passwords {
 /// What can be done with vaults.
 #[derive(Debug, Clone, Subcommand)]
 #[command(rename_all = "snake_case")]
-#[expect(missing_docs, reason = "the help says it")]
 pub enum VaultVerb {
     /// Write a new vault in an editor
     Create {

@@ -31,6 +31,9 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     if let Some(var) = var {
         let name = var.to_string();
         let shown = match &var {
+            Value::Str(text) if text.origin().is_none() => {
+                return Err(fail("Error while resolving `var` expression: Encountered untrusted template or expression."));
+            }
             Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
                 Ok(Value::Undefined(u)) => Value::from(format!("<< error 1 - {} >>", u.message)),
                 Ok(value) => value.forced(),

@@ -78,7 +78,10 @@ impl Runner<'_> {
                     state.failed = false;
                 }
             }
+            let cleared = self.errors_cleared;
             self.entries(&block.always, hosts, &inner)?;
+            // What `meta: clear_host_errors` forgave stays forgiven.
+            let down = if cleared == self.errors_cleared { down } else { vec![] };
             for host in &down {
                 if let Some(state) = self.host_mut(host) {
                     state.failed = true;
@@ -166,7 +169,7 @@ impl Runner<'_> {
         if bakery_modules::canonical_name(&task.action) == "meta" {
             let action = super::meta::check(task)?;
             self.callback.task_start(&info);
-            return self.meta(task, &action, hosts, &context);
+            return self.meta(task, &info, &action, hosts, &context);
         }
         let templar = self.templar(first, &context, Map::new(), Some(task));
         let truth = |value: &Option<Value>| {
@@ -202,8 +205,8 @@ impl Runner<'_> {
             }
         }
         self.spread_failure(fatal, hosts);
-        for (include, hosts) in includes {
-            self.include(task, &info, &include, &hosts, &context, fatal)?;
+        for (include, targets) in includes {
+            self.include(task, &info, &include, &targets, &context, outer, fatal.then_some(hosts))?;
         }
         Ok(())
     }
@@ -277,6 +280,7 @@ impl Runner<'_> {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "an include is made of these")]
     fn include(
         &mut self,
         task: &Arc<Task>,
@@ -284,15 +288,17 @@ impl Runner<'_> {
         include: &Include,
         hosts: &[String],
         context: &Context,
-        fatal: bool,
+        outer: &Context,
+        all_if_fatal: Option<&[String]>,
     ) -> Result<()> {
         // Conditions and tags of an include are its own; variables go down, above what is set and registered.
         let mut inner = context.clone();
-        inner.when.clear();
-        inner.tags.clear();
-        inner.delegate_to = None;
-        inner.run_once = None;
-        inner.ignore_errors.clone_from(&None);
+        inner.when.clone_from(&outer.when);
+        inner.tags.clone_from(&outer.tags);
+        inner.delegate_to.clone_from(&outer.delegate_to);
+        inner.run_once.clone_from(&outer.run_once);
+        inner.ignore_errors.clone_from(&outer.ignore_errors);
+        inner.notify.clone_from(&outer.notify);
         if !task.keywords.vars.is_empty() {
             inner.include_params.push(task.keywords.vars.clone());
         }
@@ -336,7 +342,9 @@ impl Runner<'_> {
                     let end = End { status: Status::Failed, result, ignored: false, delegated: None, includes: vec![], silent: false };
                     self.finish(info, context, host, &end);
                 }
-                self.spread_failure(fatal, hosts);
+                if let Some(all) = all_if_fatal {
+                    self.spread_failure(true, all);
+                }
                 Ok(())
             }
         }

@@ -143,8 +143,8 @@ impl Runner<'_> {
 
     /// Runs what was notified, in order of definition.
     pub(super) fn flush_handlers(&mut self, hosts: &[String]) -> Result<()> {
-        let force = self.options.force_handlers
-            || self.scene.play.as_ref().and_then(|p| p.force_handlers.as_ref()).is_some_and(Value::is_true);
+        let of_play = self.scene.play.as_ref().and_then(|p| p.force_handlers.as_ref()).map(Value::is_true);
+        let force = of_play.unwrap_or(self.options.force_handlers);
         let mut at = 0;
         // A host that fails in a handler runs no more of them.
         let mut out: Vec<String> = Vec::new();

@@ -3,6 +3,7 @@
 use bakery_lang::{Diagnostic, Map};
 
 use super::context::Context;
+use crate::callback::{Status, TaskInfo};
 use super::run::Runner;
 use crate::playbook::Task;
 use crate::{Error, Result};
@@ -33,7 +34,14 @@ pub(super) fn check(task: &Task) -> Result<String> {
 }
 
 impl Runner<'_> {
-    pub(super) fn meta(&mut self, task: &Task, action: &str, hosts: &[String], context: &Context) -> Result<()> {
+    pub(super) fn meta(
+        &mut self,
+        task: &Task,
+        info: &TaskInfo,
+        action: &str,
+        hosts: &[String],
+        context: &Context,
+    ) -> Result<()> {
         let mut chosen: Vec<String> = Vec::new();
         let mut others: Vec<String> = Vec::new();
         // Actions for the whole batch look at their condition once, for the first host.
@@ -67,7 +75,18 @@ impl Runner<'_> {
                 }
                 _ => String::new(),
             };
-            self.callback.verbose(2, &format!("META: {action} conditional evaluated to False{rest}"));
+            let reason = format!("{action} conditional evaluated to False{rest}");
+            self.callback.verbose(2, &format!("META: {reason}"));
+            let result = Map::new();
+            let text = if action == "end_host" {
+                format!("end_host conditional evaluated to false, continuing execution for {host}")
+            } else {
+                action.to_owned()
+            };
+            result.set("msg", text);
+            result.set("skipped", true);
+            result.set("skip_reason", reason);
+            self.callback.result(info, host, Status::Skipped, &result, false, None);
         }
         for host in &chosen {
             let text = match action {
@@ -110,6 +129,8 @@ impl Runner<'_> {
                 }
             }
             "clear_host_errors" => {
+                self.errors_cleared += 1;
+                self.stopped = false;
                 for host in self.scene.play_hosts.clone() {
                     if let Some(state) = self.host_mut(&host) {
                         state.failed = false;

@@ -96,6 +96,8 @@ pub(super) struct Runner<'a> {
     pub(super) stopped: bool,
     /// Whether `meta: end_play` ended the play for all its batches.
     pub(super) play_ended: bool,
+    /// How often `meta: clear_host_errors` ran.
+    pub(super) errors_cleared: usize,
     /// The play's `max_fail_percentage`.
     pub(super) max_fail: Option<f64>,
 }
@@ -139,6 +141,7 @@ pub fn run(
         warned: HashSet::new(),
         stopped: false,
         play_ended: false,
+        errors_cleared: 0,
         max_fail: None,
     };
     for play in &playbook.plays {

@@ -57,7 +57,12 @@ impl Runner<'_> {
             Some(each) => self.run_loop(task, each, info, host, context),
         };
         if let (Some(name), Some(state)) = (&task.register, self.host(host)) {
-            state.vars.set.set(name, end.result.copied());
+            let kept = end.result.copied();
+            kept.remove("invocation");
+            if !kept.contains("failed") {
+                kept.set("failed", end.status == Status::Failed);
+            }
+            state.vars.set.set(name, kept);
         }
         end
     }

@@ -29,6 +29,8 @@ pub struct Inventory {
     pub sources: Vec<String>,
     /// The folders of the sources, for `group_vars` and `host_vars`.
     pub folders: Vec<PathBuf>,
+    /// Whether mappings of the same name are merged.
+    merge: bool,
     /// The file that a host was first seen in.
     origins: IndexMap<String, PathBuf>,
 }
@@ -201,6 +203,7 @@ impl Inventory {
         if !self.has(host) {
             // The implicit `localhost` is this machine.
             vars.host.set("ansible_connection", "local");
+            vars.host.set("ansible_python_interpreter", crate::foreign::controller_python());
         }
         Ok(vars)
     }

@@ -21,7 +21,7 @@ impl Inventory {
     /// # Errors
     /// A source that cannot be read, when settings ask for it.
     pub fn load(sources: &[String], loader: &Loader) -> Result<(Self, Vec<String>)> {
-        let mut inventory = Self { sources: sources.to_vec(), ..Self::default() };
+        let mut inventory = Self { sources: sources.to_vec(), merge: loader.settings.merges_hashes(), ..Self::default() };
         let mut warnings = Vec::new();
         let mut parsed = 0;
         for source in sources {
@@ -57,6 +57,11 @@ impl Inventory {
             }
         }
         Ok((inventory, warnings))
+    }
+
+    /// Puts variables over those that are there.
+    fn put(&self, into: &Map, from: &Map) {
+        if self.merge { crate::vars::merge(into, from) } else { into.extend(from) }
     }
 
     fn host_list(&mut self, list: &str) {
@@ -183,7 +188,8 @@ impl Inventory {
             }
             Some(other) => invalid(key, &other).map(|()| Map::new()),
         };
-        self.group_vars(name).extend(&part("vars")?);
+        let own = self.group_vars(name);
+        self.put(&own, &part("vars")?);
         for (pattern, vars) in part("hosts")?.pairs() {
             for host in ranges(&pattern.to_string()) {
                 let (host, port) = with_port(&host);
@@ -192,7 +198,7 @@ impl Inventory {
                     known.set("ansible_port", port);
                 }
                 if let Value::Map(vars) = &vars {
-                    known.extend(vars);
+                    self.put(&known, vars);
                 }
             }
         }

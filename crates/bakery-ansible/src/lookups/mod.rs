@@ -108,7 +108,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "dict" => {
             let mut out = Vec::new();
             for term in terms {
-                let map = term.as_map().ok_or_else(|| Error::new("with_dict expects a dict"))?;
+                let map = term.as_map().ok_or_else(|| Error::new(format!("the 'dict' lookup plugin expects a dictionary, got '{term}' of type {}", term.type_name())))?;
                 out.extend(map.pairs().into_iter().map(|(k, v)| Value::map([("key", k), ("value", v)])));
             }
             out
@@ -161,6 +161,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             })
             .collect(),
         "ini" => tables::ini(templar, terms, options)?,
+        "csvfile" if terms.is_empty() => return Err(Error::new("Search key is required but was not found")),
         "csvfile" => tables::csv(templar, terms, options)?,
         "url" => url(terms, options)?,
         "config" => config(templar, terms, options)?,

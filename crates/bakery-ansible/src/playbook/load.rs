@@ -194,7 +194,10 @@ impl Loader {
     }
 
     /// A value of any kind with the variables that are known before any host is.
-    pub(crate) fn value(&self, value: &Value, vars: &Map) -> Result<Value> {
+    ///
+    /// # Errors
+    /// A name that is not known yet.
+    pub fn value(&self, value: &Value, vars: &Map) -> Result<Value> {
         match value.as_items() {
             Some(items) => items.iter().map(|v| self.template(v, vars)).collect::<Result<Vec<_>>>().map(Value::list),
             None => self.template(value, vars),
@@ -689,7 +692,10 @@ impl Loader {
     }
 
     fn role_handlers(&self, used: &Arc<RoleUse>, from: Option<&str>, gathered: &mut Gathered) -> Result<()> {
-        if let Some(found) = part(&used.role.path.join("handlers"), from.unwrap_or("main")) {
+        if let Some(found) = part(
+            &used.role.path.join("handlers"),
+            from.unwrap_or("main").trim_end_matches(".yml").trim_end_matches(".yaml"),
+        ) {
             let node = self.yaml(&found)?;
             let handlers = self.entries(&node, &found, Some(used), gathered)?;
             gathered.handlers.extend(handlers);

@@ -235,7 +235,16 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
         let name = key.as_str().unwrap_or_default();
         let v = || Some(value.to_value()).filter(|v| !v.is_none());
         match name {
-            "register" => task.register = value.as_str().map(str::to_owned),
+            "register" => {
+                let name = value.to_value().to_string();
+                if !crate::vars::is_name(&name) {
+                    return Err(Error::parse(
+                        Diagnostic::at(&value.origin, format!("Invalid variable name in 'register' specified: '{name}'."))
+                            .hint("a name starts with a letter or underscore and contains only letters, numbers and underscores"),
+                    ));
+                }
+                task.register = Some(name);
+            }
             "changed_when" => task.changed_when = list(value),
             "failed_when" => task.failed_when = list(value),
             "until" => task.until = list(value),

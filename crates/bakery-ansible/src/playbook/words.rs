@@ -59,6 +59,48 @@ fn unquote(text: &str) -> &str {
     text
 }
 
+/// Escapes as in Python's text: `\n`, `\t`, `\xhh`, `\uhhhh` and the like; others stay.
+fn decoded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        let rest = chars.as_str();
+        let digits = match rest.chars().next() {
+            Some('x') => 2,
+            Some('u') => 4,
+            Some('U') => 8,
+            _ => 0,
+        };
+        let code = rest.get(1..=digits).filter(|_| digits > 0).and_then(|d| u32::from_str_radix(d, 16).ok());
+        if let Some(decoded) = code.and_then(char::from_u32) {
+            out.push(decoded);
+            chars = rest[1 + digits..].chars();
+            continue;
+        }
+        let plain = match rest.chars().next() {
+            Some('n') => '\n',
+            Some('t') => '\t',
+            Some('r') => '\r',
+            Some('a') => '\u{7}',
+            Some('b') => '\u{8}',
+            Some('f') => '\u{c}',
+            Some('v') => '\u{b}',
+            Some(quote @ ('\\' | '\'' | '"')) => quote,
+            _ => {
+                out.push('\\');
+                continue;
+            }
+        };
+        out.push(plain);
+        chars.next();
+    }
+    out
+}
+
 /// Reads `key=value` words. With `free_form`, words that are no options of the command are its raw parameters, kept as
 /// they were written.
 pub fn parse_key_values(text: &str, origin: Option<&Origin>, free_form: Option<&[&str]>) -> Map {
@@ -69,13 +111,13 @@ pub fn parse_key_values(text: &str, origin: Option<&Origin>, free_form: Option<&
     };
     let mut raw = Vec::new();
     for word in split_args(text) {
-        let key_end = word.find('=').filter(|at| {
-            *at > 0 && word[..*at].chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
-        });
-        match key_end {
+        // An equals sign after a backslash is none.
+        let equals = word.match_indices('=').map(|(at, _)| at).find(|at| *at > 0 && !word[..*at].ends_with('\\'));
+        match equals {
             Some(at) if free_form.is_none_or(|known| known.contains(&&word[..at])) => {
-                map.set(&word[..at], value(&unquote(&word[at + 1..]).replace("\\n", "\n")));
+                map.set(word[..at].trim(), value(&decoded(unquote(word[at + 1..].trim()))));
             }
+            None if word.contains("\\=") => raw.push(word.replace("\\=", "=")),
             _ => raw.push(word),
         }
     }
