@@ -22,6 +22,11 @@ pub(crate) fn call(
         "bool",
         "checksum",
         "combinations",
+        "commonpath",
+        "normpath",
+        "rekey_on_member",
+        "unvault",
+        "vault",
         "combine",
         "comment",
         "dict2items",
@@ -174,9 +179,76 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             _ => hex(&sha1::Sha1::digest(text())),
         },
         "password_hash" => {
-            return Err(Error::new(
-                "the filter 'password_hash' is not one that bakery has; hash the password with openssl passwd and give the result",
-            ));
+            if value.as_str().is_none() && value.as_int().is_none() {
+                return Err(Error::new(format!("password_hash needs text, not {}", value.type_name())));
+            }
+            let text_of = |at: usize, name: &str| args.get(at, name).filter(|v| !v.is_none()).map(|v| v.to_string());
+            let wanted = crate::passwords::Wanted {
+                algorithm: text_of(0, "hashtype").unwrap_or_else(|| "sha512".into()),
+                salt: text_of(1, "salt"),
+                rounds: args.get(3, "rounds").and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).map(|r| r as u32),
+                ident: text_of(4, "ident"),
+            };
+            crate::passwords::hash(&text(), &wanted).map_err(Error::new)?.into()
+        }
+        "vault" | "unvault" => {
+            let secret = args.need(0, "secret")?.to_string();
+            let id = args.text(2, "vault_id", "filter_default");
+            let secrets = [crate::vault::Secret::new(&id, secret)];
+            let made = if name == "vault" {
+                crate::vault::encrypt(text().as_bytes(), &secrets[0], Some(&id).filter(|i| *i != "filter_default").map(String::as_str))
+            } else if !crate::vault::is_encrypted(text().as_bytes()) {
+                return Ok(value.clone());
+            } else {
+                crate::vault::decrypt(text().as_bytes(), &secrets, false).map(|b| String::from_utf8_lossy(&b).into_owned())
+            };
+            made.map_err(|e| Error::new(e.diagnostic.message))?.into()
+        }
+        "commonpath" => {
+            let parts: Vec<Vec<String>> = value
+                .as_items()
+                .ok_or_else(|| Error::new("commonpath expects a list"))?
+                .iter()
+                .map(|p| p.to_string().split('/').map(str::to_owned).collect())
+                .collect();
+            let first = parts.first().cloned().unwrap_or_default();
+            let shared = (0..first.len()).take_while(|at| parts.iter().all(|p| p.get(*at) == first.get(*at))).count();
+            let joined = first[..shared].join("/");
+            if joined.is_empty() && text().contains("'/") { "/".into() } else { joined.into() }
+        }
+        "normpath" => {
+            let mut out: Vec<String> = Vec::new();
+            let path = text();
+            for part in path.split('/') {
+                match part {
+                    "" | "." => {}
+                    ".." if out.last().is_some_and(|l| l != "..") => {
+                        out.pop();
+                    }
+                    ".." if path.starts_with('/') => {}
+                    other => out.push(other.to_owned()),
+                }
+            }
+            let joined = out.join("/");
+            if path.starts_with('/') { format!("/{joined}").into() } else if joined.is_empty() { ".".into() } else { joined.into() }
+        }
+        "rekey_on_member" => {
+            let key = args.need(0, "key")?.to_string();
+            let overwrite = args.text(1, "duplicates", "error") == "overwrite";
+            let items = match value {
+                Value::Map(map) => map.pairs().into_iter().map(|(_, v)| v).collect(),
+                other => other.as_items().ok_or_else(|| Error::new("Type is not a valid list, set, or dict"))?,
+            };
+            let out = Map::new();
+            for item in items {
+                let map = item.as_map().ok_or_else(|| Error::new("List item is not a valid dict"))?;
+                let own = map.get(&key).ok_or_else(|| Error::new(format!("Key {key} was not found")))?;
+                if out.contains_value(&own) && !overwrite {
+                    return Err(Error::new(format!("Key {own} is not unique, cannot correctly turn into dict")));
+                }
+                out.insert(own, item);
+            }
+            out.into()
         }
         "combine" => combine(value, args)?,
         "comment" => comment(&text(), args).into(),

@@ -183,15 +183,20 @@ pub(crate) fn controller_python() -> String {
     found.map_or_else(|| "/usr/bin/python3".into(), |program| program.display().to_string())
 }
 
-/// The folder of an installed ansible-core, if there is one; it is asked for once.
+/// The folder of an installed ansible-core, if there is one.
 fn core() -> Option<&'static Path> {
-    static CORE: OnceLock<Option<PathBuf>> = OnceLock::new();
-    CORE.get_or_init(|| {
+    core_with_python().map(|(_, core)| core)
+}
+
+/// An interpreter for which ansible-core is installed, and its folder; they are searched once.
+pub(crate) fn core_with_python() -> Option<(&'static str, &'static Path)> {
+    static CORE: OnceLock<Option<(&str, PathBuf)>> = OnceLock::new();
+    let found = CORE.get_or_init(|| {
         let ask = "import os, ansible; print(os.path.dirname(ansible.__file__))";
-        ["python3", "python"].iter().find_map(|python| {
+        ["python3", "python"].into_iter().find_map(|python| {
             let output = Cmd::new(python).args(["-c", ask]).output().ok()?;
-            output.success().then(|| PathBuf::from(output.text().trim()))
+            output.success().then(|| (python, PathBuf::from(output.text().trim())))
         })
-    })
-    .as_deref()
+    });
+    found.as_ref().map(|(python, core)| (*python, core.as_path()))
 }

@@ -6,6 +6,7 @@
 //! module call on a `connection`. What happens is told to a [`Callback`]; nothing here prints.
 
 mod actions;
+mod argspec;
 pub mod callback;
 pub mod connection;
 mod error;
@@ -15,7 +16,9 @@ mod filters;
 mod foreign;
 pub mod inventory;
 mod lookups;
+mod passwords;
 pub mod playbook;
+mod plugins;
 mod settings;
 mod templar;
 mod tests;

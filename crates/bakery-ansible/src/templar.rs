@@ -9,6 +9,7 @@ use bakery_jinja::{Arguments, Environment, Error as JinjaError, Result as JinjaR
 use bakery_lang::{Diagnostic, Map, Source, Text, Value};
 
 use crate::playbook::Loader;
+use crate::plugins::{Call, Kind};
 use crate::vars::Layers;
 use crate::{filters, lookups, tests};
 
@@ -228,6 +229,37 @@ impl Templar {
             .find(|path| path.exists())
     }
 
+    /// Runs a filter or test that is written in Python; `None` when there is none of this name.
+    fn plugin(&self, kind: Kind, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
+        let loader = self.loader.as_ref()?;
+        if !loader.plugins.has(loader, kind, name) {
+            return None;
+        }
+        let call = Call {
+            kind,
+            name,
+            value: value.clone(),
+            args: args.positional.clone(),
+            named: args.named.iter().cloned().collect(),
+            variables: Map::new(),
+            check: false,
+            diff: false,
+        };
+        Some(loader.plugins.run(loader, &call).map_err(JinjaError::new))
+    }
+
+    /// Every variable that can be evaluated now, evaluated.
+    pub(crate) fn everything(&self) -> Map {
+        self.names()
+            .into_iter()
+            .filter(|name| !matches!(name.as_str(), "hostvars" | "vars"))
+            .filter_map(|name| {
+                let value = self.value(&self.variable(&name)?).ok()?;
+                Some((name, value))
+            })
+            .collect()
+    }
+
     /// Renders a template file.
     ///
     /// # Errors
@@ -316,6 +348,11 @@ impl Scope for Templar {
         if let Some(result) = filters::call(self, short, value, args) {
             return Some(result);
         }
+        if !bakery_jinja::FILTERS.contains(&name)
+            && let Some(result) = self.plugin(Kind::Filter, name, value, args)
+        {
+            return Some(result);
+        }
         // Old roles use tests as filters: `result|succeeded`.
         if matches!(short, "succeeded" | "success" | "failed" | "changed" | "skipped" | "change" | "skip") {
             return tests::call(short, value, args).map(|r| r.map(Value::Bool));
@@ -324,7 +361,14 @@ impl Scope for Templar {
     }
 
     fn test(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<bool>> {
-        tests::call(bakery_modules::canonical_name(name), value, args)
+        let short = bakery_modules::canonical_name(name);
+        if let Some(result) = tests::call(short, value, args) {
+            return Some(result);
+        }
+        if bakery_jinja::TESTS.contains(&name) {
+            return None;
+        }
+        self.plugin(Kind::Test, name, value, args).map(|r| r.map(|v| v.is_true()))
     }
 
     fn function(&self, name: &str, args: &Arguments) -> Option<JinjaResult<Value>> {

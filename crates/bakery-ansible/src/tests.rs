@@ -20,7 +20,14 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
     Some(match name {
         "failed" | "failure" => flag("failed"),
         "succeeded" | "success" | "successful" => flag("failed").map(|f| !f),
-        "changed" | "change" => flag("changed"),
+        "changed" | "change" => match value.as_map() {
+            // The results of a loop are changed when one of them is.
+            Some(map) if !map.contains("changed") && map.contains("results") => {
+                let results = list(map.get("results"));
+                Ok(results.iter().any(|r| r.get("changed").is_some_and(|c| c.is_true())))
+            }
+            _ => flag("changed"),
+        },
         "skipped" | "skip" => flag("skipped"),
         "unreachable" => flag("unreachable"),
         "reachable" => flag("unreachable").map(|f| !f),

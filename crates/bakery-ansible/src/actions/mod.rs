@@ -9,6 +9,7 @@ pub(crate) use files::render_lookup;
 use bakery_lang::{Diagnostic, Map, Value};
 
 use crate::Templar;
+use crate::plugins::Kind;
 use crate::connection::Unreachable;
 
 /// Names of actions that are no modules.
@@ -124,13 +125,29 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
             Ok(result)
         }
         "pause" => values::pause(args, modules.check()),
-        "wait_for_connection" | "validate_argument_spec" => Ok(ok()),
+        "validate_argument_spec" => values::validate_argument_spec(args, templar),
+        "wait_for_connection" => Ok(ok()),
         "template" => files::template(args, templar, modules),
         "copy" => files::copy(args, templar, modules),
         "unarchive" => files::unarchive(args, templar, modules),
         "script" => files::script(args, templar, modules),
         "fetch" => files::fetch(args, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
+        _ if modules.loader().plugins.has(modules.loader(), Kind::Action, name) => {
+            let call = crate::plugins::Call {
+                kind: Kind::Action,
+                name,
+                value: Value::None,
+                args: vec![],
+                named: args.clone(),
+                variables: templar.everything(),
+                check: modules.check(),
+                diff: false,
+            };
+            let loader = modules.loader();
+            let result = loader.plugins.run(loader, &call).map_err(fail)?;
+            result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"))
+        }
         _ => modules.foreign(name, args, false).unwrap_or_else(|| {
             Err(fail(format!(
                 "the module `{name}` is not one that bakery has, and it was found in no `library` folder, collection or installed ansible-core; install the collection that it comes from, or use a module that bakery has (`bakery doc --list`)"

@@ -297,6 +297,51 @@ fn in_order(folder: &std::path::Path, depth: usize) -> bakery_host::Result<Vec<s
     Ok(out)
 }
 
+/// `validate_argument_spec`: what is given, and variables of the names that are specified
+/// (`ansible/plugins/action/validate_argument_spec.py`).
+pub(super) fn validate_argument_spec(args: &Map, templar: &Templar) -> Outcome {
+    let spec = match args.get("argument_spec") {
+        Some(Value::Map(spec)) => spec,
+        None => return Err(fail("\"argument_spec\" arg is required in args")),
+        Some(other) => {
+            return Err(fail(format!(
+                "Incorrect type for argument_spec, expected dict and got <class '{}'>",
+                other.type_name()
+            )));
+        }
+    };
+    let provided = match args.get("provided_arguments") {
+        None | Some(Value::None) => Map::new(),
+        Some(Value::Map(map)) => map,
+        Some(other) => {
+            return Err(fail(format!(
+                "Incorrect type for provided_arguments, expected dict and got <class '{}'>",
+                other.type_name()
+            )));
+        }
+    };
+    let given = Map::new();
+    for name in spec.keys() {
+        if let Some(value) = bakery_jinja::Scope::variable(templar, &name.to_string()) {
+            given.insert(name, templar.value(&value)?);
+        }
+    }
+    given.extend(&provided);
+    let errors = crate::argspec::validate(&spec, &given);
+    let context = args.get("validate_args_context").unwrap_or_else(|| Map::new().into());
+    if errors.is_empty() {
+        let result = ok();
+        result.set("msg", "The arg spec validation passed");
+        result.set("validate_args_context", context);
+        return Ok(result);
+    }
+    let result = failure(&format!("Validation of arguments failed:\n{}", errors.join("\n")));
+    result.set("argument_errors", Value::strings(&errors));
+    result.set("argument_spec_data", spec);
+    result.set("validate_args_context", context);
+    Err(Trouble::Failed(result, None))
+}
+
 pub(super) fn pause(args: &Map, check: bool) -> Outcome {
     let number = |name: &str| args.get(name).and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()));
     let seconds = number("seconds").or_else(|| number("minutes").map(|m| m * 60));

@@ -162,8 +162,13 @@ impl Runner<'_> {
             };
         }
         let control = |name: &str| each.control.get(name);
-        let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| v.to_string());
-        let pause = control("pause").and_then(|p| p.as_float()).unwrap_or(0.0);
+        let templated = |value: Value| {
+            let templar = self.templar(host, context, Map::new(), Some(task));
+            templar.value(&value).unwrap_or(value)
+        };
+        let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| templated(v).to_string());
+        let pause = control("pause").map(templated).and_then(|p| p.as_float().or_else(|| p.to_string().parse().ok()));
+        let pause = pause.unwrap_or(0.0);
         let mut results = Vec::new();
         let mut includes = Vec::new();
         let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) =
@@ -311,8 +316,20 @@ impl Runner<'_> {
             }
             Err(error) => return self.failed(&error, task, context, host),
         }
-        let action = bakery_modules::canonical_name(&task.action).to_owned();
         let templar = self.templar(host, context, local.copied(), Some(task));
+        let action = if task.action.contains("{{") {
+            match templar.text(&Value::Str(Text::written(task.action.as_str(), task.origin.clone()))) {
+                Ok(action) => action,
+                Err(error) => return self.failed(&error, task, context, host),
+            }
+        } else {
+            task.action.clone()
+        };
+        // A module's own name decides where it is searched; short names are for what is known here.
+        let action = match bakery_modules::canonical_name(&action) {
+            short if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() => short.to_owned(),
+            _ => action,
+        };
         let args = match self.arguments(task, &action, &templar, context) {
             Ok(args) => args,
             Err(error) => {
@@ -538,7 +555,16 @@ impl Runner<'_> {
         });
         let mut environment = Vec::new();
         for entry in &context.environment {
+            let entry = match entry {
+                // While facts are gathered, what depends on them is left out.
+                Value::Map(map) if action == "setup" => {
+                    let known = map.pairs().into_iter().filter(|(_, v)| templar.value(v).is_ok());
+                    &Value::Map(known.collect())
+                }
+                other => other,
+            };
             match templar.value(entry) {
+                Ok(Value::Omit) => {}
                 Ok(Value::Map(map)) => {
                     environment.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
                 }

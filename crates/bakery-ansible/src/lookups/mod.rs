@@ -266,6 +266,22 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             None => vec![],
         },
         other => {
+            if let Some(loader) = &templar.loader
+                && loader.plugins.has(loader, crate::plugins::Kind::Lookup, other)
+            {
+                let call = crate::plugins::Call {
+                    kind: crate::plugins::Kind::Lookup,
+                    name: other,
+                    value: Value::None,
+                    args: terms.to_vec(),
+                    named: options.clone(),
+                    variables: templar.everything(),
+                    check: false,
+                    diff: false,
+                };
+                let found = loader.plugins.run(loader, &call).map_err(Error::new)?;
+                return Ok(found.as_items().unwrap_or_else(|| vec![found]));
+            }
             let hint = bakery_lang::suggest(other, NAMES.iter().copied())
                 .map(|h| format!(" ({h})"))
                 .unwrap_or_default();

@@ -11,6 +11,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 use super::role::part;
 use super::task::{self, Place, is_block, keywords, task};
 use super::{Block, Entry, Keywords, Play, Playbook, Role, RoleUse, Task};
+use crate::plugins::{Kind, Plugins};
 use crate::{Error, Result, Settings, vault};
 
 /// Keywords of plays.
@@ -77,6 +78,8 @@ pub struct Loader {
     pub extra_vars: Map,
     /// What the environment and `ansible.cfg` say.
     pub settings: Arc<Settings>,
+    /// What runs plugins in Python.
+    pub(crate) plugins: Arc<Plugins>,
     /// The passwords of vaults.
     pub secrets: Arc<Vec<vault::Secret>>,
 }
@@ -119,6 +122,7 @@ impl Loader {
             playbook_dir,
             extra_vars,
             settings: Arc::new(settings),
+            plugins: Arc::default(),
             secrets: Arc::default(),
         }
     }
@@ -236,7 +240,7 @@ impl Loader {
         };
         let mut plays = Vec::new();
         for item in items {
-            let import = ["import_playbook", "ansible.builtin.import_playbook", "include"]
+            let import = ["import_playbook", "ansible.builtin.import_playbook", "ansible.legacy.import_playbook", "include"]
                 .iter()
                 .find_map(|k| item.get(k));
             if let Some(import) = import {
@@ -424,6 +428,7 @@ impl Loader {
             let library = |name: &str| {
                 let collections = gathered.collections.clone();
                 crate::foreign::Scope { loader: self, role, collections: &collections }.find(name).is_some()
+                    || self.plugins.has(self, Kind::Action, name)
             };
             let task = task(item, &Place { file, role, library: &library })?;
             out.push(self.expand(task, file, role, gathered)?);
@@ -475,6 +480,11 @@ impl Loader {
                 }
                 let vars = gathered.vars.copied();
                 vars.extend(&task.keywords.vars);
+                if let Some(used) = role {
+                    vars.set("role_path", used.role.path.display().to_string());
+                    vars.set("role_name", used.role.name.as_str());
+                    vars.set("ansible_role_name", used.role.name.as_str());
+                }
                 let name = self.template(&name, &vars)?.to_string();
                 let (name, params) = split_include(&name);
                 let path = find_tasks(&name, file, role, &self.playbook_dir)
@@ -676,8 +686,12 @@ impl Loader {
         }
         // It is set once: this is where a use of a role is read.
         let _ = used.from_dependencies.set((vars, defaults));
+        self.plugins.add_role(used);
         let folder = used.role.path.join("tasks");
         let name = tasks_from.unwrap_or("main");
+        if let Some(validation) = validation(used, name.trim_end_matches(".yml").trim_end_matches(".yaml")) {
+            block.block.push(Entry::Task(Arc::new(validation)));
+        }
         match part(&folder, name.trim_end_matches(".yml").trim_end_matches(".yaml")) {
             Some(found) => {
                 let node = self.yaml(&found)?;
@@ -771,6 +785,37 @@ impl Loader {
         gathered.depth -= 1;
         Ok((Entry::Block(Arc::new(block)), used))
     }
+}
+
+/// The task that comes before all others of a role with an argument specification for this entry point
+/// (`ansible/playbook/role/__init__.py`, `_create_validation_task`).
+fn validation(used: &Arc<RoleUse>, entry_point: &str) -> Option<Task> {
+    let spec = used.role.argument_specs.as_ref()?.get(entry_point).filter(|s| !s.is_none())?;
+    let mut name = format!("Validating arguments against arg spec '{entry_point}'");
+    if let Some(short) = spec.get("short_description") {
+        name.push_str(&format!(" - {short}"));
+    }
+    let args = Map::new();
+    args.set("argument_spec", spec.get("options").unwrap_or_else(|| Map::new().into()));
+    args.set("provided_arguments", used.params.clone());
+    let context = Value::map([
+        ("type", Value::from("role")),
+        ("name", used.role.name.as_str().into()),
+        ("argument_spec_name", entry_point.into()),
+        ("path", used.role.path.display().to_string().into()),
+    ]);
+    args.set("validate_args_context", context);
+    let file = used.role.path.join("meta/argument_specs.yml");
+    let source = Source::new(file.display().to_string(), "");
+    Some(Task {
+        name: Some(name.into()),
+        action: "ansible.builtin.validate_argument_spec".into(),
+        args,
+        keywords: Keywords { tags: vec!["always".into()], ..Keywords::default() },
+        role: Some(Arc::clone(used)),
+        file,
+        ..Task::new(source.at_offset(0))
+    })
 }
 
 impl Error {

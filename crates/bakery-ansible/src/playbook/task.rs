@@ -330,17 +330,19 @@ fn set_action<'a>(found: &mut Option<(&'a Node, String)>, key: &'a Node, action:
 /// `action: module key=value` and `action: {module: …}`.
 fn old_action(node: &Node) -> Result<(String, Map)> {
     if let Some(text) = node.as_str() {
-        let (name, rest) = text.trim().split_once(char::is_whitespace).unwrap_or((text.trim(), ""));
-        return Ok((name.to_owned(), words(name, rest, node)));
+        let text = text.trim();
+        let name = super::split_args(text).into_iter().next().unwrap_or_default();
+        let rest = text.strip_prefix(&name).unwrap_or_default().trim();
+        return Ok((name.clone(), words(&name, rest, node)));
     }
     let map = node.to_value().as_map().cloned().unwrap_or_default();
     let Some(name) = map.remove("module") else {
         return Err(Error::parse(Diagnostic::at(&node.origin, "'action' needs a 'module'")));
     };
     let name = name.to_string();
-    let (name, rest) = name
-        .split_once(char::is_whitespace)
-        .map_or((name.clone(), String::new()), |(n, r)| (n.to_owned(), r.to_owned()));
+    let first = super::split_args(&name).into_iter().next().unwrap_or_default();
+    let rest = name.strip_prefix(&first).unwrap_or_default().trim().to_owned();
+    let name = first;
     let args = words(&name, &rest, node);
     args.extend(&map);
     Ok((name, args))

@@ -1,0 +1,195 @@
+//! Plugins of projects and collections that are written in Python: filters, tests, lookups and actions that bakery does
+//! not have itself, run by an installed ansible-core in a helper that is started when the first one is needed.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bakery_host::Cmd;
+use bakery_lang::{Map, Value, json};
+
+use crate::foreign;
+use crate::playbook::{Loader, RoleUse};
+
+/// What a plugin is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Filter,
+    Test,
+    Lookup,
+    Action,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Filter => "filter",
+            Self::Test => "test",
+            Self::Lookup => "lookup",
+            Self::Action => "action",
+        }
+    }
+}
+
+const KINDS: [Kind; 4] = [Kind::Filter, Kind::Test, Kind::Lookup, Kind::Action];
+
+/// The helper, shared by all who load and run the same playbook.
+#[derive(Debug, Default)]
+pub struct Plugins(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    helper: Option<Helper>,
+    failed: bool,
+    /// Folders that the helper knows, or shall know when it is started.
+    folders: Vec<(&'static str, PathBuf)>,
+}
+
+#[derive(Debug)]
+struct Helper {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A call of a plugin.
+#[derive(Debug, Clone)]
+pub(crate) struct Call<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) name: &'a str,
+    /// The value that a filter or test is used on.
+    pub(crate) value: Value,
+    pub(crate) args: Vec<Value>,
+    pub(crate) named: Map,
+    /// The task's variables, for lookups and actions.
+    pub(crate) variables: Map,
+    pub(crate) check: bool,
+    pub(crate) diff: bool,
+}
+
+impl Plugins {
+    /// Makes the plugins of a role known.
+    pub(crate) fn add_role(&self, used: &Arc<RoleUse>) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for kind in KINDS {
+            let folder = used.role.path.join(format!("{}_plugins", kind.word()));
+            if folder.is_dir() && !state.folders.iter().any(|(_, f)| *f == folder) {
+                state.folders.push((kind.word(), folder));
+                // The helper reads folders when it starts.
+                state.helper = None;
+            }
+        }
+    }
+
+    /// Whether there is a plugin of a name. The helper is asked only if there are folders of such plugins, or if the name
+    /// is of a collection that is there.
+    pub(crate) fn has(&self, loader: &Loader, kind: Kind, name: &str) -> bool {
+        let mut parts = name.splitn(3, '.');
+        let in_collection = match (parts.next(), parts.next(), parts.next()) {
+            (Some(namespace), Some(collection), Some(_)) => {
+                loader.collection(namespace, collection).iter().any(|c| c.join("plugins").join(kind.word()).is_dir())
+            }
+            _ => false,
+        };
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = folders(loader, kind).next().is_some() || state.folders.iter().any(|(k, _)| *k == kind.word());
+        if !in_collection && !own {
+            return false;
+        }
+        let request = serde_json::json!({"op": "find", "kind": kind.word(), "name": name});
+        matches!(state.ask(loader, &request), Ok(serde_json::Value::Bool(true)))
+    }
+
+    /// Runs a plugin.
+    ///
+    /// # Errors
+    /// What it says.
+    pub(crate) fn run(&self, loader: &Loader, call: &Call<'_>) -> Result<Value, String> {
+        let request = serde_json::json!({
+            "op": "call", "kind": call.kind.word(), "name": call.name,
+            "value": json::to_json(&call.value),
+            "args": call.args.iter().map(json::to_json).collect::<Vec<_>>(),
+            "kwargs": json::to_json(&Value::Map(call.named.clone())),
+            "variables": json::to_json(&Value::Map(call.variables.clone())),
+            "check": call.check, "diff": call.diff,
+        });
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.ask(loader, &request).map(|answer| json::from_json(&answer))
+    }
+}
+
+/// The folders of a playbook's plugins.
+fn folders(loader: &Loader, kind: Kind) -> impl Iterator<Item = PathBuf> {
+    let word = kind.word();
+    let configured = loader.settings.paths(
+        &format!("ANSIBLE_{}_PLUGINS", word.to_uppercase()),
+        "defaults",
+        &format!("{word}_plugins"),
+    );
+    std::iter::once(loader.playbook_dir.join(format!("{word}_plugins"))).chain(configured).filter(|folder| folder.is_dir())
+}
+
+impl State {
+    fn ask(&mut self, loader: &Loader, request: &serde_json::Value) -> Result<serde_json::Value, String> {
+        if self.failed {
+            return Err("plugins in Python need an installed ansible-core, and there is none".into());
+        }
+        if self.helper.is_none() {
+            match self.start(loader) {
+                Ok(helper) => self.helper = Some(helper),
+                Err(error) => {
+                    self.failed = true;
+                    return Err(error);
+                }
+            }
+        }
+        let Some(helper) = &mut self.helper else { return Err("no helper".into()) };
+        let mut line = String::new();
+        let talked = writeln!(helper.input, "{request}")
+            .and_then(|()| helper.input.flush())
+            .and_then(|()| helper.output.read_line(&mut line));
+        if !matches!(talked, Ok(count) if count > 0) {
+            self.helper = None;
+            return Err("the helper that runs plugins in Python ended".into());
+        }
+        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|e| e.to_string())?;
+        match answer.get("error") {
+            Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
+            None => Ok(answer.get("value").cloned().unwrap_or_default()),
+        }
+    }
+
+    fn start(&self, loader: &Loader) -> Result<Helper, String> {
+        let (python, core) =
+            foreign::core_with_python().ok_or("plugins in Python need an installed ansible-core, and there is none")?;
+        let mut by_kind = serde_json::Map::new();
+        for kind in KINDS {
+            let own = self.folders.iter().filter(|(k, _)| *k == kind.word()).map(|(_, f)| f.clone());
+            let all: Vec<String> = folders(loader, kind).chain(own).map(|f| f.display().to_string()).collect();
+            by_kind.insert(kind.word().into(), all.into());
+        }
+        let roots: Vec<String> = loader.collections_roots().iter().map(|p| p.display().to_string()).collect();
+        let setup = serde_json::json!({
+            "folders": by_kind, "collections": roots, "basedir": loader.playbook_dir.display().to_string(),
+        });
+        let folder = core.parent().map(|p| p.display().to_string()).unwrap_or_default();
+        let mut child = Cmd::new(python)
+            .args(["-c", include_str!("plugins.py")])
+            .env("PYTHONPATH", folder)
+            .spawn_piped()
+            .map_err(|e| e.to_string())?;
+        let (Some(mut input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("the helper has no channel".into());
+        };
+        writeln!(input, "{setup}").and_then(|()| input.flush()).map_err(|e| e.to_string())?;
+        Ok(Helper { child, input, output: BufReader::new(output) })
+    }
+}
