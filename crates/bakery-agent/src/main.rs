@@ -45,7 +45,12 @@ struct AnsiblePlaybook {
 
 fn main() -> ExitCode {
     bakery_host::signal::default_broken_pipe();
-    let name = std::env::args_os().next().unwrap_or_default();
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    if args.next().is_some_and(|verb| verb == bakery_modules::BACKGROUND_VERB) {
+        let code = args.next().map_or(1, |file| bakery_modules::background(std::path::Path::new(&file)));
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
+    }
     let name =
         std::path::Path::new(&name).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let code = match name.as_str() {

@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::io::{BufReader, BufWriter};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
-use bakery_host::{Cmd, sandbox::Sandbox, users};
+use bakery_host::{Cmd, sandbox::Sandbox, signal, users};
 use bakery_lang::{Map, Value, json};
 use bakery_modules::{Host, Phase};
 use bakery_protocol::{Hello, Request, Response};
@@ -25,6 +28,8 @@ pub struct Call<'a> {
     pub environment: Vec<(String, String)>,
     /// The user to become.
     pub become_user: Option<String>,
+    /// How long it may take; then it is killed, and the result says so.
+    pub limit: Option<Duration>,
 }
 
 /// How a target is reached.
@@ -91,7 +96,7 @@ impl Connections {
         let me = users::effective_uid();
         let user = call.become_user.clone().filter(|name| users::find_user(name).map(|u| u.uid) != Some(me));
         match (&target, user) {
-            (Target::Local { cwd }, None) => {
+            (Target::Local { cwd }, None) if call.limit.is_none() => {
                 let mut host = Host::default();
                 host.check = call.check;
                 host.diff = call.diff;
@@ -131,9 +136,31 @@ impl Connections {
             environment: call.environment.clone(),
             cwd,
         };
+        let timed_out = Arc::new(AtomicBool::new(false));
+        let (done, waits) = mpsc::channel::<()>();
+        if let Some(limit) = call.limit {
+            let (flag, pid) = (Arc::clone(&timed_out), agent.child.id());
+            std::thread::spawn(move || {
+                if waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                    flag.store(true, Ordering::Relaxed);
+                    signal::kill(pid as i32, 9);
+                }
+            });
+        }
         let answer = bakery_protocol::write(&mut agent.stdin, &request)
             .and_then(|()| bakery_protocol::read::<Response>(&mut agent.stdout));
+        drop(done);
         match answer {
+            Err(_) if timed_out.load(Ordering::Relaxed) => {
+                self.agents.remove(&key);
+                let seconds = call.limit.map_or(0, |l| l.as_secs());
+                Ok(Value::map([
+                    ("failed", Value::Bool(true)),
+                    ("changed", false.into()),
+                    ("msg", format!("Timed out after {seconds} second(s).").into()),
+                    ("timedout", Value::map([("period", Value::from(seconds))])),
+                ]))
+            }
             Ok(response) => Ok(json::from_json(&response.result)),
             Err(error) => {
                 self.agents.remove(&key);

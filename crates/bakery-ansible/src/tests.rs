@@ -31,6 +31,7 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
         "skipped" | "skip" => flag("skipped"),
         "unreachable" => flag("unreachable"),
         "reachable" => flag("unreachable").map(|f| !f),
+        "finished" | "started" if value.as_map().is_some_and(|map| !map.contains(name)) => Ok(true),
         "finished" => flag("finished"),
         "started" => flag("started"),
         "timedout" => flag("timedout"),

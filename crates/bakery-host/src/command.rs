@@ -154,6 +154,12 @@ impl Cmd {
         self.command.spawn().map_err(|e| self.error(e))
     }
 
+    /// Starts it without any of our streams, so that nobody waits for them to close.
+    pub fn spawn_silent(mut self) -> Result<Child> {
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.command.spawn().map_err(|e| self.error(e))
+    }
+
     /// Starts it.
     pub fn spawn(mut self) -> Result<Child> {
         self.command.spawn().map_err(|e| self.error(e))

@@ -181,6 +181,16 @@ impl Runner<'_> {
         let bypass = matches!(bakery_modules::canonical_name(&task.action), "add_host" | "pause");
         let run_once = truth(&context.run_once) || bypass;
         let fatal = (truth(&context.any_errors_fatal) || run_once) && !truth(&context.ignore_errors);
+        if let Some(throttle) = &context.throttle {
+            let failed = |why: String| {
+                let text = format!("Failed to convert the throttle value to an integer: {why}");
+                crate::Error::other(bakery_lang::Diagnostic::at(&task.origin, text))
+            };
+            let value = templar.value(throttle).map_err(|e| failed(e.message))?;
+            if value.as_int().is_none() && value.to_string().trim().parse::<i64>().is_err() {
+                return Err(failed(format!("invalid literal for int() with base 10: {value:?}")));
+            }
+        }
         info.no_log = truth(&context.no_log);
         drop(templar);
         self.callback.task_start(&info);

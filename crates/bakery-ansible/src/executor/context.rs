@@ -31,6 +31,9 @@ pub(super) struct Context {
     pub(super) check_mode: Option<Value>,
     pub(super) diff: Option<Value>,
     pub(super) no_log: Option<Value>,
+    pub(super) timeout: Option<Value>,
+    pub(super) throttle: Option<Value>,
+    pub(super) delegate_facts: Option<Value>,
     /// Whether a failure here is rescued further out.
     pub(super) rescued: bool,
     /// Whether this runs as a handler.
@@ -66,6 +69,9 @@ impl Context {
         over(&k.check_mode, &mut inner.check_mode);
         over(&k.diff, &mut inner.diff);
         over(&k.no_log, &mut inner.no_log);
+        over(&k.timeout, &mut inner.timeout);
+        over(&k.throttle, &mut inner.throttle);
+        over(&k.delegate_facts, &mut inner.delegate_facts);
         inner
     }
 

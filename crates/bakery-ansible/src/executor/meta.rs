@@ -166,11 +166,15 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Reads the inventory's sources again; what was added while running goes.
+    /// Reads the inventory's sources again, and adds again what was added while running.
     fn refresh_inventory(&mut self) -> Result<()> {
         let sources = self.scene.inventory.sources.clone();
         let (inventory, warnings) = crate::inventory::Inventory::load(&sources, &self.loader)?;
         self.show_warnings(warnings);
+        let mut inventory = inventory;
+        for (host, group, vars) in self.added.clone() {
+            inventory.add_host(&host, &group).extend(&vars);
+        }
         self.scene_mut().inventory = inventory;
         self.refresh_vars()
     }

@@ -96,6 +96,8 @@ pub(super) struct Runner<'a> {
     pub(super) stopped: bool,
     /// Whether `meta: end_play` ended the play for all its batches.
     pub(super) play_ended: bool,
+    /// Hosts that `add_host` and `group_by` added, with their group and variables.
+    pub(super) added: Vec<(String, String, Map)>,
     /// How often `meta: clear_host_errors` ran.
     pub(super) errors_cleared: usize,
     /// The play's `max_fail_percentage`.
@@ -141,6 +143,7 @@ pub fn run(
         warned: HashSet::new(),
         stopped: false,
         play_ended: false,
+        added: vec![],
         errors_cleared: 0,
         max_fail: None,
     };
@@ -332,8 +335,8 @@ impl Runner<'_> {
                         Err(_) if several || !gathered => continue,
                         Err(diagnostic) => return Err(crate::Error::other(diagnostic)),
                     };
-                    let path = self.loader.playbook_dir.join(&name);
-                    let candidates = [path, self.loader.playbook_dir.join("vars").join(&name)];
+                    let folder = &self.loader.playbook_dir;
+                    let candidates = [folder.join("vars").join(&name), folder.join(&name)];
                     if let Some(path) = candidates.into_iter().find(|p| p.is_file()) {
                         found = Some(path);
                         break;

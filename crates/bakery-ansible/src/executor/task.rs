@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bakery_jinja::Scope as _;
-use bakery_lang::{Diagnostic, Map, Text, Value};
+use bakery_lang::{Diagnostic, Map, Text, Value, json};
 
 use super::context::Context;
 use super::run::Runner;
@@ -38,7 +38,7 @@ pub(super) struct Include {
 }
 
 /// The keys of a result that are not handed on.
-const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", "add_host", "group_by"];
+const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", "group_by"];
 
 impl PartialEq for Include {
     fn eq(&self, other: &Self) -> bool {
@@ -99,7 +99,13 @@ impl Runner<'_> {
     ) -> Result<Vec<Value>, Diagnostic> {
         let templar = self.templar(host, context, Map::new(), Some(task));
         let Some(lookup) = &each.lookup else {
-            let value = templar.value(&each.items)?;
+            // An item that is not there is an error only where it is used.
+            let value = templar.evaluate(&each.items).map_err(|e| Diagnostic {
+                message: e.message,
+                origin: each.items.origin().cloned().or(e.origin),
+                hint: None,
+            })?;
+            let value = value.forced();
             return value.as_items().ok_or_else(|| {
                 Diagnostic::at(&task.origin, format!("Invalid data passed to 'loop', it requires a list, got this instead: {value}. Hint: If you passed a list/dict of just one element, try adding wantlist=True to your lookup invocation or use q/query instead of lookup."))
             });
@@ -205,15 +211,31 @@ impl Runner<'_> {
                 }
                 local.set("ansible_loop", extended);
             }
+            let mut end = self.run_item(task, host, context, local.copied(), Some(&item.to_string()), info);
+            let one = end.result;
             let label = match control("label") {
                 Some(label) => {
-                    let templar = self.templar(host, context, local.copied(), Some(task));
-                    templar.text(&label).unwrap_or_else(|_| item.to_string())
+                    if let Some(name) = &task.register {
+                        local.set(name, one.copied());
+                    }
+                    let templar = self.templar(host, context, local, Some(task));
+                    match templar.text(&label) {
+                        Ok(label) => label,
+                        Err(error) => {
+                            let failed = self.failed(&error, task, context, host);
+                            end.status = failed.status;
+                            end.ignored = failed.ignored;
+                            one.set("failed", true);
+                            one.set("msg", error.message.as_str());
+                            item.to_string()
+                        }
+                    }
                 }
                 None => item.to_string(),
             };
-            let end = self.run_item(task, host, context, local, Some(&label), info);
-            let one = end.result;
+            for include in &mut end.includes {
+                include.label = Some(label.clone());
+            }
             one.set(&variable, item.clone());
             one.set("ansible_loop_var", variable.as_str());
             if let Some(name) = control("index_var") {
@@ -480,7 +502,7 @@ impl Runner<'_> {
         let delay = number(self, task.delay.as_ref(), 5.0).max(0.0);
         let mut attempt = 1;
         loop {
-            let mut end = self.once(task, action, args, host, context, local, delegated);
+            let mut end = self.once(task, action, args, host, context, local, delegated, (tries > 0).then_some(attempt));
             if tries == 0 || end.status == Status::Unreachable {
                 return end;
             }
@@ -523,6 +545,7 @@ impl Runner<'_> {
         context: &Context,
         local: &Map,
         delegated: Option<&str>,
+        attempt: Option<u64>,
     ) -> End {
         let end = |status: Status, result: Map| End {
             status,
@@ -548,9 +571,16 @@ impl Runner<'_> {
         };
         let check = flag(context.check_mode.as_ref(), self.options.check);
         let diff = flag(context.diff.as_ref(), self.options.diff);
-        let becoming = flag(context.r#become.as_ref(), false);
+        // Variables of the connection have the last word.
+        let of_vars = |name: &str| templar.layers.get(name).filter(|v| !matches!(v, Value::Omit));
+        let becoming = match of_vars("ansible_become") {
+            Some(own) => flag(Some(&own), false),
+            None => flag(context.r#become.as_ref(), self.options.r#become),
+        };
         let become_user = becoming.then(|| {
-            let wanted = context.become_user.as_ref().and_then(|u| templar.text(u).ok());
+            let own = of_vars("ansible_become_user").or_else(|| context.become_user.clone());
+            let wanted = own.and_then(|u| templar.value(&u).ok()).filter(|u| !matches!(u, Value::Omit | Value::None));
+            let wanted = wanted.map(|u| u.to_string());
             wanted.or_else(|| self.options.become_user.clone()).unwrap_or_else(|| "root".into())
         });
         let mut environment = Vec::new();
@@ -587,6 +617,17 @@ impl Runner<'_> {
                 }
             }
         }
+        let timeout = context.timeout.as_ref().and_then(|v| templar.value(v).ok());
+        let timeout = timeout.and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).unwrap_or(0);
+        if !(0..=100_000_000).contains(&timeout) {
+            let text = format!("Timeout {timeout} is invalid, it must be between 0 and 100000000.");
+            return end(Status::Failed, failure(&text));
+        }
+        let number = |value: Option<&Value>, default: u64| {
+            let value = value.and_then(|v| templar.value(v).ok());
+            value.and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).map_or(default, |n| n.max(0) as u64)
+        };
+        let (seconds, poll) = (number(task.r#async.as_ref(), 0), number(task.poll.as_ref(), 15));
         let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
         let loader = Arc::clone(&self.loader);
@@ -598,6 +639,8 @@ impl Runner<'_> {
                 .or_else(|| self.loader.settings.text("ANSIBLE_PYTHON_INTERPRETER", "defaults", "interpreter_python"))
                 .filter(|i| !i.starts_with("auto")),
             verbosity: self.options.verbosity,
+            limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
+            background: (seconds > 0 && !check).then_some((seconds, poll)),
             on_controller,
             check,
             diff,
@@ -641,8 +684,18 @@ impl Runner<'_> {
         for warning in result.get("warnings").and_then(|w| w.as_items()).unwrap_or_default() {
             self.callback.warning(&warning.to_string());
         }
-        if let Err(error) = self.judge(task, &result, host, context, local) {
-            return self.failed(&error, task, context, host);
+        if let Some(attempt) = attempt {
+            result.set("attempts", attempt);
+        }
+        if let Err((key, error)) = self.judge(task, &result, host, context, local) {
+            // What the module returned stays; the condition's error is why the task failed.
+            let mut shown = error.clone();
+            shown.origin.get_or_insert_with(|| task.origin.clone());
+            self.callback.error(&shown);
+            result.set("failed", true);
+            result.set(key, error.message.as_str());
+            result.set("msg", format!("Task failed: {}", error.message));
+            return end(Status::Failed, result);
         }
         let is = |name: &str| result.get(name).is_some_and(|v| v.is_true());
         let status = if is("failed") {
@@ -687,28 +740,7 @@ impl Runner<'_> {
             result.set("ansible_facts", vars);
         }
         if let Some(Value::Map(new)) = result.get("add_host") {
-            let name = new
-                .get("name")
-                .or_else(|| new.get("hostname"))
-                .or_else(|| new.get("host"))
-                .map(|n| n.to_string())
-                .unwrap_or_default();
-            let groups = new.get("groups").or_else(|| new.get("group")).or_else(|| new.get("groupname"));
-            let groups = groups
-                .and_then(|g| bakery_modules::args::string_list(&g).ok())
-                .unwrap_or_else(|| vec!["ungrouped".into()]);
-            for group in groups {
-                let vars = self.scene_mut().inventory.add_host(&name, &group);
-                for (key, value) in new.pairs() {
-                    if !matches!(
-                        key.as_str(),
-                        Some("name" | "hostname" | "host" | "groups" | "group" | "groupname")
-                    ) {
-                        vars.insert(key, value);
-                    }
-                }
-            }
-            result.set("changed", true);
+            self.add_host(&new, result);
         }
         if let Some(Value::Map(new)) = result.get("group_by") {
             let key = new
@@ -720,6 +752,8 @@ impl Runner<'_> {
             let known = self.scene.inventory.groups_of(host).contains(&key);
             let inventory = &mut self.scene_mut().inventory;
             inventory.add_host(host, &key);
+            self.added.push((host.to_owned(), key.clone(), Map::new()));
+            let inventory = &mut self.scene_mut().inventory;
             for parent in parents.unwrap_or_default() {
                 inventory.add_child(&parent.replace(' ', "-"), &key);
             }
@@ -731,6 +765,62 @@ impl Runner<'_> {
         }
     }
 
+    /// `add_host` (`ansible/plugins/action/add_host.py`).
+    fn add_host(&mut self, given: &Map, result: &Map) {
+        let new = Map::new();
+        if let Some(Value::Map(raw)) = given.get("_raw_params") {
+            new.extend(&raw);
+        }
+        new.extend(given);
+        new.remove("_raw_params");
+        let named = |names: &[&str]| names.iter().find_map(|n| new.get(n)).filter(|v| !v.is_none());
+        let Some(name) = named(&["name", "hostname", "host"]).map(|n| n.to_string()) else {
+            result.set("failed", true);
+            result.set("msg", "name, host or hostname needs to be provided");
+            return;
+        };
+        let groups = match named(&["groupname", "groups", "group"]) {
+            None => vec![],
+            Some(groups @ (Value::Str(_) | Value::List(_))) => {
+                bakery_modules::args::string_list(&groups).unwrap_or_default()
+            }
+            Some(_) => {
+                result.set("failed", true);
+                result.set("msg", "Groups must be specified as a list.");
+                return;
+            }
+        };
+        let vars = Map::new();
+        for (key, value) in new.pairs() {
+            if !matches!(key.as_str(), Some("name" | "hostname" | "groupname" | "groups")) {
+                vars.insert(key, value);
+            }
+        }
+        let inventory = &self.scene.inventory;
+        let mut changed = !inventory.has(&name);
+        let known = inventory.groups_of(&name);
+        changed |= groups.iter().any(|g| !known.contains(g));
+        let before = inventory.hosts.get(&name).map(Map::copied).unwrap_or_default();
+        let inventory = &mut self.scene_mut().inventory;
+        let own = inventory.add_host(&name, "ungrouped");
+        own.extend(&vars);
+        changed |= Value::Map(before) != Value::Map(own);
+        for group in groups.iter().map(String::as_str).chain(groups.is_empty().then_some("ungrouped")) {
+            self.scene_mut().inventory.add_host(&name, group.trim());
+            self.added.push((name.clone(), group.trim().to_owned(), vars.copied()));
+        }
+        if let Err(error) = self.refresh_vars() {
+            self.callback.error(&error.diagnostic);
+        }
+        let shown = Map::from_iter([
+            ("host_name", Value::from(name)),
+            ("groups", Value::strings(&groups)),
+            ("host_vars", Value::Map(vars)),
+        ]);
+        result.set("add_host", shown);
+        result.set("changed", changed);
+    }
+
     /// `changed_when` and `failed_when`.
     fn judge(
         &mut self,
@@ -739,7 +829,7 @@ impl Runner<'_> {
         host: &str,
         context: &Context,
         local: &Map,
-    ) -> Result<(), Diagnostic> {
+    ) -> Result<(), (&'static str, Diagnostic)> {
         if !result.contains("failed") && result.get("rc").is_some_and(|rc| rc != Value::Int(0)) {
             result.set("failed", true);
         }
@@ -767,10 +857,14 @@ impl Runner<'_> {
         let changed = if task.changed_when.is_empty() {
             None
         } else {
-            Some(templar.all(&task.changed_when)?.is_none())
+            Some(templar.all(&task.changed_when).map_err(|e| ("changed_when_result", e))?.is_none())
         };
         let failed =
-            if task.failed_when.is_empty() { None } else { Some(templar.all(&task.failed_when)?.is_none()) };
+            if task.failed_when.is_empty() {
+                None
+            } else {
+                Some(templar.all(&task.failed_when).map_err(|e| ("failed_when_result", e))?.is_none())
+            };
         if let Some(changed) = changed {
             result.set("changed", changed);
         }
@@ -876,6 +970,9 @@ struct Calls<'a> {
     internal: Map,
     interpreter: Option<String>,
     verbosity: u8,
+    limit: Option<Duration>,
+    /// Seconds that the module may take in the background, and those between looks at it.
+    background: Option<(u64, u64)>,
     on_controller: bool,
     check: bool,
     diff: bool,
@@ -883,8 +980,8 @@ struct Calls<'a> {
     become_user: Option<String>,
 }
 
-impl Modules for Calls<'_> {
-    fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+impl Calls<'_> {
+    fn call(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
         let call = Call {
             module: name,
             args,
@@ -892,8 +989,56 @@ impl Modules for Calls<'_> {
             diff: self.diff,
             environment: self.environment.clone(),
             become_user: self.become_user.clone(),
+            limit: self.limit,
         };
         self.connections.run(self.on_controller, &call)
+    }
+
+    /// Starts a module in the background; with `poll`, looks at it every so many seconds until it ended.
+    fn in_background(&mut self, name: &str, args: &Map, limit: u64, poll: u64) -> Result<Value, Unreachable> {
+        let mut random = [0u8; 8];
+        // Without randomness the clock and the process tell jobs apart.
+        let _ = getrandom::fill(&mut random);
+        let jid = format!("j{}.{}", u64::from_le_bytes(random) % 1_000_000_000_000, std::process::id());
+        let start = Map::new();
+        start.set("jid", jid.as_str());
+        start.set("time_limit", limit);
+        start.set("module", name);
+        start.set("arguments", json::dumps(&Value::Map(args.clone()), 0, false));
+        let started = self.call("async_wrapper", &start)?;
+        if poll == 0 {
+            if let Value::Map(map) = &started {
+                map.remove("_pid");
+                map.remove("invocation");
+            }
+            return Ok(started);
+        }
+        let ask = |mode: &str| Map::from_iter([("jid", Value::from(jid.as_str())), ("mode", mode.into())]);
+        let mut left = limit;
+        loop {
+            std::thread::sleep(Duration::from_secs(poll.min(left.max(1))));
+            left = left.saturating_sub(poll);
+            let now = self.call("async_status", &ask("status"))?;
+            let finished = now.get("finished").is_some_and(|f| f.is_true());
+            if finished || left == 0 || bakery_host::signal::caught().is_some() {
+                if !finished {
+                    let result = failure(&format!("async task did not complete within the requested time - {limit}s"));
+                    result.set("async_result", now);
+                    return Ok(result.into());
+                }
+                self.call("async_status", &ask("cleanup"))?;
+                return Ok(now);
+            }
+        }
+    }
+}
+
+impl Modules for Calls<'_> {
+    fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        match self.background.take() {
+            Some((limit, poll)) => self.in_background(name, args, limit, poll),
+            None => self.call(name, args),
+        }
     }
 
     fn controller_file(&mut self, path: &Path) -> Option<Vec<u8>> {
@@ -909,6 +1054,7 @@ impl Modules for Calls<'_> {
             diff: false,
             environment: vec![],
             become_user: None,
+            limit: None,
         };
         let result = self.connections.run(true, &call).ok()?;
         use base64::Engine as _;

@@ -5,6 +5,8 @@
 
 mod apt;
 mod archive;
+mod async_status;
+pub(crate) mod async_wrapper;
 mod authorized_key;
 mod blockinfile;
 mod command;
@@ -48,6 +50,8 @@ use crate::Module;
 pub(crate) static ALL: &[&Module] = &[
     &apt::MODULE,
     &archive::MODULE,
+    &async_status::MODULE,
+    &async_wrapper::MODULE,
     &authorized_key::MODULE,
     &blockinfile::MODULE,
     &command::MODULE,
@@ -97,7 +101,6 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "apt_repository",
     "apt_rpm",
     "assemble",
-    "async_status",
     "at",
     "capabilities",
     "composer",
