@@ -46,7 +46,8 @@ impl Check {
     /// that it is in.
     fn level(&mut self, of: &Map, parameters: &Map, above: &[String]) {
         let Some(Value::Map(spec)) = of.get("options") else { return };
-        let found = if above.is_empty() { String::new() } else { format!(" found in {}", above.join(" -> ")) };
+        let found =
+            if above.is_empty() { String::new() } else { format!(" found in {}", above.join(" -> ")) };
         let mut known: Vec<String> = Vec::new();
         let mut aliases: Vec<String> = Vec::new();
         for (name, option) in spec.pairs() {
@@ -111,12 +112,14 @@ impl Check {
         for rule in list_of_lists("required_together") {
             let count = rule.iter().filter(|n| has(n)).count();
             if count > 0 && count < rule.len() {
-                self.errors.push(format!("parameters are required together: {}{found}", names(&rule).join(", ")));
+                self.errors
+                    .push(format!("parameters are required together: {}{found}", names(&rule).join(", ")));
             }
         }
         for rule in list_of_lists("required_one_of") {
             if !rule.iter().any(has) {
-                self.errors.push(format!("one of the following is required: {}{found}", names(&rule).join(", ")));
+                self.errors
+                    .push(format!("one of the following is required: {}{found}", names(&rule).join(", ")));
             }
         }
         for rule in list_of_lists("required_if") {
@@ -142,7 +145,10 @@ impl Check {
                 let wanted = wanted.as_items().unwrap_or_else(|| vec![wanted]);
                 let absent: Vec<Value> = wanted.into_iter().filter(|n| !has(n)).collect();
                 if !absent.is_empty() {
-                    self.errors.push(format!("missing parameter(s) required by '{key}': {}{found}", names(&absent).join(", ")));
+                    self.errors.push(format!(
+                        "missing parameter(s) required by '{key}': {}{found}",
+                        names(&absent).join(", ")
+                    ));
                 }
             }
         }
@@ -157,7 +163,8 @@ impl Check {
             return;
         }
         let wanted = kind(option);
-        let found = if above.is_empty() { String::new() } else { format!(" found in '{}'.", above.join(" -> ")) };
+        let found =
+            if above.is_empty() { String::new() } else { format!(" found in '{}'.", above.join(" -> ")) };
         let converted = match convert(&value, &wanted) {
             Ok(converted) => converted,
             Err(why) => {
@@ -169,9 +176,12 @@ impl Check {
             }
         };
         parameters.set(name, converted.clone());
-        let Some(elements) = option.get("elements").filter(|e| !e.is_none()).map(|e| e.to_string()) else { return };
+        let Some(elements) = option.get("elements").filter(|e| !e.is_none()).map(|e| e.to_string()) else {
+            return;
+        };
         let Value::List(items) = &converted else { return };
-        let found = if above.is_empty() { String::new() } else { format!(" found in '{}'", above.join(" -> ")) };
+        let found =
+            if above.is_empty() { String::new() } else { format!(" found in '{}'", above.join(" -> ")) };
         let mut out = Vec::new();
         for item in items.items() {
             match convert(&item, &elements) {
@@ -209,7 +219,9 @@ impl Check {
         if wanted != "dict" && !(wanted == "list" && of_maps) {
             return;
         }
-        let Some(own) = option.as_map().filter(|m| m.get("options").is_some_and(|o| !o.is_none())) else { return };
+        let Some(own) = option.as_map().filter(|m| m.get("options").is_some_and(|o| !o.is_none())) else {
+            return;
+        };
         let value = match parameters.get(name).filter(|v| !v.is_none()) {
             Some(value) => value,
             None if flag(option, "apply_defaults") => Value::Map(Map::new()),
@@ -296,7 +308,8 @@ mod tests {
     use super::*;
 
     fn check(spec: &str, given: &str) -> Vec<String> {
-        let map = |text: &str| yaml::parse_data("t", text).expect("YAML").as_map().cloned().expect("a mapping");
+        let map =
+            |text: &str| yaml::parse_data("t", text).expect("YAML").as_map().cloned().expect("a mapping");
         validate(&map(spec), &map(given))
     }
 
@@ -307,13 +320,12 @@ mod tests {
         assert_eq!(check(spec, "{}"), ["missing required arguments: a"]);
         assert_eq!(
             check(spec, "{a: z}"),
-            ["argument 'a' is of type str and we were unable to convert to int: \"'z'\" cannot be converted to an int"]
+            [
+                "argument 'a' is of type str and we were unable to convert to int: \"'z'\" cannot be converted to an int"
+            ]
         );
         assert_eq!(check(spec, "{a: 1, b: q}"), ["value of b must be one of: x, y, got: q"]);
         assert_eq!(check(spec, "{a: 1, c: {}}"), ["missing required arguments: d found in c"]);
-        assert_eq!(
-            check(spec, "{a: 1, c: {d: 1, e: 2}}"),
-            ["c.e. Supported parameters include: d."]
-        );
+        assert_eq!(check(spec, "{a: 1, c: {d: 1, e: 2}}"), ["c.e. Supported parameters include: d."]);
     }
 }

@@ -146,12 +146,8 @@ impl Walk<'_> {
         magic.set("playbook_dir", self.loader.playbook_dir.display().to_string());
         magic.set("inventory_hostname", "localhost");
         magic.set("ansible_check_mode", false);
-        let stack = layers(
-            set,
-            around,
-            &HostVars::default(),
-            (&self.play.keywords.vars, &self.play.public_roles),
-        );
+        let stack =
+            layers(set, around, &HostVars::default(), (&self.play.keywords.vars, &self.play.public_roles));
         let templar = Templar::new(Arc::clone(&self.environment), stack, vec![]).with(&magic);
         // A false condition decides even when another one cannot be known.
         let mut unknown = None;

@@ -9,12 +9,7 @@ use sha2::Digest as _;
 use crate::Templar;
 
 /// Runs a filter; `None` for one that is not known here.
-pub(crate) fn call(
-    templar: &Templar,
-    name: &str,
-    value: &Value,
-    args: &Arguments,
-) -> Option<Result<Value>> {
+pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Option<Result<Value>> {
     const KNOWN: &[&str] = &[
         "b64decode",
         "b64encode",
@@ -182,11 +177,15 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             if value.as_str().is_none() && value.as_int().is_none() {
                 return Err(Error::new(format!("password_hash needs text, not {}", value.type_name())));
             }
-            let text_of = |at: usize, name: &str| args.get(at, name).filter(|v| !v.is_none()).map(|v| v.to_string());
+            let text_of =
+                |at: usize, name: &str| args.get(at, name).filter(|v| !v.is_none()).map(|v| v.to_string());
             let wanted = crate::passwords::Wanted {
                 algorithm: text_of(0, "hashtype").unwrap_or_else(|| "sha512".into()),
                 salt: text_of(1, "salt"),
-                rounds: args.get(3, "rounds").and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).map(|r| r as u32),
+                rounds: args
+                    .get(3, "rounds")
+                    .and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()))
+                    .map(|r| r as u32),
                 ident: text_of(4, "ident"),
             };
             crate::passwords::hash(&text(), &wanted).map_err(Error::new)?.into()
@@ -196,11 +195,16 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             let id = args.text(2, "vault_id", "filter_default");
             let secrets = [crate::vault::Secret::new(&id, secret)];
             let made = if name == "vault" {
-                crate::vault::encrypt(text().as_bytes(), &secrets[0], Some(&id).filter(|i| *i != "filter_default").map(String::as_str))
+                crate::vault::encrypt(
+                    text().as_bytes(),
+                    &secrets[0],
+                    Some(&id).filter(|i| *i != "filter_default").map(String::as_str),
+                )
             } else if !crate::vault::is_encrypted(text().as_bytes()) {
                 return Ok(value.clone());
             } else {
-                crate::vault::decrypt(text().as_bytes(), &secrets, false).map(|b| String::from_utf8_lossy(&b).into_owned())
+                crate::vault::decrypt(text().as_bytes(), &secrets, false)
+                    .map(|b| String::from_utf8_lossy(&b).into_owned())
             };
             made.map_err(|e| Error::new(e.diagnostic.message))?.into()
         }
@@ -212,7 +216,8 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                 .map(|p| p.to_string().split('/').map(str::to_owned).collect())
                 .collect();
             let first = parts.first().cloned().unwrap_or_default();
-            let shared = (0..first.len()).take_while(|at| parts.iter().all(|p| p.get(*at) == first.get(*at))).count();
+            let shared =
+                (0..first.len()).take_while(|at| parts.iter().all(|p| p.get(*at) == first.get(*at))).count();
             let joined = first[..shared].join("/");
             if joined.is_empty() && text().contains("'/") { "/".into() } else { joined.into() }
         }
@@ -230,21 +235,31 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                 }
             }
             let joined = out.join("/");
-            if path.starts_with('/') { format!("/{joined}").into() } else if joined.is_empty() { ".".into() } else { joined.into() }
+            if path.starts_with('/') {
+                format!("/{joined}").into()
+            } else if joined.is_empty() {
+                ".".into()
+            } else {
+                joined.into()
+            }
         }
         "rekey_on_member" => {
             let key = args.need(0, "key")?.to_string();
             let overwrite = args.text(1, "duplicates", "error") == "overwrite";
             let items = match value {
                 Value::Map(map) => map.pairs().into_iter().map(|(_, v)| v).collect(),
-                other => other.as_items().ok_or_else(|| Error::new("Type is not a valid list, set, or dict"))?,
+                other => {
+                    other.as_items().ok_or_else(|| Error::new("Type is not a valid list, set, or dict"))?
+                }
             };
             let out = Map::new();
             for item in items {
                 let map = item.as_map().ok_or_else(|| Error::new("List item is not a valid dict"))?;
                 let own = map.get(&key).ok_or_else(|| Error::new(format!("Key {key} was not found")))?;
                 if out.contains_value(&own) && !overwrite {
-                    return Err(Error::new(format!("Key {own} is not unique, cannot correctly turn into dict")));
+                    return Err(Error::new(format!(
+                        "Key {own} is not unique, cannot correctly turn into dict"
+                    )));
                 }
                 out.insert(own, item);
             }

@@ -43,7 +43,10 @@ impl Scope<'_> {
         let folders = std::iter::once(self.loader.playbook_dir.join("library"))
             .chain(roles.iter().map(|used| used.role.path.join("library")))
             .chain(self.loader.libraries.iter().cloned());
-        folders.into_iter().find_map(|folder| in_folder(&folder, name)).map(|path| Foreign { path, package: None })
+        folders
+            .into_iter()
+            .find_map(|folder| in_folder(&folder, name))
+            .map(|path| Foreign { path, package: None })
     }
 
     /// A module anywhere.
@@ -112,11 +115,20 @@ impl Scope<'_> {
                 ))
             })?;
             let mut paths: Vec<PathBuf> = core.parent().map(Path::to_path_buf).into_iter().collect();
-            paths.extend(self.loader.collections_roots().into_iter().filter(|p| p.join("ansible_collections").is_dir()));
+            paths.extend(
+                self.loader
+                    .collections_roots()
+                    .into_iter()
+                    .filter(|p| p.join("ansible_collections").is_dir()),
+            );
             call.set("paths", Value::strings(paths.iter().map(|p| p.display().to_string())));
             let mut utils = vec![self.loader.playbook_dir.join("module_utils")];
             utils.extend(
-                self.role.map(RoleUse::chain).unwrap_or_default().iter().map(|u| u.role.path.join("module_utils")),
+                self.role
+                    .map(RoleUse::chain)
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|u| u.role.path.join("module_utils")),
             );
             utils.extend(self.loader.settings.paths("ANSIBLE_MODULE_UTILS", "defaults", "module_utils"));
             utils.retain(|folder| folder.is_dir());
@@ -134,7 +146,12 @@ impl Scope<'_> {
 
 /// What a program expects, by what its text holds.
 fn style(text: &str) -> &'static str {
-    let new = ["from ansible.module_utils", "import ansible.module_utils", "from ansible_collections", "import ansible_collections"];
+    let new = [
+        "from ansible.module_utils",
+        "import ansible.module_utils",
+        "from ansible_collections",
+        "import ansible_collections",
+    ];
     let is_new = text.lines().any(|line| {
         let line = line.trim_start();
         new.iter().any(|start| line.starts_with(start))
@@ -179,7 +196,8 @@ fn of_core(name: &str) -> Option<Foreign> {
 /// the first on the path.
 pub(crate) fn controller_python() -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|program| program.is_file());
+    let found =
+        std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|program| program.is_file());
     found.map_or_else(|| "/usr/bin/python3".into(), |program| program.display().to_string())
 }
 

@@ -53,8 +53,10 @@ pub(crate) fn hash(password: &str, wanted: &Wanted) -> Result<String, String> {
     match name {
         "sha512" | "sha256" => {
             let rounds = wanted.rounds.unwrap_or(5000);
-            let params = sha_crypt::Params::new(rounds).map_err(|_| format!("{rounds} rounds are not possible"))?;
-            let shown = wanted.rounds.filter(|r| *r != 5000).map(|r| format!("rounds={r}$")).unwrap_or_default();
+            let params =
+                sha_crypt::Params::new(rounds).map_err(|_| format!("{rounds} rounds are not possible"))?;
+            let shown =
+                wanted.rounds.filter(|r| *r != 5000).map(|r| format!("rounds={r}$")).unwrap_or_default();
             let (id, text) = if name == "sha512" {
                 (6, encoded(&sha_crypt::sha512_crypt(password.as_bytes(), salt.as_bytes(), params)))
             } else {
@@ -75,7 +77,8 @@ pub(crate) fn hash(password: &str, wanted: &Wanted) -> Result<String, String> {
             for (at, byte) in unpacked(&salt).into_iter().take(16).enumerate() {
                 raw[at] = byte;
             }
-            let parts = bcrypt::hash_with_salt(password, wanted.rounds.unwrap_or(12), raw).map_err(|e| e.to_string())?;
+            let parts = bcrypt::hash_with_salt(password, wanted.rounds.unwrap_or(12), raw)
+                .map_err(|e| e.to_string())?;
             let version = match wanted.ident.as_deref() {
                 Some("2a" | "$2a$") => bcrypt::Version::TwoA,
                 Some("2y" | "$2y$") => bcrypt::Version::TwoY,
@@ -137,15 +140,23 @@ mod tests {
     fn hashes_are_those_of_crypt() {
         // Answers of `openssl passwd -6 -salt saltsalt secret` and the like.
         let hash = |algorithm: &str, salt: &str, rounds: Option<u32>| {
-            super::hash("secret", &Wanted { algorithm: algorithm.into(), salt: Some(salt.into()), rounds, ident: None })
+            super::hash(
+                "secret",
+                &Wanted { algorithm: algorithm.into(), salt: Some(salt.into()), rounds, ident: None },
+            )
         };
         assert_eq!(hash("sha512", "saltsalt", None).expect("known"), SHA512);
         assert_eq!(hash("sha256_crypt", "saltsalt", None).expect("known"), SHA256);
-        assert!(hash("bcrypt", "1234567890123456789012", Some(4)).expect("known").starts_with("$2b$04$123456789012345678901"));
+        assert!(
+            hash("bcrypt", "1234567890123456789012", Some(4))
+                .expect("known")
+                .starts_with("$2b$04$123456789012345678901")
+        );
         assert!(hash("sha512", "bad salt", None).is_err());
         assert!(hash("rot13", "x", None).is_err());
     }
 
-    const SHA512: &str = "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1";
+    const SHA512: &str =
+        "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1";
     const SHA256: &str = "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA";
 }

@@ -94,13 +94,15 @@ impl Plugins {
     pub(crate) fn has(&self, loader: &Loader, kind: Kind, name: &str) -> bool {
         let mut parts = name.splitn(3, '.');
         let in_collection = match (parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(collection), Some(_)) => {
-                loader.collection(namespace, collection).iter().any(|c| c.join("plugins").join(kind.word()).is_dir())
-            }
+            (Some(namespace), Some(collection), Some(_)) => loader
+                .collection(namespace, collection)
+                .iter()
+                .any(|c| c.join("plugins").join(kind.word()).is_dir()),
             _ => false,
         };
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = folders(loader, kind).next().is_some() || state.folders.iter().any(|(k, _)| *k == kind.word());
+        let own =
+            folders(loader, kind).next().is_some() || state.folders.iter().any(|(k, _)| *k == kind.word());
         if !in_collection && !own {
             return false;
         }
@@ -134,7 +136,9 @@ fn folders(loader: &Loader, kind: Kind) -> impl Iterator<Item = PathBuf> {
         "defaults",
         &format!("{word}_plugins"),
     );
-    std::iter::once(loader.playbook_dir.join(format!("{word}_plugins"))).chain(configured).filter(|folder| folder.is_dir())
+    std::iter::once(loader.playbook_dir.join(format!("{word}_plugins")))
+        .chain(configured)
+        .filter(|folder| folder.is_dir())
 }
 
 impl State {
@@ -168,12 +172,13 @@ impl State {
     }
 
     fn start(&self, loader: &Loader) -> Result<Helper, String> {
-        let (python, core) =
-            foreign::core_with_python().ok_or("plugins in Python need an installed ansible-core, and there is none")?;
+        let (python, core) = foreign::core_with_python()
+            .ok_or("plugins in Python need an installed ansible-core, and there is none")?;
         let mut by_kind = serde_json::Map::new();
         for kind in KINDS {
             let own = self.folders.iter().filter(|(k, _)| *k == kind.word()).map(|(_, f)| f.clone());
-            let all: Vec<String> = folders(loader, kind).chain(own).map(|f| f.display().to_string()).collect();
+            let all: Vec<String> =
+                folders(loader, kind).chain(own).map(|f| f.display().to_string()).collect();
             by_kind.insert(kind.word().into(), all.into());
         }
         let roots: Vec<String> = loader.collections_roots().iter().map(|p| p.display().to_string()).collect();

@@ -99,15 +99,19 @@ impl Settings {
             "DEFAULT_ROLES_PATH" => paths("ANSIBLE_ROLES_PATH", "defaults", "roles_path"),
             "COLLECTIONS_PATHS" => paths("ANSIBLE_COLLECTIONS_PATH", "defaults", "collections_path"),
             "DEFAULT_MODULE_PATH" => paths("ANSIBLE_LIBRARY", "defaults", "library"),
-            "DEFAULT_BECOME_USER" => text("ANSIBLE_BECOME_USER", "privilege_escalation", "become_user", "root"),
-            "DEFAULT_BECOME" => {
-                self.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false).into()
+            "DEFAULT_BECOME_USER" => {
+                text("ANSIBLE_BECOME_USER", "privilege_escalation", "become_user", "root")
             }
+            "DEFAULT_BECOME" => self.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false).into(),
             "DEFAULT_GATHERING" => text("ANSIBLE_GATHERING", "defaults", "gathering", "implicit"),
-            "DEFAULT_HASH_BEHAVIOUR" => text("ANSIBLE_HASH_BEHAVIOUR", "defaults", "hash_behaviour", "replace"),
+            "DEFAULT_HASH_BEHAVIOUR" => {
+                text("ANSIBLE_HASH_BEHAVIOUR", "defaults", "hash_behaviour", "replace")
+            }
             "DEFAULT_FORKS" => self.number("ANSIBLE_FORKS", "defaults", "forks", 5).into(),
             "DEFAULT_STRATEGY" => text("ANSIBLE_STRATEGY", "defaults", "strategy", "linear"),
-            "DEFAULT_REMOTE_TMP" | "remote_tmp" => text("ANSIBLE_REMOTE_TMP", "defaults", "remote_tmp", "~/.ansible/tmp"),
+            "DEFAULT_REMOTE_TMP" | "remote_tmp" => {
+                text("ANSIBLE_REMOTE_TMP", "defaults", "remote_tmp", "~/.ansible/tmp")
+            }
             "RETRY_FILES_ENABLED" => {
                 self.flag("ANSIBLE_RETRY_FILES_ENABLED", "defaults", "retry_files_enabled", false).into()
             }
@@ -164,7 +168,9 @@ mod tests {
 
     #[test]
     fn sections_comments_and_continued_lines() {
-        let values = parse("# c\n[defaults]\nroles_path = a:b ; why\nlist=x,\n  y\n[inventory]\nenable_plugins: ini\n");
+        let values = parse(
+            "# c\n[defaults]\nroles_path = a:b ; why\nlist=x,\n  y\n[inventory]\nenable_plugins: ini\n",
+        );
         let get = |s: &str, k: &str| values.get(&(s.to_owned(), k.to_owned())).map(String::as_str);
         assert_eq!(get("defaults", "roles_path"), Some("a:b"));
         assert_eq!(get("defaults", "list"), Some("x,\ny"));

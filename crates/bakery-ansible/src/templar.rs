@@ -91,10 +91,11 @@ impl Templar {
     /// # Errors
     /// What an expression in it says, with its place.
     pub fn value(&self, value: &Value) -> Result<Value, Diagnostic> {
-        let value_or_error = self.evaluate(value).map(|v| v.forced()).and_then(|v| match v.first_undefined() {
-            Some(missing) => Err(JinjaError::of_undefined(&missing)),
-            None => Ok(v),
-        });
+        let value_or_error =
+            self.evaluate(value).map(|v| v.forced()).and_then(|v| match v.first_undefined() {
+                Some(missing) => Err(JinjaError::of_undefined(&missing)),
+                None => Ok(v),
+            });
         value_or_error.map_err(|e| diagnostic(e, value))
     }
 
@@ -157,7 +158,8 @@ impl Templar {
                 if expression.is_empty() {
                     return Ok(true);
                 }
-                if text.origin().is_none() && !matches!(expression.to_lowercase().as_str(), "true" | "false") {
+                if text.origin().is_none() && !matches!(expression.to_lowercase().as_str(), "true" | "false")
+                {
                     return Err(failed(JinjaError::new(UNTRUSTED)));
                 }
                 let inner = expression

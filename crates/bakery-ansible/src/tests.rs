@@ -91,14 +91,17 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
         "uri" | "url" | "urn" => {
             let text = value.to_string();
             let (scheme, rest) = match text.split_once(':') {
-                Some((scheme, rest)) if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) => {
+                Some((scheme, rest))
+                    if scheme.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c)) =>
+                {
                     (scheme.to_lowercase(), rest)
                 }
                 _ => (String::new(), text.as_str()),
             };
             let schemes: Vec<String> = list(args.get(0, "schemes")).iter().map(ToString::to_string).collect();
             let allowed = schemes.is_empty() || schemes.contains(&scheme);
-            let has_host = rest.strip_prefix("//").is_some_and(|r| !r.split('/').next().unwrap_or("").is_empty());
+            let has_host =
+                rest.strip_prefix("//").is_some_and(|r| !r.split('/').next().unwrap_or("").is_empty());
             Ok(match name {
                 "uri" => allowed,
                 "url" => allowed && (has_host || scheme == "file"),
@@ -145,12 +148,43 @@ fn compare(left: &str, right: &str) -> std::cmp::Ordering {
     parts(left).cmp(&parts(right))
 }
 
+/// A version whose release comes after its pre-releases: the numbers, then what comes before a release, then the rest.
+/// Build metadata does not count.
+fn released(version: &str) -> (Vec<u64>, u8, Vec<Part>) {
+    let version = version.trim_start_matches('v').split('+').next().unwrap_or_default();
+    let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
+    let mut numbers: Vec<u64> = version[..end].split('.').filter_map(|n| n.parse().ok()).collect();
+    while numbers.last() == Some(&0) {
+        numbers.pop();
+    }
+    let rest = version[end..].trim_start_matches(['-', '.', '_']);
+    let rank = match rest {
+        "" => 2,
+        post if post.starts_with("post") => 3,
+        dev if dev.starts_with("dev") => 0,
+        _ => 1,
+    };
+    (numbers, rank, parts(rest))
+}
+
 fn version(value: &Value, args: &Arguments) -> Result<bool> {
     let (left, right) = (value.to_string(), args.need(0, "version")?.to_string());
     if left.is_empty() {
         return Err(Error::new("Input version value cannot be empty"));
     }
-    let order = compare(&left, &right);
+    if right.is_empty() {
+        return Err(Error::new("Version parameter to compare against cannot be empty"));
+    }
+    let kind = args.get(3, "version_type").filter(|v| !v.is_none()).map(|v| v.to_string());
+    let order = match kind.as_deref() {
+        None | Some("loose" | "strict") => compare(&left, &right),
+        Some("semver" | "semantic" | "pep440") => released(&left).cmp(&released(&right)),
+        Some(other) => {
+            return Err(Error::new(format!(
+                "Invalid version type ({other}). Must be one of loose, strict, semver, semantic, pep440"
+            )));
+        }
+    };
     let operator = args.text(1, "operator", "eq");
     Ok(match operator.as_str() {
         "==" | "=" | "eq" => order.is_eq(),

@@ -101,12 +101,7 @@ pub struct Around {
 
 /// The layers for a task on a host, from the top: command line, include and role parameters, registered and set,
 /// included, task and blocks, role variables, `vars_files`, play, facts, host, groups, role defaults.
-pub fn layers(
-    extra: &Map,
-    around: &Around,
-    host: &HostVars,
-    play: (&Map, &[Arc<RoleUse>]),
-) -> Layers {
+pub fn layers(extra: &Map, around: &Around, host: &HostVars, play: (&Map, &[Arc<RoleUse>])) -> Layers {
     let (play_vars, public_roles) = play;
     let mut out = Layers::default();
     out.push(extra);
@@ -147,7 +142,16 @@ pub fn layers(
 pub fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !PYTHON_WORDS.contains(&text)
 }
+
+/// Words that Python keeps for itself, and Jinja's constants: no variable is called so.
+const PYTHON_WORDS: &[&str] = &[
+    "False", "None", "True", "and", "as", "assert", "async", "await", "break", "class", "continue", "def",
+    "del", "elif", "else", "except", "false", "finally", "for", "from", "global", "if", "import", "in", "is",
+    "lambda", "none", "nonlocal", "not", "or", "pass", "raise", "return", "true", "try", "while", "with",
+    "yield",
+];
 
 /// `-e` of the command line: `@file`, JSON or YAML text, or `key=value` words.
 ///

@@ -55,8 +55,9 @@ impl Secret {
     pub fn load(sources: &Sources, settings: &Settings) -> Result<Vec<Self>> {
         let mut wanted: Vec<(String, String)> = Vec::new();
         let configured = settings.list("ANSIBLE_VAULT_IDENTITY_LIST", "defaults", "vault_identity_list");
-        let default =
-            settings.text("ANSIBLE_VAULT_IDENTITY", "defaults", "vault_identity").unwrap_or_else(|| "default".into());
+        let default = settings
+            .text("ANSIBLE_VAULT_IDENTITY", "defaults", "vault_identity")
+            .unwrap_or_else(|| "default".into());
         for id in configured.iter().chain(&sources.ids) {
             let (label, source) = id.split_once('@').unwrap_or((&default, id));
             let label = if label.is_empty() { &default } else { label };
@@ -64,7 +65,8 @@ impl Secret {
         }
         wanted.extend(sources.files.iter().map(|file| (default.clone(), file.clone())));
         if sources.files.is_empty()
-            && let Some(file) = settings.path("ANSIBLE_VAULT_PASSWORD_FILE", "defaults", "vault_password_file")
+            && let Some(file) =
+                settings.path("ANSIBLE_VAULT_PASSWORD_FILE", "defaults", "vault_password_file")
         {
             wanted.push((default.clone(), file.display().to_string()));
         }
@@ -103,7 +105,10 @@ fn of_file(path: &Path, id: &str, known: &[Secret]) -> Result<Vec<u8>> {
     let meta = std::fs::metadata(path)
         .map_err(|_| Error::message(format!("The vault password file {} was not found", path.display())))?;
     if meta.is_dir() {
-        return Err(Error::message(format!("The vault password file provided '{}' can not be a directory", path.display())));
+        return Err(Error::message(format!(
+            "The vault password file provided '{}' can not be a directory",
+            path.display()
+        )));
     }
     let trimmed = |bytes: Vec<u8>| bytes.trim_ascii().to_vec();
     if meta.permissions().mode() & 0o111 != 0 {
@@ -151,7 +156,7 @@ fn derive(password: &[u8], salt: &[u8]) -> ([u8; 32], [u8; 32], [u8; 16]) {
 fn unhex(text: &[u8]) -> Option<Vec<u8>> {
     let digits: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
     let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
-    if digits.len() % 2 != 0 {
+    if !digits.len().is_multiple_of(2) {
         return None;
     }
     digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()

@@ -299,7 +299,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         "unique" => {
             let folds = args.get(0, "case_sensitive").is_some_and(|v| !v.is_true());
             if folds && args.get(1, "attribute").is_none() && items()?.iter().any(|v| v.as_map().is_some()) {
-                return Err(Error::new("Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied"));
+                return Err(Error::new(
+                    "Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied",
+                ));
             }
             let case_sensitive = args.flag(0, "case_sensitive", false);
             let mut seen: Vec<Value> = Vec::new();
@@ -332,7 +334,8 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 for pair in items()? {
                     let pair = crate::ops::iterate(&pair)?;
                     let part = |at: usize| {
-                        percent_encode(&pair.get(at).map(ToString::to_string).unwrap_or_default(), "").replace("%20", "+")
+                        percent_encode(&pair.get(at).map(ToString::to_string).unwrap_or_default(), "")
+                            .replace("%20", "+")
                     };
                     parts.push(format!("{}={}", part(0), part(1)));
                 }

@@ -14,7 +14,9 @@ use crate::{Colour, CommonArgs, MinimalOutput};
 
 /// Runs one module on hosts.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  bakery adhoc localhost -m setup\n  bakery adhoc all -i hosts -m command -a uptime")]
+#[command(
+    after_help = "Examples:\n  bakery adhoc localhost -m setup\n  bakery adhoc all -i hosts -m command -a uptime"
+)]
 pub struct AdhocArgs {
     /// The pattern of hosts
     pub pattern: String,
@@ -60,8 +62,7 @@ fn run(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colou
     if args.common.list_hosts {
         let (mut hosts, _) = inventory.matching(&args.pattern)?;
         if let Some(limit) = &args.common.limit {
-            let (allowed, _) = inventory.matching(limit)?;
-            hosts.retain(|h| allowed.contains(h));
+            inventory.limit(&mut hosts, limit)?;
         }
         let _ = writeln!(out, "  hosts ({}):", hosts.len());
         for host in hosts {
@@ -73,7 +74,8 @@ fn run(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colou
     let short = args.module_name.rsplit('.').next().unwrap_or_default();
     if args.args.is_empty() && needs_args.contains(&short) {
         let message = format!("No argument passed to {} module", args.module_name);
-        let hint = if args.pattern.ends_with(".yml") { " (did you mean to run ansible-playbook?)" } else { "" };
+        let hint =
+            if args.pattern.ends_with(".yml") { " (did you mean to run ansible-playbook?)" } else { "" };
         return Err(Error { code: exit::BAD_OPTIONS, ..Error::message(message + hint) });
     }
     // The play as a person would write it, so that it is read as any other.
@@ -102,7 +104,11 @@ fn run(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colou
     let options = args.common.options(&loader)?;
     let mut connections = Connections::local(Some(loader.playbook_dir.clone()));
     let mut callback = MinimalOutput::new(out, err, colour);
-    callback.one_line = args.one_line;
-    let outcome = bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, &mut callback)?;
+    let named = loader.settings.text("ANSIBLE_STDOUT_CALLBACK", "defaults", "stdout_callback");
+    let heard =
+        loader.settings.flag("ANSIBLE_LOAD_CALLBACK_PLUGINS", "defaults", "bin_ansible_callbacks", false);
+    callback.one_line = args.one_line || heard && named.is_some_and(|n| n.ends_with("oneline"));
+    let outcome =
+        bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, &mut callback)?;
     Ok(outcome.code)
 }

@@ -14,7 +14,9 @@ use crate::{Colour, CommonArgs};
 
 /// Shows an inventory.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  bakery inventory -i hosts --list\n  bakery inventory -i hosts --graph --vars\n  bakery inventory -i hosts --host web1")]
+#[command(
+    after_help = "Examples:\n  bakery inventory -i hosts --list\n  bakery inventory -i hosts --graph --vars\n  bakery inventory -i hosts --host web1"
+)]
 pub struct InventoryArgs {
     /// The group to start at, with --graph
     #[arg(default_value = "all")]
@@ -74,9 +76,17 @@ pub fn inventory(args: &InventoryArgs, out: &mut dyn Write, err: &mut dyn Write,
 fn run(args: &InventoryArgs, err: &mut dyn Write, colour: Colour) -> Result<String, Error> {
     let options = |text: &str| Error { code: exit::BAD_OPTIONS, ..Error::message(text) };
     match [args.list, args.graph, args.host.is_some()].iter().filter(|on| **on).count() {
-        0 => return Err(options("No action selected, at least one of --host, --graph or --list needs to be specified.")),
+        0 => {
+            return Err(options(
+                "No action selected, at least one of --host, --graph or --list needs to be specified.",
+            ));
+        }
         1 => {}
-        _ => return Err(options("Conflicting options used, only one of --host, --graph or --list can be used at the same time.")),
+        _ => {
+            return Err(options(
+                "Conflicting options used, only one of --host, --graph or --list can be used at the same time.",
+            ));
+        }
     }
     let folder = args.playbook_dir.clone().unwrap_or_else(|| "/nonexistent".into());
     let loader = args.common.loader(&Path::new(&folder).join("site.yml"))?;
@@ -168,11 +178,20 @@ impl View<'_> {
                 hosts.set(host, vars);
             }
         }
-        out.set("_meta", Map::from_iter([("hostvars", Value::Map(hosts)), ("profile", "inventory_legacy".into())]));
+        out.set(
+            "_meta",
+            Map::from_iter([("hostvars", Value::Map(hosts)), ("profile", "inventory_legacy".into())]),
+        );
         Ok(out)
     }
 
-    fn list_group(&self, group: &str, allowed: &[String], out: &Map, seen: &mut Vec<String>) -> Result<(), Error> {
+    fn list_group(
+        &self,
+        group: &str,
+        allowed: &[String],
+        out: &Map,
+        seen: &mut Vec<String>,
+    ) -> Result<(), Error> {
         let one = Map::new();
         let hosts: Vec<String> = self.own_hosts(group).into_iter().filter(|h| allowed.contains(h)).collect();
         if !hosts.is_empty() {
@@ -246,7 +265,8 @@ impl View<'_> {
             if depth == 0 { text.to_owned() } else { format!("{}--{text}", "  |".repeat(depth)) }
         };
         let vars = |depth: usize, vars: &Map, lines: &mut Vec<String>| {
-            let mut pairs: Vec<(String, Value)> = vars.pairs().into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+            let mut pairs: Vec<(String, Value)> =
+                vars.pairs().into_iter().map(|(k, v)| (k.to_string(), v)).collect();
             pairs.sort_by(|a, b| a.0.cmp(&b.0));
             lines.extend(pairs.iter().map(|(k, v)| line(depth, &format!("{{{k} = {v}}}"))));
         };

@@ -130,7 +130,10 @@ impl Callback for JsonOutput<'_> {
             .collect();
         let document = Value::map([
             ("custom_stats", Value::Map(Map::new())),
-            ("global_custom_stats", Value::Map(custom.get("_run").and_then(|v| v.as_map().cloned()).unwrap_or_default())),
+            (
+                "global_custom_stats",
+                Value::Map(custom.get("_run").and_then(|v| v.as_map().cloned()).unwrap_or_default()),
+            ),
             ("plays", Value::list(std::mem::take(&mut self.plays))),
             ("stats", stats.into()),
         ]);

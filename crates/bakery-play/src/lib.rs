@@ -22,10 +22,10 @@ use bakery_ansible::playbook::{Loader, Playbook};
 use bakery_ansible::{Callback, Error, RunOutcome};
 use bakery_events::exit;
 
-pub use default_output::{Colour, DefaultOutput};
-pub use json_output::JsonOutput;
 pub use adhoc::{AdhocArgs, adhoc};
+pub use default_output::{Colour, DefaultOutput};
 pub use inventory::{InventoryArgs, inventory};
+pub use json_output::JsonOutput;
 pub use minimal_output::MinimalOutput;
 pub use options::{CommonArgs, Output, PlayArgs};
 pub use vault::{VaultArgs, vault};
@@ -68,7 +68,11 @@ fn one(
     }
     let mut connections = Connections::local(Some(loader.playbook_dir.clone()));
     if args.common.verbose > 1 {
-        let _ = writeln!(out, "{}", colour.blue(&format!("{} plays in {}", playbook.plays.len(), path.display())));
+        let _ = writeln!(
+            out,
+            "{}",
+            colour.blue(&format!("{} plays in {}", playbook.plays.len(), path.display()))
+        );
     }
     let outcome = with_output(args, out, err, colour, |callback| {
         bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, callback)
@@ -99,7 +103,9 @@ pub fn with_output(
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {
     match args.output() {
-        Output::Default => run(&mut DefaultOutput::new(out, err, colour, args.common.verbose, args.common.diff)),
+        Output::Default => {
+            run(&mut DefaultOutput::new(out, err, colour, args.common.verbose, args.common.diff))
+        }
         Output::Minimal => run(&mut MinimalOutput::new(out, err, colour)),
         Output::Json => {
             let mut json = JsonOutput::new(out, err);

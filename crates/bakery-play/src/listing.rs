@@ -32,7 +32,8 @@ pub(crate) fn list(
             join(&tags)
         ));
         if args.common.list_hosts {
-            let hosts = inventory.matching(&play.hosts.to_string()).map(|(hosts, _)| hosts).unwrap_or_default();
+            let hosts =
+                inventory.matching(&play.hosts.to_string()).map(|(hosts, _)| hosts).unwrap_or_default();
             text.push_str(&format!("    pattern: ['{}']\n    hosts ({}):\n", play.hosts, hosts.len()));
             for host in hosts {
                 text.push_str(&format!("      {host}\n"));

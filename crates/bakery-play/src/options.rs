@@ -20,6 +20,9 @@ pub enum Output {
 /// What `ansible-playbook`, `ansible` and `ansible-inventory` take alike (`ansible/cli/arguments/option_helpers.py`).
 #[derive(Debug, Clone, Default, Args)]
 pub struct CommonArgs {
+    /// Seconds that a task may take
+    #[arg(long, value_name = "SECONDS")]
+    pub task_timeout: Option<u64>,
     /// Inventory: a file, a folder, or hosts with a comma (`localhost,`)
     #[arg(short, long = "inventory", alias = "inventory-file", value_name = "INVENTORY")]
     pub inventory: Vec<String>,
@@ -196,12 +199,24 @@ impl CommonArgs {
             limit: self.limit.clone(),
             connection: text(&self.connection, "ANSIBLE_TRANSPORT", "defaults", "transport")
                 .filter(|c| !matches!(c.as_str(), "smart" | "ssh")),
-            r#become: self.r#become || settings.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false),
-            become_user: text(&self.become_user, "ANSIBLE_BECOME_USER", "privilege_escalation", "become_user"),
+            r#become: self.r#become
+                || settings.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false),
+            become_user: text(
+                &self.become_user,
+                "ANSIBLE_BECOME_USER",
+                "privilege_escalation",
+                "become_user",
+            ),
             force_handlers: settings.flag("ANSIBLE_FORCE_HANDLERS", "defaults", "force_handlers", false),
-            forks: self.forks.map_or_else(|| settings.number("ANSIBLE_FORKS", "defaults", "forks", 5), u64::from) as usize,
+            forks: self
+                .forks
+                .map_or_else(|| settings.number("ANSIBLE_FORKS", "defaults", "forks", 5), u64::from)
+                as usize,
             verbosity: self.verbose,
             strict_conditions: settings.strict_conditions(),
+            task_timeout: self
+                .task_timeout
+                .unwrap_or_else(|| settings.number("ANSIBLE_TASK_TIMEOUT", "defaults", "task_timeout", 0)),
             merge_hashes: settings.merges_hashes(),
             python: python(),
             ..Options::default()
@@ -228,7 +243,11 @@ impl PlayArgs {
             if own.is_empty() {
                 return loader.settings.list(variable, "tags", key);
             }
-            own.iter().flat_map(|t| t.split(',')).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+            own.iter()
+                .flat_map(|t| t.split(','))
+                .map(|t| t.trim().to_owned())
+                .filter(|t| !t.is_empty())
+                .collect()
         };
         let common = self.common.options(loader)?;
         Ok(Options {

@@ -13,7 +13,9 @@ use crate::Colour;
 
 /// Encrypts and decrypts files and values.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Examples:\n  bakery vault encrypt --vault-id prod@prompt secrets.yml\n  bakery vault encrypt_string --vault-password-file pw --name db_password s3cret")]
+#[command(
+    after_help = "Examples:\n  bakery vault encrypt --vault-id prod@prompt secrets.yml\n  bakery vault encrypt_string --vault-password-file pw --name db_password s3cret"
+)]
 pub struct VaultArgs {
     /// What to do
     #[command(subcommand)]
@@ -39,7 +41,6 @@ pub struct Passwords {
 
 /// What can be done with vaults.
 #[derive(Debug, Clone, Subcommand)]
-#[command(rename_all = "snake_case")]
 pub enum VaultVerb {
     /// Write a new vault in an editor
     Create {
@@ -87,6 +88,7 @@ pub enum VaultVerb {
         passwords: Passwords,
     },
     /// Encrypt values for use in YAML
+    #[command(name = "encrypt_string")]
     EncryptString {
         texts: Vec<String>,
         /// Where to; `-` is standard output
@@ -141,7 +143,9 @@ fn options(text: impl Into<String>) -> Error {
 
 fn secrets(passwords: &Passwords, settings: &Settings, ask_if_none: bool) -> Result<Vec<Secret>, Error> {
     if let Some(id) = passwords.vault_id.iter().find(|id| id.contains(';')) {
-        return Err(options(format!("'{id}' is not a valid vault id. The character ';' is not allowed in vault ids")));
+        return Err(options(format!(
+            "'{id}' is not a valid vault id. The character ';' is not allowed in vault ids"
+        )));
     }
     let given = Sources {
         ids: passwords.vault_id.clone(),
@@ -164,7 +168,10 @@ fn chosen<'a>(secrets: &'a [Secret], id: Option<&str>, settings: &Settings) -> R
     let known = || secrets.iter().map(|s| s.id.clone()).collect::<Vec<_>>().join(",");
     match id.map(str::to_owned).or(configured) {
         Some(id) => secrets.iter().find(|s| s.id == id).ok_or_else(|| {
-            Error::message(format!("Did not find a match for --encrypt-vault-id={id} in the known vault-ids {}", known()))
+            Error::message(format!(
+                "Did not find a match for --encrypt-vault-id={id} in the known vault-ids {}",
+                known()
+            ))
         }),
         None if secrets.len() > 1 => Err(options(format!(
             "The vault-ids {} are available to encrypt. Specify the vault-id to encrypt with --encrypt-vault-id",
@@ -256,7 +263,9 @@ fn run(verb: &VaultVerb, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             let new = Secret::load(&given, wanted)?;
             let secret = match encrypt_vault_id {
                 Some(id) => chosen(&new, Some(id), &settings)?,
-                None => new.last().ok_or_else(|| options("A new vault password is required to use Ansible's Vault rekey"))?,
+                None => new.last().ok_or_else(|| {
+                    options("A new vault password is required to use Ansible's Vault rekey")
+                })?,
             };
             for file in files {
                 let plain = open(&read(file)?, &old, &settings, file)?;
@@ -270,7 +279,10 @@ fn run(verb: &VaultVerb, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             for file in files {
                 let before = read(file)?;
                 let plain = open(&before, &secrets, &settings, file)?;
-                let id = String::from_utf8_lossy(&before).lines().next().and_then(|l| l.split(';').nth(3).map(str::to_owned));
+                let id = String::from_utf8_lossy(&before)
+                    .lines()
+                    .next()
+                    .and_then(|l| l.split(';').nth(3).map(str::to_owned));
                 let wanted = encrypt_vault_id.clone().or(id).filter(|id| secrets.iter().any(|s| s.id == *id));
                 let secret = match &wanted {
                     Some(id) => chosen(&secrets, Some(id), &settings)?,
@@ -295,7 +307,16 @@ fn run(verb: &VaultVerb, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             let plain = edited(b"")?;
             write(file, vaults::encrypt(&plain, secret, Some(&secret.id))?.as_bytes(), out)?;
         }
-        VaultVerb::EncryptString { texts, output, name, stdin_name, prompt, show_input, encrypt_vault_id, passwords } => {
+        VaultVerb::EncryptString {
+            texts,
+            output,
+            name,
+            stdin_name,
+            prompt,
+            show_input,
+            encrypt_vault_id,
+            passwords,
+        } => {
             let reads = texts.iter().any(|t| t == "-") || stdin_name.is_some() || texts.is_empty() && !prompt;
             if *prompt && reads {
                 return Err(options("The --prompt option is not supported if also reading input from stdin"));
@@ -307,7 +328,8 @@ fn run(verb: &VaultVerb, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
                 let asked = |text: &str, echo: bool| {
                     bakery_host::terminal::ask(text, echo).map_err(|e| Error::message(e.to_string()))
                 };
-                let name = Some(asked("Variable name (enter for no name): ", true)?).filter(|n| !n.is_empty());
+                let name =
+                    Some(asked("Variable name (enter for no name): ", true)?).filter(|n| !n.is_empty());
                 let text = asked("String to encrypt: ", *show_input)?;
                 if text.is_empty() {
                     return Err(options("The plaintext provided from the prompt was empty, not encrypting"));
@@ -323,7 +345,9 @@ fn run(verb: &VaultVerb, out: &mut dyn Write, err: &mut dyn Write) -> Result<(),
             }
             for (at, text) in texts.iter().filter(|t| *t != "-").enumerate() {
                 if text.is_empty() {
-                    return Err(options("The plaintext provided from the command line args was empty, not encrypting"));
+                    return Err(options(
+                        "The plaintext provided from the command line args was empty, not encrypting",
+                    ));
                 }
                 all.push((name.get(at).cloned(), text.clone().into_bytes()));
             }
@@ -350,7 +374,9 @@ fn edited(text: &[u8]) -> Result<Vec<u8>, Error> {
     let mut words = editor.split_whitespace();
     let code = Cmd::new(words.next().unwrap_or("vi")).args(words).arg(file.path()).status()?;
     if code != 0 {
-        return Err(Error::message(format!("the editor `{editor}` ended with exit code {code}; nothing was changed")));
+        return Err(Error::message(format!(
+            "the editor `{editor}` ended with exit code {code}; nothing was changed"
+        )));
     }
     Ok(fs::read(file.path())?)
 }

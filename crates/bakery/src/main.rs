@@ -53,7 +53,9 @@ fn hidden(args: &[OsString]) -> Option<i32> {
                     .map_err(|e| e.to_string()),
             ))
         }
-        bakery_modules::BACKGROUND_VERB => Some(bakery_modules::background(std::path::Path::new(rest.first()?))),
+        bakery_modules::BACKGROUND_VERB => {
+            Some(bakery_modules::background(std::path::Path::new(rest.first()?)))
+        }
         "serve" => {
             let user =
                 rest.iter().position(|w| w == "--user").and_then(|at| rest.get(at + 1)).map(String::as_str);

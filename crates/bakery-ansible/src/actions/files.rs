@@ -77,16 +77,26 @@ fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Stri
     let meta = std::fs::metadata(path).ok();
     let modified = meta.as_ref().and_then(|m| m.modified().ok()).unwrap_or(std::time::UNIX_EPOCH);
     let time = |time: std::time::SystemTime| {
-        jiff::Timestamp::try_from(time).map(|t| t.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
+        jiff::Timestamp::try_from(time)
+            .map(|t| t.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
     };
     let owner = bakery_host::users::effective_name();
-    let host = bakery_host::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
+    let host =
+        bakery_host::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let managed = match templar.layers.get("ansible_managed") {
         Some(own) => own,
-        None => templar.loader.as_ref().map_or_else(
-            || "Ansible managed".to_owned(),
-            |l| l.settings.text("ANSIBLE_MANAGED", "defaults", "ansible_managed").unwrap_or_else(|| "Ansible managed".into()),
-        ).into(),
+        None => templar
+            .loader
+            .as_ref()
+            .map_or_else(
+                || "Ansible managed".to_owned(),
+                |l| {
+                    l.settings
+                        .text("ANSIBLE_MANAGED", "defaults", "ansible_managed")
+                        .unwrap_or_else(|| "Ansible managed".into())
+                },
+            )
+            .into(),
     };
     let relative = args.get("src").map_or_else(|| full.clone(), |s| s.to_string());
     extra.set("ansible_managed", managed);
@@ -111,7 +121,8 @@ pub(crate) fn render_lookup(templar: &Templar, name: &str, options: &Map) -> bak
         bakery_jinja::Error::new(format!("the template file {name} could not be found for the lookup"))
     })?;
     let vars = options.get("template_vars").and_then(|v| v.as_map().cloned()).unwrap_or_default();
-    let text = render(&templar.with(&vars), &path, options, "").map_err(|d| bakery_jinja::Error::new(d.message))?;
+    let text =
+        render(&templar.with(&vars), &path, options, "").map_err(|d| bakery_jinja::Error::new(d.message))?;
     Ok(if text.is_empty() { Value::None } else { text.into() })
 }
 

@@ -9,8 +9,8 @@ pub(crate) use files::render_lookup;
 use bakery_lang::{Diagnostic, Map, Value};
 
 use crate::Templar;
-use crate::plugins::Kind;
 use crate::connection::Unreachable;
+use crate::plugins::Kind;
 
 /// Names of actions that are no modules.
 pub(crate) const NAMES: &[&str] = &[

@@ -13,7 +13,9 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     let result = ok();
     for key in args.keys() {
         if !matches!(key.as_str(), Some("msg" | "var" | "verbosity" | "_raw_params")) {
-            return Err(fail(format!("Unsupported parameters for (debug) module: {key}. Supported parameters include: msg, var, verbosity.")));
+            return Err(fail(format!(
+                "Unsupported parameters for (debug) module: {key}. Supported parameters include: msg, var, verbosity."
+            )));
         }
     }
     let var = args.get("var").filter(|v| !matches!(v, Value::Omit));
@@ -30,9 +32,29 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     }
     if let Some(var) = var {
         let name = var.to_string();
+        // A template gives the expression, or what is shown.
+        let templated = match &var {
+            Value::Str(text) if text.is_template() => Some(
+                templar
+                    .value(&var)
+                    .map_err(|d| fail(format!("Error while resolving `var` expression: {}", d.message)))?,
+            ),
+            _ => None,
+        };
+        if let Some(value) = templated {
+            let shown = match value.as_str().map(|text| templar.environment.expression(text, templar)) {
+                Some(Ok(inner)) if !inner.is_undefined() => inner.forced(),
+                _ => value,
+            };
+            result.set(&name, shown);
+            result.set("_ansible_verbose_always", true);
+            return Ok(result);
+        }
         let shown = match &var {
             Value::Str(text) if text.origin().is_none() => {
-                return Err(fail("Error while resolving `var` expression: Encountered untrusted template or expression."));
+                return Err(fail(
+                    "Error while resolving `var` expression: Encountered untrusted template or expression.",
+                ));
             }
             Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
                 Ok(Value::Undefined(u)) => Value::from(format!("<< error 1 - {} >>", u.message)),
@@ -61,7 +83,11 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
 }
 
 pub(super) fn set_stats(args: &Map) -> Outcome {
-    let stats = Map::from_iter([("data", Value::Map(Map::new())), ("per_host", false.into()), ("aggregate", true.into())]);
+    let stats = Map::from_iter([
+        ("data", Value::Map(Map::new())),
+        ("per_host", false.into()),
+        ("aggregate", true.into()),
+    ]);
     match args.get("data") {
         Some(Value::Map(data)) => {
             for key in data.keys() {
@@ -108,8 +134,13 @@ pub(super) fn set_fact(args: &Map) -> Outcome {
 
 pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
     for key in args.keys() {
-        if !matches!(key.as_str(), Some("that" | "msg" | "fail_msg" | "success_msg" | "quiet" | "_raw_params")) {
-            return Err(fail(format!("Unsupported parameters for (assert) module: {key}. Supported parameters include: fail_msg, quiet, success_msg, that (msg).")));
+        if !matches!(
+            key.as_str(),
+            Some("that" | "msg" | "fail_msg" | "success_msg" | "quiet" | "_raw_params")
+        ) {
+            return Err(fail(format!(
+                "Unsupported parameters for (assert) module: {key}. Supported parameters include: fail_msg, quiet, success_msg, that (msg)."
+            )));
         }
     }
     let Some(that) = args.get("that") else {
@@ -117,14 +148,14 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
     };
     // The list itself may come out of a template; its items are expressions and stay.
     let that = match &that {
-        Value::Str(text) if text.is_template() && text.as_str().trim().starts_with("{{") => {
-            match templar.environment.parse(&bakery_lang::Source::new("that", text.as_str()), &bakery_jinja::Syntax::default())
-                .and_then(|template| templar.environment.native(&template, templar))
-            {
-                Ok(list @ Value::List(_)) => list,
-                _ => that.clone(),
-            }
-        }
+        Value::Str(text) if text.is_template() && text.as_str().trim().starts_with("{{") => match templar
+            .environment
+            .parse(&bakery_lang::Source::new("that", text.as_str()), &bakery_jinja::Syntax::default())
+            .and_then(|template| templar.environment.native(&template, templar))
+        {
+            Ok(list @ Value::List(_)) => list,
+            _ => that.clone(),
+        },
         other => other.clone(),
     };
     for name in ["fail_msg", "msg", "success_msg"] {
@@ -178,14 +209,18 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
 
 /// `include_vars` of a file or of a folder (`ansible/plugins/action/include_vars.py`).
 pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules) -> Outcome {
-    const OF_FOLDERS: &[&str] = &["dir", "depth", "files_matching", "ignore_files", "extensions", "ignore_unknown_extensions"];
+    const OF_FOLDERS: &[&str] =
+        &["dir", "depth", "files_matching", "ignore_files", "extensions", "ignore_unknown_extensions"];
     const OF_FILES: &[&str] = &["file", "_raw_params"];
     let (mut for_folder, mut for_file) = (false, false);
     for key in args.keys() {
         let key = key.to_string();
         for_folder |= OF_FOLDERS.contains(&key.as_str());
         for_file |= OF_FILES.contains(&key.as_str());
-        if !OF_FOLDERS.contains(&key.as_str()) && !OF_FILES.contains(&key.as_str()) && !matches!(key.as_str(), "name" | "hash_behaviour") {
+        if !OF_FOLDERS.contains(&key.as_str())
+            && !OF_FILES.contains(&key.as_str())
+            && !matches!(key.as_str(), "name" | "hash_behaviour")
+        {
             return Err(fail(format!("{key} is not a valid option in include_vars")));
         }
     }
@@ -216,7 +251,8 @@ pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules)
         if !folder.is_dir() {
             return Err(told(format!("{} is not a directory", folder.display())));
         }
-        let list = |name: &str| args.get(name).map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
+        let list =
+            |name: &str| args.get(name).map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
         let mut extensions: Vec<String> = list("extensions").iter().map(ToString::to_string).collect();
         if !args.contains("extensions") {
             extensions = ["yaml", "yml", "json"].map(str::to_owned).to_vec();
@@ -225,18 +261,28 @@ pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules)
             bakery_lang::regex::compile(text, bakery_lang::regex::Flags::default())
                 .map_err(|_| fail(format!("Invalid regular expression: {text}")))
         };
-        let matching = args.get("files_matching").filter(|v| !v.is_none()).map(|m| pattern(&m.to_string())).transpose()?;
+        let matching = args
+            .get("files_matching")
+            .filter(|v| !v.is_none())
+            .map(|m| pattern(&m.to_string()))
+            .transpose()?;
         let ignored: Vec<_> =
             list("ignore_files").iter().map(|i| pattern(&format!("{i}$"))).collect::<Result<_, _>>()?;
-        let depth = args.get("depth").and_then(|d| d.as_int().or_else(|| d.to_string().parse().ok())).unwrap_or(0);
+        let depth =
+            args.get("depth").and_then(|d| d.as_int().or_else(|| d.to_string().parse().ok())).unwrap_or(0);
         let skip_unknown = args
             .get("ignore_unknown_extensions")
             .is_some_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false));
         let main = templar.search.first().map(|role| role.join("vars/main.yml"));
-        for path in in_order(&folder, if depth == 0 { usize::MAX } else { depth as usize }).map_err(|e| fail(e.to_string()))? {
+        for path in in_order(&folder, if depth == 0 { usize::MAX } else { depth as usize })
+            .map_err(|e| fail(e.to_string()))?
+        {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let fits = |regex: &bakery_lang::regex::Regex| regex.is_match(&name).unwrap_or(false);
-            if matching.as_ref().is_some_and(|m| !fits(m)) || ignored.iter().any(fits) || Some(&path) == main.as_ref() {
+            if matching.as_ref().is_some_and(|m| !fits(m))
+                || ignored.iter().any(fits)
+                || Some(&path) == main.as_ref()
+            {
                 continue;
             }
             let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();

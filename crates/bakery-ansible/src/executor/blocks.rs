@@ -7,13 +7,15 @@ use bakery_lang::{Map, Value};
 use super::context::{Context, selected};
 use super::run::Runner;
 use super::task::{End, Include};
+use crate::Result;
 use crate::callback::{Status, TaskInfo};
 use crate::playbook::{Block, Entry, RoleUse, Task};
-use crate::Result;
 
 impl Runner<'_> {
     fn active(&self, hosts: &[String]) -> Vec<String> {
-        let alive = |h: &&String| self.host(h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended && !s.role_ended);
+        let alive = |h: &&String| {
+            self.host(h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended && !s.role_ended)
+        };
         hosts.iter().filter(alive).cloned().collect()
     }
 
@@ -227,7 +229,8 @@ impl Runner<'_> {
         let failed_now = hosts.iter().filter(down).count();
         let batch = &self.scene.batch;
         let failed_ever = batch.iter().filter(down).count();
-        let too_many = self.max_fail.is_some_and(|most| failed_ever as f64 / batch.len() as f64 * 100.0 > most);
+        let too_many =
+            self.max_fail.is_some_and(|most| failed_ever as f64 / batch.len() as f64 * 100.0 > most);
         if (fatal || too_many) && failed_now > 0 {
             self.stopped |= true;
             for host in hosts {
@@ -290,7 +293,6 @@ impl Runner<'_> {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "an include is made of these")]
     fn include(
         &mut self,
         task: &Arc<Task>,
@@ -349,7 +351,14 @@ impl Runner<'_> {
                     let result = crate::actions::failure(&error.diagnostic.message);
                     result.set("reason", error.diagnostic.to_string());
                     result.set("include", include.file.as_str());
-                    let end = End { status: Status::Failed, result, ignored: false, delegated: None, includes: vec![], silent: false };
+                    let end = End {
+                        status: Status::Failed,
+                        result,
+                        ignored: false,
+                        delegated: None,
+                        includes: vec![],
+                        silent: false,
+                    };
                     self.finish(info, context, host, &end);
                 }
                 if let Some(all) = all_if_fatal {

@@ -20,8 +20,9 @@ pub(super) struct Context {
     pub(super) vars: Vec<Map>,
     pub(super) include_params: Vec<Map>,
     pub(super) role: Option<Arc<RoleUse>>,
-    pub(super) r#become: Option<Value>,
-    pub(super) become_user: Option<Value>,
+    /// `become` and `become_user`, inner last: an inner one may say `omit`.
+    pub(super) r#become: Vec<Value>,
+    pub(super) become_user: Vec<Value>,
     pub(super) connection: Option<Value>,
     pub(super) delegate_to: Option<Value>,
     pub(super) run_once: Option<Value>,
@@ -53,13 +54,13 @@ impl Context {
         if !k.vars.is_empty() {
             inner.vars.insert(0, k.vars.clone());
         }
+        inner.r#become.extend(k.r#become.clone());
+        inner.become_user.extend(k.become_user.clone());
         let over = |own: &Option<Value>, outer: &mut Option<Value>| {
             if own.is_some() {
                 outer.clone_from(own);
             }
         };
-        over(&k.r#become, &mut inner.r#become);
-        over(&k.become_user, &mut inner.become_user);
         over(&k.connection, &mut inner.connection);
         over(&k.delegate_to, &mut inner.delegate_to);
         over(&k.run_once, &mut inner.run_once);

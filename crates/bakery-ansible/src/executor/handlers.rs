@@ -64,7 +64,8 @@ impl Runner<'_> {
                 let short = used.role.name.rsplit('.').next().unwrap_or_default();
                 [format!("{} : {name}", used.role.name), format!("{short} : {name}")]
             });
-            if name == notification || with_role.is_some_and(|names| names.iter().any(|n| n == notification)) {
+            if name == notification || with_role.is_some_and(|names| names.iter().any(|n| n == notification))
+            {
                 found.push(at);
                 break;
             }
@@ -72,7 +73,8 @@ impl Runner<'_> {
         let mut seen: Vec<String> = Vec::new();
         for at in (0..self.handlers.len()).rev() {
             let listens = self.handlers[at].0.listen.iter().any(|topic| {
-                let with_role = self.handlers[at].1.role.as_ref().map(|used| format!("{} : {topic}", used.role.name));
+                let with_role =
+                    self.handlers[at].1.role.as_ref().map(|used| format!("{} : {topic}", used.role.name));
                 topic.to_string() == notification
                     || with_role.as_deref() == Some(notification)
                     || topic.as_items().is_some_and(|i| i.iter().any(|t| t.to_string() == notification))
@@ -128,8 +130,12 @@ impl Runner<'_> {
                     format!("The requested handler '{name}' was not found in either the main handlers list nor in the listening handlers list"),
                 )
                 .maybe_hint(hint);
-                let fatal =
-                    self.loader.settings.flag("ANSIBLE_ERROR_ON_MISSING_HANDLER", "defaults", "error_on_missing_handler", true);
+                let fatal = self.loader.settings.flag(
+                    "ANSIBLE_ERROR_ON_MISSING_HANDLER",
+                    "defaults",
+                    "error_on_missing_handler",
+                    true,
+                );
                 if fatal {
                     return Err(error);
                 }

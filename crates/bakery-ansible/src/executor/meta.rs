@@ -3,8 +3,8 @@
 use bakery_lang::{Diagnostic, Map};
 
 use super::context::Context;
-use crate::callback::{Status, TaskInfo};
 use super::run::Runner;
+use crate::callback::{Status, TaskInfo};
 use crate::playbook::Task;
 use crate::{Error, Result};
 
@@ -45,12 +45,11 @@ impl Runner<'_> {
         let mut chosen: Vec<String> = Vec::new();
         let mut others: Vec<String> = Vec::new();
         // Actions for the whole batch look at their condition once, for the first host.
-        let per_host = matches!(action, "noop" | "reset_connection" | "end_host" | "flush_handlers" | "end_role");
+        let per_host =
+            matches!(action, "noop" | "reset_connection" | "end_host" | "flush_handlers" | "end_role");
         let conditional = !matches!(action, "noop" | "refresh_inventory" | "reset_connection");
         if !conditional && !context.when.is_empty() {
-            self.show_warnings(vec![format!(
-                "{action} task does not support when conditional"
-            )]);
+            self.show_warnings(vec![format!("{action} task does not support when conditional")]);
         }
         for host in if per_host { hosts } else { &hosts[..1] } {
             let templar = self.templar(host, context, Map::new(), Some(task));

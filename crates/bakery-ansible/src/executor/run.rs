@@ -48,6 +48,8 @@ pub struct Options {
     pub verbosity: u8,
     /// Whether conditions must be true or false.
     pub strict_conditions: bool,
+    /// Seconds that a task may take; 0 for as long as it likes.
+    pub task_timeout: u64,
     /// Whether mappings of the same name are merged.
     pub merge_hashes: bool,
     /// What `ansible_playbook_python` says: this machine's interpreter, if it has one.
@@ -216,8 +218,7 @@ impl Runner<'_> {
             self.pattern_mismatch(&part)?;
         }
         if let Some(limit) = &self.options.limit {
-            let (allowed, _) = self.scene.inventory.matching(limit)?;
-            hosts.retain(|h| allowed.contains(h));
+            self.scene.inventory.limit(&mut hosts, limit)?;
         }
         let matched = hosts.len();
         hosts.retain(|h| self.host(h).is_none_or(|s| !s.failed && !s.unreachable));
@@ -232,7 +233,9 @@ impl Runner<'_> {
             Some("shuffle") => shuffle(&mut hosts),
             None | Some("inventory") => {}
             Some(other) => {
-                return Err(crate::Error::message(format!("Invalid 'order' specified for inventory hosts: {other}")));
+                return Err(crate::Error::message(format!(
+                    "Invalid 'order' specified for inventory hosts: {other}"
+                )));
             }
         }
         self.callback.play_start(id, &play.name, &play.origin);
@@ -258,15 +261,21 @@ impl Runner<'_> {
         scene.public_roles.clone_from(&play.public_roles);
         self.handlers.clear();
         self.completed.clear();
-        let context =
-            Context { r#become: self.options.r#become.then_some(Value::Bool(true)), ..Context::default() }
-                .enter(&play.keywords);
+        let context = Context {
+            r#become: self.options.r#become.then_some(Value::Bool(true)).into_iter().collect(),
+            ..Context::default()
+        }
+        .enter(&play.keywords);
         // The play's own `vars` are a layer of their own, below those of roles.
         let context = Context { vars: vec![], ..context };
         self.collect_handlers(&play.handlers, &Context { handler: true, ..context.clone() });
         let serial = play.serial.as_ref().map(|s| self.loader.value(s, &play.keywords.vars)).transpose()?;
         let sizes = batches(serial.as_ref(), hosts.len());
-        let most = play.max_fail_percentage.as_ref().map(|v| self.loader.value(v, &play.keywords.vars)).transpose()?;
+        let most = play
+            .max_fail_percentage
+            .as_ref()
+            .map(|v| self.loader.value(v, &play.keywords.vars))
+            .transpose()?;
         self.max_fail = most.and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
         self.play_ended = false;
         let mut rest = hosts.as_slice();
@@ -298,7 +307,8 @@ impl Runner<'_> {
     /// A part of a play's `hosts` that names nothing (`HOST_PATTERN_MISMATCH`).
     fn pattern_mismatch(&mut self, part: &str) -> Result<()> {
         let text = format!("Could not match supplied host pattern, ignoring: {part}");
-        let setting = self.loader.settings.text("ANSIBLE_HOST_PATTERN_MISMATCH", "inventory", "host_pattern_mismatch");
+        let setting =
+            self.loader.settings.text("ANSIBLE_HOST_PATTERN_MISMATCH", "inventory", "host_pattern_mismatch");
         match setting.as_deref() {
             Some("error") => {
                 let text = format!("Could not match supplied host pattern: {part}");
@@ -362,7 +372,8 @@ impl Runner<'_> {
     fn gather(&mut self, play: &Play, batch: &[String], context: &Context) -> Result<()> {
         let wanted =
             play.gather_facts.as_ref().is_none_or(|v| v.is_true() && v.to_string().to_lowercase() != "false");
-        let gathering = self.loader.settings.text("ANSIBLE_GATHERING", "defaults", "gathering").unwrap_or_default();
+        let gathering =
+            self.loader.settings.text("ANSIBLE_GATHERING", "defaults", "gathering").unwrap_or_default();
         let explicit = gathering == "explicit" && play.gather_facts.is_none();
         let known = gathering == "smart" && batch.iter().all(|h| self.host(h).is_some_and(|s| s.gathered));
         if !wanted

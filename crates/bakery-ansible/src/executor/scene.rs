@@ -98,12 +98,8 @@ impl Scene {
                 &unknown
             }
         };
-        let mut stack = layers(
-            &self.options.extra_vars,
-            &context.around(local),
-            vars,
-            (play_vars, &self.public_roles),
-        );
+        let mut stack =
+            layers(&self.options.extra_vars, &context.around(local), vars, (play_vars, &self.public_roles));
         stack.merge = self.options.merge_hashes;
         let search = self.search(context, task);
         let magic = Magic {
@@ -139,10 +135,7 @@ impl Scene {
     }
 
     fn alive(&self) -> Vec<&String> {
-        self.batch
-            .iter()
-            .filter(|h| self.hosts.get(*h).is_none_or(|s| !s.failed && !s.unreachable))
-            .collect()
+        self.batch.iter().filter(|h| self.hosts.get(*h).is_none_or(|s| !s.failed && !s.unreachable)).collect()
     }
 
     fn groups(&self) -> Map {
@@ -237,15 +230,10 @@ impl Names for Magic {
                 let names = scene.public_roles.iter().map(|r| r.role.name.clone());
                 Value::strings(names.filter(|n| !direct.contains(&n.as_str())))
             }
-            "ansible_search_path" => {
-                Value::strings(self.search.iter().map(|p| p.display().to_string()))
+            "ansible_search_path" => Value::strings(self.search.iter().map(|p| p.display().to_string())),
+            "environment" => {
+                scene.play.as_ref().map(|play| play.keywords.environment.clone()).unwrap_or_default().into()
             }
-            "environment" => scene
-                .play
-                .as_ref()
-                .map(|play| play.keywords.environment.clone())
-                .unwrap_or_default()
-                .into(),
             _ => return None,
         })
     }
@@ -254,7 +242,9 @@ impl Names for Magic {
         Some(match name {
             // What a play's context says where no variable does.
             "ansible_host" | "ansible_ssh_host" => self.host.as_str().into(),
-            "ansible_connection" => self.scene.options.connection.clone().unwrap_or_else(|| "ssh".into()).into(),
+            "ansible_connection" => {
+                self.scene.options.connection.clone().unwrap_or_else(|| "ssh".into()).into()
+            }
             "ansible_become_user" => {
                 self.scene.options.become_user.clone().unwrap_or_else(|| "root".into()).into()
             }

@@ -112,7 +112,9 @@ impl Runner<'_> {
         };
         // Old roles name a variable without braces: `with_items: packages`.
         let bare = |value: &Value| match value {
-            Value::Str(text) if !text.is_template() && lookup != "sequence" && crate::vars::is_name(text.as_str()) => {
+            Value::Str(text)
+                if !text.is_template() && lookup != "sequence" && crate::vars::is_name(text.as_str()) =>
+            {
                 templar.layers.get(text.as_str()).map_or_else(|| Ok(value.clone()), |v| templar.value(&v))
             }
             other => templar.value(other),
@@ -122,7 +124,7 @@ impl Runner<'_> {
             Value::List(items) => {
                 let mut out = Vec::new();
                 for item in items.items() {
-                    match bare(&item) {
+                    match templar.value(&item) {
                         Ok(value) => out.push(value),
                         Err(_) if lenient => {}
                         Err(error) => return Err(error),
@@ -173,7 +175,8 @@ impl Runner<'_> {
             templar.value(&value).unwrap_or(value)
         };
         let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| templated(v).to_string());
-        let pause = control("pause").map(templated).and_then(|p| p.as_float().or_else(|| p.to_string().parse().ok()));
+        let pause =
+            control("pause").map(templated).and_then(|p| p.as_float().or_else(|| p.to_string().parse().ok()));
         let pause = pause.unwrap_or(0.0);
         let mut results = Vec::new();
         let mut includes = Vec::new();
@@ -349,7 +352,9 @@ impl Runner<'_> {
         };
         // A module's own name decides where it is searched; short names are for what is known here.
         let action = match bakery_modules::canonical_name(&action) {
-            short if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() => short.to_owned(),
+            short if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() => {
+                short.to_owned()
+            }
             _ => action,
         };
         let args = match self.arguments(task, &action, &templar, context) {
@@ -502,7 +507,16 @@ impl Runner<'_> {
         let delay = number(self, task.delay.as_ref(), 5.0).max(0.0);
         let mut attempt = 1;
         loop {
-            let mut end = self.once(task, action, args, host, context, local, delegated, (tries > 0).then_some(attempt));
+            let mut end = self.once(
+                task,
+                action,
+                args,
+                host,
+                context,
+                local,
+                delegated,
+                (tries > 0).then_some(attempt),
+            );
             if tries == 0 || end.status == Status::Unreachable {
                 return end;
             }
@@ -522,7 +536,10 @@ impl Runner<'_> {
                 Ok(Some(_)) if attempt > tries => {
                     end.result.set("attempts", tries);
                     end.result.set("failed", true);
-                    end.status = Status::Failed;
+                    // A `failed_when` that does not hold has the last word.
+                    if end.result.get("failed_when_result").is_none_or(|r| r.is_true()) {
+                        end.status = Status::Failed;
+                    }
                     return end;
                 }
                 Ok(Some(_)) => {
@@ -575,11 +592,23 @@ impl Runner<'_> {
         let of_vars = |name: &str| templar.layers.get(name).filter(|v| !matches!(v, Value::Omit));
         let becoming = match of_vars("ansible_become") {
             Some(own) => flag(Some(&own), false),
-            None => flag(context.r#become.as_ref(), self.options.r#become),
+            None => {
+                // What is omitted is what is inherited.
+                let own = context
+                    .r#become
+                    .iter()
+                    .rev()
+                    .find(|v| !templar.value(v).is_ok_and(|v| matches!(v, Value::Omit)));
+                flag(own, self.options.r#become)
+            }
         };
         let become_user = becoming.then(|| {
-            let own = of_vars("ansible_become_user").or_else(|| context.become_user.clone());
-            let wanted = own.and_then(|u| templar.value(&u).ok()).filter(|u| !matches!(u, Value::Omit | Value::None));
+            let own = of_vars("ansible_become_user");
+            let wanted = own
+                .iter()
+                .chain(context.become_user.iter().rev())
+                .filter_map(|u| templar.value(u).ok())
+                .find(|u| !matches!(u, Value::Omit | Value::None));
             let wanted = wanted.map(|u| u.to_string());
             wanted.or_else(|| self.options.become_user.clone()).unwrap_or_else(|| "root".into())
         });
@@ -618,14 +647,17 @@ impl Runner<'_> {
             }
         }
         let timeout = context.timeout.as_ref().and_then(|v| templar.value(v).ok());
-        let timeout = timeout.and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).unwrap_or(0);
+        let timeout = timeout.and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()));
+        let timeout = timeout.unwrap_or_else(|| i128::from(self.options.task_timeout));
         if !(0..=100_000_000).contains(&timeout) {
             let text = format!("Timeout {timeout} is invalid, it must be between 0 and 100000000.");
             return end(Status::Failed, failure(&text));
         }
         let number = |value: Option<&Value>, default: u64| {
             let value = value.and_then(|v| templar.value(v).ok());
-            value.and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok())).map_or(default, |n| n.max(0) as u64)
+            value
+                .and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()))
+                .map_or(default, |n| n.max(0) as u64)
         };
         let (seconds, poll) = (number(task.r#async.as_ref(), 0), number(task.poll.as_ref(), 15));
         let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
@@ -634,9 +666,17 @@ impl Runner<'_> {
         let mut calls = Calls {
             connections: self.connections,
             scope: foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections },
-            internal: internal(action, check, diff, context.no_log.as_ref().is_some_and(Value::is_true), self.options.verbosity),
+            internal: internal(
+                action,
+                check,
+                diff,
+                context.no_log.as_ref().is_some_and(Value::is_true),
+                self.options.verbosity,
+            ),
             interpreter: interpreter
-                .or_else(|| self.loader.settings.text("ANSIBLE_PYTHON_INTERPRETER", "defaults", "interpreter_python"))
+                .or_else(|| {
+                    self.loader.settings.text("ANSIBLE_PYTHON_INTERPRETER", "defaults", "interpreter_python")
+                })
                 .filter(|i| !i.starts_with("auto")),
             verbosity: self.options.verbosity,
             limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
@@ -859,12 +899,11 @@ impl Runner<'_> {
         } else {
             Some(templar.all(&task.changed_when).map_err(|e| ("changed_when_result", e))?.is_none())
         };
-        let failed =
-            if task.failed_when.is_empty() {
-                None
-            } else {
-                Some(templar.all(&task.failed_when).map_err(|e| ("failed_when_result", e))?.is_none())
-            };
+        let failed = if task.failed_when.is_empty() {
+            None
+        } else {
+            Some(templar.all(&task.failed_when).map_err(|e| ("failed_when_result", e))?.is_none())
+        };
         if let Some(changed) = changed {
             result.set("changed", changed);
         }
@@ -947,10 +986,7 @@ fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbosity: u8) ->
     map.set("_ansible_version", "2.19.14");
     map.set("_ansible_module_name", name);
     map.set("_ansible_syslog_facility", "LOG_USER");
-    map.set(
-        "_ansible_selinux_special_fs",
-        Value::strings(["fuse", "nfs", "vboxsf", "ramfs", "9p", "vfat"]),
-    );
+    map.set("_ansible_selinux_special_fs", Value::strings(["fuse", "nfs", "vboxsf", "ramfs", "9p", "vfat"]));
     map.set("_ansible_socket", Value::None);
     map.set("_ansible_shell_executable", "/bin/sh");
     map.set("_ansible_keep_remote_files", false);
@@ -1022,7 +1058,8 @@ impl Calls<'_> {
             let finished = now.get("finished").is_some_and(|f| f.is_true());
             if finished || left == 0 || bakery_host::signal::caught().is_some() {
                 if !finished {
-                    let result = failure(&format!("async task did not complete within the requested time - {limit}s"));
+                    let result =
+                        failure(&format!("async task did not complete within the requested time - {limit}s"));
                     result.set("async_result", now);
                     return Ok(result.into());
                 }
@@ -1085,7 +1122,9 @@ impl Modules for Calls<'_> {
         };
         // What is shown of the call is the module's own, and what ran it.
         let invocation = match result.get("invocation") {
-            Some(Value::Map(own)) if own.get("module_args").is_some_and(|a| a.get("program").is_none()) => own,
+            Some(Value::Map(own)) if own.get("module_args").is_some_and(|a| a.get("program").is_none()) => {
+                own
+            }
             _ => Map::from_iter([("module_args", Value::Map(args.clone()))]),
         };
         invocation.set("interpreter", self.interpreter.clone().unwrap_or_else(|| "python3".into()));

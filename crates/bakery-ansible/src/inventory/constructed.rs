@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use bakery_jinja::{Environment, Scope as _};
+use bakery_jinja::Environment;
 use bakery_lang::{Map, Value};
 
 use super::Inventory;
@@ -33,10 +33,14 @@ pub(super) fn apply(inventory: &mut Inventory, config: &Map, path: &Path, loader
         }
     }
     let strict = config.get("strict").is_some_and(|s| s.is_true());
+    let leading = config.get("leading_separator").is_none_or(|s| s.is_true());
     let environment = Arc::new(Environment::new());
     for host in inventory.hosts.keys().cloned().collect::<Vec<_>>() {
         let failed = |what: &str, message: &str| {
-            Error::message(format!("failed to parse {}: Could not {what} for host {host}: {message}", path.display()))
+            Error::message(format!(
+                "failed to parse {}: Could not {what} for host {host}: {message}",
+                path.display()
+            ))
         };
         let templar = |inventory: &Inventory| -> Result<Templar> {
             let vars = inventory.host_vars(&host, loader)?;
@@ -50,7 +54,9 @@ pub(super) fn apply(inventory: &mut Inventory, config: &Map, path: &Path, loader
             Ok(Templar::new(Arc::clone(&environment), layers, vec![]))
         };
         let now = templar(inventory)?;
-        for (name, expression) in config.get("compose").and_then(|c| c.as_map().cloned()).unwrap_or_default().pairs() {
+        for (name, expression) in
+            config.get("compose").and_then(|c| c.as_map().cloned()).unwrap_or_default().pairs()
+        {
             match now.environment.expression(&expression.to_string(), &now).map(|v| v.forced()) {
                 Ok(value) if !value.is_undefined() => {
                     inventory.hosts.entry(host.clone()).or_default().insert(name, value);
@@ -61,7 +67,9 @@ pub(super) fn apply(inventory: &mut Inventory, config: &Map, path: &Path, loader
             }
         }
         let now = templar(inventory)?;
-        for (group, condition) in config.get("groups").and_then(|c| c.as_map().cloned()).unwrap_or_default().pairs() {
+        for (group, condition) in
+            config.get("groups").and_then(|c| c.as_map().cloned()).unwrap_or_default().pairs()
+        {
             match now.condition(&condition) {
                 Ok(true) => {
                     inventory.add_host(&host, &sanitized(&group.to_string()));
@@ -71,7 +79,7 @@ pub(super) fn apply(inventory: &mut Inventory, config: &Map, path: &Path, loader
             }
         }
         for keyed in config.get("keyed_groups").and_then(|k| k.as_items()).unwrap_or_default() {
-            keyed_group(inventory, &host, &keyed, &templar(inventory)?, strict)
+            keyed_group(inventory, &host, &keyed, &templar(inventory)?, strict, leading)
                 .map_err(|message| failed("generate group from keyed_groups", &message))?;
         }
     }
@@ -89,6 +97,7 @@ fn keyed_group(
     keyed: &Value,
     templar: &Templar,
     strict: bool,
+    leading: bool,
 ) -> std::result::Result<(), String> {
     let expression = keyed.get("key").map(|k| k.to_string()).ok_or("No key supplied, invalid entry")?;
     let text = |name: &str| keyed.get(name).map(|v| v.to_string());
@@ -100,7 +109,9 @@ fn keyed_group(
     let default = text("default_value");
     let trailing = keyed.get("trailing_separator").is_none_or(|v| v.is_true());
     if default.is_some() && keyed.get("trailing_separator").is_some() {
-        return Err("parameters are mutually exclusive for keyed groups: default_value|trailing_separator".into());
+        return Err(
+            "parameters are mutually exclusive for keyed groups: default_value|trailing_separator".into()
+        );
     }
     let value = match templar.environment.expression(&expression, templar) {
         Ok(value) if !value.is_undefined() => value,
@@ -139,7 +150,6 @@ fn keyed_group(
             }
         }
     }
-    let leading = templar.variable("ansible_leading_separator").is_none_or(|v| v.is_true());
     for name in names {
         let full = if name.is_empty() && !trailing {
             prefix.clone()

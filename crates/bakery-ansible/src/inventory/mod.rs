@@ -127,7 +127,10 @@ impl Inventory {
     /// The groups right below one, in order.
     pub fn children(&self, name: &str) -> Vec<&str> {
         if name != "all" {
-            return self.group(name).map(|g| g.children.iter().map(String::as_str).collect()).unwrap_or_default();
+            return self
+                .group(name)
+                .map(|g| g.children.iter().map(String::as_str).collect())
+                .unwrap_or_default();
         }
         self.groups.iter().map(|g| g.name.as_str()).filter(|n| self.parents(n).next().is_none()).collect()
     }

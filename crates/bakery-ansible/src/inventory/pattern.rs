@@ -48,12 +48,24 @@ impl Inventory {
         Ok((out, unmatched))
     }
 
+    /// Keeps the hosts that a pattern of `--limit` names; one without any part keeps all.
+    ///
+    /// # Errors
+    /// As [`Inventory::matching`].
+    pub fn limit(&self, hosts: &mut Vec<String>, pattern: &str) -> Result<()> {
+        if !split(pattern).is_empty() {
+            let (allowed, _) = self.matching(pattern)?;
+            hosts.retain(|h| allowed.contains(h));
+        }
+        Ok(())
+    }
+
     fn one(&self, part: &str) -> Result<Vec<String>> {
         if let Some(pattern) = part.strip_prefix('~') {
             let regex = compile(pattern, Flags::default()).map_err(Error::message)?;
-            return Ok(self.fitting(|name| {
-                regex.find(name).ok().flatten().is_some_and(|found| found.start() == 0)
-            }));
+            return Ok(
+                self.fitting(|name| regex.find(name).ok().flatten().is_some_and(|found| found.start() == 0))
+            );
         }
         let (name, subscript) = subscript(part);
         let found = self.named(name);
@@ -90,7 +102,9 @@ impl Inventory {
     fn fitting(&self, fits: impl Fn(&str) -> bool) -> Vec<String> {
         let mut out: Vec<String> = Vec::new();
         for group in self.groups.iter().filter(|g| fits(&g.name)) {
-            out.extend(self.hosts_of(&group.name).into_iter().filter(|h| !out.contains(h)).collect::<Vec<_>>());
+            out.extend(
+                self.hosts_of(&group.name).into_iter().filter(|h| !out.contains(h)).collect::<Vec<_>>(),
+            );
         }
         out.extend(self.hosts.keys().filter(|h| fits(h) && !out.contains(h)).cloned().collect::<Vec<_>>());
         out
@@ -103,7 +117,9 @@ fn split(pattern: &str) -> Vec<String> {
     if pattern.contains(',') {
         return pattern.split(',').filter_map(trim).collect();
     }
-    if pattern.starts_with('~') || pattern.matches(':').count() > 1 && pattern.parse::<std::net::Ipv6Addr>().is_ok() {
+    if pattern.starts_with('~')
+        || pattern.matches(':').count() > 1 && pattern.parse::<std::net::Ipv6Addr>().is_ok()
+    {
         return vec![pattern.trim().to_owned()];
     }
     let mut parts = vec![String::new()];
@@ -129,7 +145,8 @@ fn split(pattern: &str) -> Vec<String> {
 fn subscript(part: &str) -> (&str, Option<(i64, Option<i64>)>) {
     let parsed = || {
         let (name, rest) = part.strip_suffix(']')?.rsplit_once('[')?;
-        let range = match rest.split_once([':', '-']).filter(|(a, _)| !a.is_empty() || rest.starts_with(':')) {
+        let range = match rest.split_once([':', '-']).filter(|(a, _)| !a.is_empty() || rest.starts_with(':'))
+        {
             Some((a, b)) => {
                 let from = if a.is_empty() { 0 } else { a.parse().ok()? };
                 (from, if b.is_empty() { None } else { Some(b.parse().ok()?) })

@@ -12,7 +12,8 @@ use crate::playbook::{Loader, split_args};
 use crate::{Error, Result};
 
 /// What a folder has beside inventories, and files that are none (`INVENTORY_IGNORE_EXTS`).
-const IGNORED: &[&str] = &[".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry"];
+const IGNORED: &[&str] =
+    &[".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry"];
 
 impl Inventory {
     /// Reads sources: `a,b,` lists, files, folders, scripts. Without any, `localhost` is the only host. The warnings say
@@ -21,7 +22,8 @@ impl Inventory {
     /// # Errors
     /// A source that cannot be read, when settings ask for it.
     pub fn load(sources: &[String], loader: &Loader) -> Result<(Self, Vec<String>)> {
-        let mut inventory = Self { sources: sources.to_vec(), merge: loader.settings.merges_hashes(), ..Self::default() };
+        let mut inventory =
+            Self { sources: sources.to_vec(), merge: loader.settings.merges_hashes(), ..Self::default() };
         let mut warnings = Vec::new();
         let mut parsed = 0;
         for source in sources {
@@ -44,10 +46,16 @@ impl Inventory {
             }
         }
         if parsed == 0 && !sources.is_empty() {
-            let fails =
-                loader.settings.flag("ANSIBLE_INVENTORY_UNPARSED_FAILED", "inventory", "unparsed_is_failed", false);
+            let fails = loader.settings.flag(
+                "ANSIBLE_INVENTORY_UNPARSED_FAILED",
+                "inventory",
+                "unparsed_is_failed",
+                false,
+            );
             if fails {
-                return Err(Error::message("No inventory was parsed, please check your configuration and options."));
+                return Err(Error::message(
+                    "No inventory was parsed, please check your configuration and options.",
+                ));
             }
             warnings.push("No inventory was parsed, only implicit localhost is available".into());
         }
@@ -122,7 +130,8 @@ impl Inventory {
     }
 
     fn file(&mut self, path: &Path, file: &Path, loader: &Loader) -> Result<()> {
-        let is_executable = std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
+        let is_executable =
+            std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
         let bytes = fs::read(path)?;
         if is_executable && bytes.starts_with(b"#!") {
             return self.script(file);
@@ -134,7 +143,9 @@ impl Inventory {
             Some(yaml::parse(&source).map_err(Error::parse)?)
         } else if extension.is_empty() {
             // A file without an extension is YAML if it can be read as a mapping of groups.
-            yaml::parse(&source).ok().filter(|n| n.as_map().is_some_and(|m| m.iter().any(|(_, v)| !v.is_none())))
+            yaml::parse(&source)
+                .ok()
+                .filter(|n| n.as_map().is_some_and(|m| m.iter().any(|(_, v)| !v.is_none())))
         } else {
             None
         };
@@ -144,7 +155,10 @@ impl Inventory {
                 Value::Map(map) => self.yaml(&map, path),
                 _ => Err(Error::parse(Diagnostic::at(
                     &node.origin,
-                    format!("YAML inventory has invalid structure, it should be a dictionary, got: {}", node.kind_name()),
+                    format!(
+                        "YAML inventory has invalid structure, it should be a dictionary, got: {}",
+                        node.kind_name()
+                    ),
                 ))),
             },
             None => self.ini(path, &text),
@@ -281,7 +295,10 @@ impl Inventory {
         // Children may be declared after they are named; variables of a group that never comes are a mistake.
         for (name, at) in pending {
             if self.group(&name).is_none() {
-                return Err(wrong(at, format!("Section [{name}:vars] not valid for undefined group: {name}")));
+                return Err(wrong(
+                    at,
+                    format!("Section [{name}:vars] not valid for undefined group: {name}"),
+                ));
             }
         }
         Ok(())
@@ -297,7 +314,8 @@ impl Inventory {
                 return Err(failed(&String::from_utf8_lossy(&output.stderr)));
             }
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let value = serde_json::from_str::<serde_json::Value>(&text).map_err(|e| failed(&e.to_string()))?;
+            let value =
+                serde_json::from_str::<serde_json::Value>(&text).map_err(|e| failed(&e.to_string()))?;
             // What a script says may hold templates, as a person's file may.
             let origin = Source::new(path.display().to_string(), "").at_offset(0);
             match written(&json::from_json(&value), &origin) {
@@ -355,7 +373,9 @@ fn written(value: &Value, origin: &bakery_lang::Origin) -> Value {
     match value {
         Value::Str(text) => Value::Str(Text::written(text.as_str(), origin.clone())),
         Value::List(items) => Value::list(items.items().iter().map(|v| written(v, origin)).collect()),
-        Value::Map(map) => map.pairs().into_iter().map(|(k, v)| (k, written(&v, origin))).collect::<Map>().into(),
+        Value::Map(map) => {
+            map.pairs().into_iter().map(|(k, v)| (k, written(&v, origin))).collect::<Map>().into()
+        }
         other => other.clone(),
     }
 }

@@ -108,7 +108,12 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "dict" => {
             let mut out = Vec::new();
             for term in terms {
-                let map = term.as_map().ok_or_else(|| Error::new(format!("the 'dict' lookup plugin expects a dictionary, got '{term}' of type {}", term.type_name())))?;
+                let map = term.as_map().ok_or_else(|| {
+                    Error::new(format!(
+                        "the 'dict' lookup plugin expects a dictionary, got '{term}' of type {}",
+                        term.type_name()
+                    ))
+                })?;
                 out.extend(map.pairs().into_iter().map(|(k, v)| Value::map([("key", k), ("value", v)])));
             }
             out
@@ -170,7 +175,9 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             for name in texts() {
                 let text = file_text(templar, &name)?;
                 let flag = |name: &str, default: bool| {
-                    options.get(name).map_or(default, |v| bakery_modules::args::boolean(&v).unwrap_or(default))
+                    options
+                        .get(name)
+                        .map_or(default, |v| bakery_modules::args::boolean(&v).unwrap_or(default))
                 };
                 let text = if flag("lstrip", false) { text.trim_start() } else { &text };
                 out.push(if flag("rstrip", name_is_file) { text.trim_end() } else { text }.into());
@@ -195,9 +202,13 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
                     search.flat_map(|base| [base.join("files").join(folder), base.join(folder)]).collect()
                 };
                 for base in bases.iter().filter(|base| base.is_dir()) {
-                    let found = glob::glob(&format!("{}/{last}", base.display())).map_err(|e| Error::new(e.to_string()))?;
-                    let found: Vec<Value> =
-                        found.flatten().filter(|p| p.is_file()).map(|p| Value::from(p.display().to_string())).collect();
+                    let found = glob::glob(&format!("{}/{last}", base.display()))
+                        .map_err(|e| Error::new(e.to_string()))?;
+                    let found: Vec<Value> = found
+                        .flatten()
+                        .filter(|p| p.is_file())
+                        .map(|p| Value::from(p.display().to_string()))
+                        .collect();
                     if !found.is_empty() {
                         out.extend(found);
                         break;
@@ -232,7 +243,10 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             let mut out = Vec::new();
             for term in terms {
                 let Some(name) = term.as_str() else {
-                    return Err(Error::new(format!("Variable name must be 'str' not '{}'.", term.type_name())));
+                    return Err(Error::new(format!(
+                        "Variable name must be 'str' not '{}'.",
+                        term.type_name()
+                    )));
                 };
                 let found = templar.variable(name).or_else(|| options.get("default"));
                 let found = found
@@ -250,7 +264,9 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
                         term.type_name()
                     )));
                 };
-                let unusable = |why: &str| Error::new(format!("Unable to use \"{pattern}\" as a search parameter: {why}"));
+                let unusable = |why: &str| {
+                    Error::new(format!("Unable to use \"{pattern}\" as a search parameter: {why}"))
+                };
                 if pattern.starts_with(['*', '+', '?']) {
                     return Err(unusable("nothing to repeat at position 0"));
                 }
@@ -393,28 +409,42 @@ fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<
     if skip {
         return Ok(vec![]);
     }
-    Err(Error::new(format!("No file was found when using first_found. Searched for: {}", candidates.join(", "))))
+    Err(Error::new(format!(
+        "No file was found when using first_found. Searched for: {}",
+        candidates.join(", ")
+    )))
+}
+
+/// A number in decimal, hexadecimal (`0x…`) or octal (`0…`).
+fn number(text: &str) -> Option<i128> {
+    let text = text.trim();
+    match text.strip_prefix("0x") {
+        Some(digits) => i128::from_str_radix(digits, 16).ok(),
+        None if text.len() > 1 && text.starts_with('0') => i128::from_str_radix(text, 8).ok(),
+        None => text.parse().ok(),
+    }
 }
 
 fn sequence(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let settings = options.copied();
     for term in terms {
         let text = term.to_string();
-        if let Some((range, rest)) =
-            text.split_once('/').or(Some((text.as_str(), ""))).filter(|(r, _)| !r.contains('='))
-        {
-            if let Some((a, b)) = range.split_once('-') {
-                settings.set("start", a);
-                settings.set("end", b.split(':').next().unwrap_or(b));
-            }
-            if !rest.is_empty() {
-                settings.set("stride", rest);
+        // `[start-]end[/stride][:format]`, numbers also in hexadecimal and octal.
+        if !text.contains('=') {
+            let (rest, format) = text.split_once(':').map_or((text.as_str(), None), |(r, f)| (r, Some(f)));
+            let (range, stride) = rest.split_once('/').map_or((rest, None), |(r, s)| (r, Some(s)));
+            let (start, end) = range.split_once('-').map_or((None, range), |(a, b)| (Some(a), b));
+            settings.set("end", end);
+            for (name, value) in [("start", start), ("stride", stride), ("format", format)] {
+                if let Some(value) = value {
+                    settings.set(name, value);
+                }
             }
         } else {
             settings.extend(&crate::playbook::parse_key_values(&text, None, None));
         }
     }
-    let int = |name: &str| settings.get(name).and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()));
+    let int = |name: &str| settings.get(name).and_then(|v| v.as_int().or_else(|| number(&v.to_string())));
     let start = int("start").unwrap_or(1);
     let stride = int("stride").unwrap_or(1);
     let end = match (int("end"), int("count")) {

@@ -25,7 +25,9 @@ fn inline(term: &str, options: &Map, known: &[&str]) -> Result<(String, Map)> {
         }
     }
     let key = key.ok_or_else(|| {
-        Error::new(format!("No key to look up was provided as first term within string inline options: {term}"))
+        Error::new(format!(
+            "No key to look up was provided as first term within string inline options: {term}"
+        ))
     })?;
     Ok((key, all))
 }
@@ -41,7 +43,16 @@ fn flag(options: &Map, name: &str) -> bool {
 /// The values of a key in a section of an INI file, or of a properties file.
 pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     const OPTIONS: &[&str] = &[
-        "type", "file", "section", "re", "encoding", "default", "case_sensitive", "interpolation", "allow_no_value", "allow_none",
+        "type",
+        "file",
+        "section",
+        "re",
+        "encoding",
+        "default",
+        "case_sensitive",
+        "interpolation",
+        "allow_no_value",
+        "allow_none",
     ];
     let mut out = Vec::new();
     for term in terms {
@@ -59,8 +70,11 @@ pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
             return Err(Error::new(format!("No section '{section}' in '{file}'.")));
         };
         let mut pairs = own.clone();
-        pairs.extend(defaults.unwrap_or_default().into_iter().filter(|(k, _)| !own.iter().any(|(o, _)| o == k)));
-        let interpolate = options.get("interpolation").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
+        pairs.extend(
+            defaults.unwrap_or_default().into_iter().filter(|(k, _)| !own.iter().any(|(o, _)| o == k)),
+        );
+        let interpolate =
+            options.get("interpolation").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
         let value = |value: &Option<String>| match value {
             Some(text) if interpolate => Value::from(interpolated(text, &pairs, 10)),
             Some(text) => text.as_str().into(),
@@ -117,12 +131,17 @@ fn sections(content: &str, properties: bool, case: bool, bare: bool, file: &str)
         if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
             continue;
         }
-        if let Some(name) = trimmed.strip_prefix('[').and_then(|l| l.strip_suffix(']')).filter(|_| !properties) {
+        if let Some(name) =
+            trimmed.strip_prefix('[').and_then(|l| l.strip_suffix(']')).filter(|_| !properties)
+        {
             sections.push((name.to_owned(), vec![]));
             continue;
         }
         let Some((_, pairs)) = sections.last_mut() else {
-            return Err(Error::new(format!("File contains no section headers. file: '<???>', line: {}", at + 1)));
+            return Err(Error::new(format!(
+                "File contains no section headers. file: '<???>', line: {}",
+                at + 1
+            )));
         };
         if line.starts_with(char::is_whitespace)
             && let Some((_, Some(value))) = pairs.last_mut()
@@ -135,7 +154,10 @@ fn sections(content: &str, properties: bool, case: bool, bare: bool, file: &str)
             Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
             None if bare => (trimmed, None),
             None => {
-                return Err(Error::new(format!("Source contains parsing errors: '<???>'\n\t[line {:2}]: {line:?}", at + 1)));
+                return Err(Error::new(format!(
+                    "Source contains parsing errors: '<???>'\n\t[line {:2}]: {line:?}",
+                    at + 1
+                )));
             }
         };
         let key = if case { key.to_owned() } else { key.to_lowercase() };
@@ -176,11 +198,13 @@ pub(super) fn csv(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
         let content = file_text(templar, &text(&options, "file", "ansible.csv"))?;
         let found = rows(&content, delimiter).into_iter().find(|row| row.get(key_column) == Some(&key));
         match found {
-            Some(row) => out.push(
-                row.get(column)
-                    .map(|cell| Value::from(cell.as_str()))
-                    .ok_or_else(|| Error::new(format!("csvfile: list index out of range: the row of {key} has no column {column}")))?,
-            ),
+            Some(row) => {
+                out.push(row.get(column).map(|cell| Value::from(cell.as_str())).ok_or_else(|| {
+                    Error::new(format!(
+                        "csvfile: list index out of range: the row of {key} has no column {column}"
+                    ))
+                })?);
+            }
             None => match options.get("default") {
                 Some(Value::List(items)) => out.extend(items.items()),
                 Some(default) if !default.is_none() => out.push(default),

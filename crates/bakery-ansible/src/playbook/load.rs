@@ -58,7 +58,8 @@ const PLAY: &[&str] = &[
 ];
 
 /// Keys of a role entry that are keywords and not parameters.
-const ROLE_KEYS: &[&str] = &["role", "name", "src", "scm", "version", "delegate_to", "delegate_facts", "public"];
+const ROLE_KEYS: &[&str] =
+    &["role", "name", "src", "scm", "version", "delegate_to", "delegate_facts", "public"];
 
 /// How deep imports and dependencies may nest.
 const MAX_DEPTH: usize = 60;
@@ -102,18 +103,28 @@ impl Loader {
         let playbook_dir = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
         let settings = Settings::load();
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let or = |paths: Vec<PathBuf>, default: [PathBuf; 3]| if paths.is_empty() { default.to_vec() } else { paths };
+        let or = |paths: Vec<PathBuf>, default: [PathBuf; 3]| {
+            if paths.is_empty() { default.to_vec() } else { paths }
+        };
         let roles_paths = or(
             settings.paths("ANSIBLE_ROLES_PATH", "defaults", "roles_path"),
             [home.join(".ansible/roles"), "/usr/share/ansible/roles".into(), "/etc/ansible/roles".into()],
         );
         let collections_paths = or(
             settings.paths("ANSIBLE_COLLECTIONS_PATH", "defaults", "collections_path"),
-            [home.join(".ansible/collections"), "/usr/share/ansible/collections".into(), playbook_dir.clone()],
+            [
+                home.join(".ansible/collections"),
+                "/usr/share/ansible/collections".into(),
+                playbook_dir.clone(),
+            ],
         );
         let libraries = or(
             settings.paths("ANSIBLE_LIBRARY", "defaults", "library"),
-            [home.join(".ansible/plugins/modules"), "/usr/share/ansible/plugins/modules".into(), PathBuf::new()],
+            [
+                home.join(".ansible/plugins/modules"),
+                "/usr/share/ansible/plugins/modules".into(),
+                PathBuf::new(),
+            ],
         );
         Self {
             roles_paths,
@@ -130,9 +141,8 @@ impl Loader {
     /// The text of a file, opened if it is a vault.
     pub(crate) fn decrypted(&self, path: &Path, bytes: Vec<u8>) -> Result<String> {
         let bytes = if vault::is_encrypted(&bytes) {
-            self.open_vault(&bytes).map_err(|e| {
-                Error::message(format!("{} ({})", e.diagnostic.message, path.display()))
-            })?
+            self.open_vault(&bytes)
+                .map_err(|e| Error::message(format!("{} ({})", e.diagnostic.message, path.display())))?
         } else {
             bytes
         };
@@ -175,12 +185,13 @@ impl Loader {
     pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
         let text = self.decrypted(path, fs::read(path)?)?;
         let mut node = yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)?;
-        node.replace_tagged(&["!vault", "!vault-encrypted"], &|text, origin| {
-            match self.open_vault(text.trim().as_bytes()).map(String::from_utf8) {
-                Ok(Ok(plain)) => Value::Str(Text::written(plain, origin.clone())),
-                Ok(Err(_)) => Value::undefined("the vault holds no UTF-8 text"),
-                Err(error) => Value::undefined(error.diagnostic.message),
-            }
+        node.replace_tagged(&["!vault", "!vault-encrypted"], &|text, origin| match self
+            .open_vault(text.trim().as_bytes())
+            .map(String::from_utf8)
+        {
+            Ok(Ok(plain)) => Value::Str(Text::written(plain, origin.clone())),
+            Ok(Err(_)) => Value::undefined("the vault holds no UTF-8 text"),
+            Err(error) => Value::undefined(error.diagnostic.message),
         });
         Ok(node)
     }
@@ -203,7 +214,9 @@ impl Loader {
     /// A name that is not known yet.
     pub fn value(&self, value: &Value, vars: &Map) -> Result<Value> {
         match value.as_items() {
-            Some(items) => items.iter().map(|v| self.template(v, vars)).collect::<Result<Vec<_>>>().map(Value::list),
+            Some(items) => {
+                items.iter().map(|v| self.template(v, vars)).collect::<Result<Vec<_>>>().map(Value::list)
+            }
             None => self.template(value, vars),
         }
     }
@@ -240,9 +253,14 @@ impl Loader {
         };
         let mut plays = Vec::new();
         for item in items {
-            let import = ["import_playbook", "ansible.builtin.import_playbook", "ansible.legacy.import_playbook", "include"]
-                .iter()
-                .find_map(|k| item.get(k));
+            let import = [
+                "import_playbook",
+                "ansible.builtin.import_playbook",
+                "ansible.legacy.import_playbook",
+                "include",
+            ]
+            .iter()
+            .find_map(|k| item.get(k));
             if let Some(import) = import {
                 let name = self.template(&import.to_value(), &Map::new())?.to_string();
                 let name = name.split_whitespace().next().unwrap_or_default().to_owned();
@@ -520,6 +538,7 @@ impl Loader {
                 }
                 let mut block = self.role_block(&used, from("tasks_from").as_deref(), gathered)?;
                 block.keywords = task.keywords.clone();
+                without_validation(&mut block, &task.args);
                 self.role_handlers(&used, from("handlers_from").as_deref(), gathered)?;
                 Ok(Entry::Block(Arc::new(block)))
             }
@@ -562,7 +581,8 @@ impl Loader {
         let from = |key: &str| args.get(key).map(|v| v.to_string());
         let used = self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, &from)?;
         let mut gathered = Gathered { collections: collections.to_vec(), ..Gathered::default() };
-        let block = self.role_block(&used, from("tasks_from").as_deref(), &mut gathered)?;
+        let mut block = self.role_block(&used, from("tasks_from").as_deref(), &mut gathered)?;
+        without_validation(&mut block, args);
         self.role_handlers(&used, from("handlers_from").as_deref(), &mut gathered)?;
         Ok((used, block, gathered))
     }
@@ -574,7 +594,12 @@ impl Loader {
     }
 
     /// What `include_tasks` includes at run time.
-    pub(crate) fn include_tasks(&self, task: &Task, name: &str, collections: &[String]) -> Result<Vec<Entry>> {
+    pub(crate) fn include_tasks(
+        &self,
+        task: &Task,
+        name: &str,
+        collections: &[String],
+    ) -> Result<Vec<Entry>> {
         let path = self.include_path(task, name).ok_or_else(|| {
             Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'")))
         })?;
@@ -596,7 +621,8 @@ impl Loader {
             return Ok(direct.to_path_buf());
         }
         if let [namespace, collection, role] = name.split('.').collect::<Vec<_>>().as_slice() {
-            let found = self.collection(namespace, collection).into_iter().map(|c| c.join("roles").join(role));
+            let found =
+                self.collection(namespace, collection).into_iter().map(|c| c.join("roles").join(role));
             if let Some(found) = found.into_iter().find(|p| p.is_dir()) {
                 return Ok(found);
             }
@@ -777,13 +803,28 @@ impl Loader {
         let mut block = self.role_block(&used, None, gathered)?;
         // A role runs once on a host for the same parameters, variables, conditions and tags.
         if !role.allow_duplicates {
-            block.once =
-                Some(format!("{} {params:?} {vars:?} {:?} {:?}", path.display(), keywords.when, keywords.tags));
+            block.once = Some(format!(
+                "{} {params:?} {vars:?} {:?} {:?}",
+                path.display(),
+                keywords.when,
+                keywords.tags
+            ));
         }
         block.keywords = keywords;
         self.role_handlers(&used, None, gathered)?;
         gathered.depth -= 1;
         Ok((Entry::Block(Arc::new(block)), used))
+    }
+}
+
+/// Takes the validation of arguments out of a role that is brought with `rolespec_validate: false`.
+fn without_validation(block: &mut Block, args: &Map) {
+    let off =
+        args.get("rolespec_validate").is_some_and(|v| !bakery_modules::args::boolean(&v).unwrap_or(true));
+    if off {
+        block.block.retain(|entry| {
+            !matches!(entry, Entry::Task(task) if task.action == "ansible.builtin.validate_argument_spec")
+        });
     }
 }
 

@@ -112,7 +112,8 @@ pub fn parse_key_values(text: &str, origin: Option<&Origin>, free_form: Option<&
     let mut raw = Vec::new();
     for word in split_args(text) {
         // An equals sign after a backslash is none.
-        let equals = word.match_indices('=').map(|(at, _)| at).find(|at| *at > 0 && !word[..*at].ends_with('\\'));
+        let equals =
+            word.match_indices('=').map(|(at, _)| at).find(|at| *at > 0 && !word[..*at].ends_with('\\'));
         match equals {
             Some(at) if free_form.is_none_or(|known| known.contains(&&word[..at])) => {
                 map.set(word[..at].trim(), value(&decoded(unquote(word[at + 1..].trim()))));

@@ -52,7 +52,11 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     facts.set("ansible_effective_user_id", uid);
     facts.set("ansible_real_user_id", rustix::process::getuid().as_raw());
     let env: Map = std::env::vars().map(|(k, v)| (k, Value::from(v))).collect();
+    for (name, value) in &host.environment {
+        env.set(name, value.as_str());
+    }
     facts.set("ansible_env", env);
+    python(host, facts);
     facts.set(
         "ansible_selinux",
         Value::map([(
@@ -230,4 +234,33 @@ fn ini(text: &str) -> Value {
         }
     }
     sections.into()
+}
+
+/// `ansible_python` and `ansible_python_version`, where there is an interpreter
+/// (`ansible/module_utils/facts/system/python.py`).
+fn python(host: &Host, facts: &Map) {
+    const ASK: &str = "import sys; v = sys.version_info; print(sys.executable, sys.implementation.name, *v)";
+    let Some(program) = find_program("python3") else { return };
+    let output = host.cmd(&program.display().to_string()).args(["-I", "-S", "-c", ASK]).output();
+    let Some(text) = output.ok().filter(bakery_host::Output::success).map(|o| o.text()) else { return };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [executable, kind, major, minor, micro, level, serial] = words.as_slice() else { return };
+    let number = |text: &str| Value::from(text.parse::<i64>().unwrap_or(0));
+    let version = Value::map([
+        ("major", number(major)),
+        ("minor", number(minor)),
+        ("micro", number(micro)),
+        ("releaselevel", (*level).into()),
+        ("serial", number(serial)),
+    ]);
+    let info = [number(major), number(minor), number(micro), (*level).into(), number(serial)];
+    let python = Value::map([
+        ("version", version),
+        ("version_info", Value::list(info.to_vec())),
+        ("executable", (*executable).into()),
+        ("type", (*kind).into()),
+        ("has_sslcontext", true.into()),
+    ]);
+    facts.set("ansible_python", python);
+    facts.set("ansible_python_version", format!("{major}.{minor}.{micro}"));
 }

@@ -36,7 +36,9 @@ struct Args {
 /// The folder of job files.
 pub(super) fn folder() -> PathBuf {
     let own = std::env::var_os("ANSIBLE_ASYNC_DIR").map(PathBuf::from);
-    own.unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".ansible_async"))
+    own.unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".ansible_async")
+    })
 }
 
 fn run(args: Args, host: &mut Host) -> Run {

@@ -77,7 +77,9 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Verb::Show { image } => images::show(&image, &terminal),
         Verb::Play(args) => Ok(written(|out, err, colour| bakery_play::main(&args, out, err, colour))),
         Verb::Adhoc(args) => Ok(written(|out, err, colour| bakery_play::adhoc(&args, out, err, colour))),
-        Verb::Inventory(args) => Ok(written(|out, err, colour| bakery_play::inventory(&args, out, err, colour))),
+        Verb::Inventory(args) => {
+            Ok(written(|out, err, colour| bakery_play::inventory(&args, out, err, colour)))
+        }
         Verb::Vault(args) => Ok(written(|out, err, colour| bakery_play::vault(&args, out, err, colour))),
         Verb::Explain(args) => explain::explain(&args, &terminal),
         Verb::Galaxy(args) => galaxy::galaxy(&args.verb, &terminal),
