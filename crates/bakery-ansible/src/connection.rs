@@ -182,7 +182,9 @@ fn start(target: &Target, user: &str) -> Result<Agent, Unreachable> {
         }
         Target::Local { .. } => {
             let exe = std::env::current_exe().map_err(|e| Unreachable(e.to_string()))?;
-            if users::effective_uid() == 0 {
+            if user.is_empty() {
+                Cmd::new(exe).arg("serve")
+            } else if users::effective_uid() == 0 {
                 Cmd::new(exe).args(["serve", "--user", user])
             } else {
                 Cmd::new("sudo").args(["-n", "-H", "-u", user]).arg(exe).arg("serve")

@@ -175,6 +175,20 @@ fn version(value: &Value, args: &Arguments) -> Result<bool> {
     if right.is_empty() {
         return Err(Error::new("Version parameter to compare against cannot be empty"));
     }
+    let is_strict = |text: &str| {
+        let (numbers, rest) = match text.find(|c: char| !c.is_ascii_digit() && c != '.') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        };
+        let parts: Vec<&str> = numbers.split('.').collect();
+        let rest_fits = rest.is_empty() || rest.len() > 1 && rest.starts_with(['a', 'b']) && rest[1..].parse::<u64>().is_ok();
+        matches!(parts.len(), 2 | 3) && parts.iter().all(|p| !p.is_empty()) && rest_fits
+    };
+    if args.get(2, "strict").is_some_and(|s| s.is_true())
+        && let Some(bad) = [&left, &right].into_iter().find(|v| !is_strict(v))
+    {
+        return Err(Error::new(format!("Version comparison failed: invalid version number '{bad}'")));
+    }
     let kind = args.get(3, "version_type").filter(|v| !v.is_none()).map(|v| v.to_string());
     let order = match kind.as_deref() {
         None | Some("loose" | "strict") => compare(&left, &right),

@@ -62,7 +62,13 @@ impl Environment {
             let mut evaluator = Evaluator::new(self, scope);
             return evaluator.full(expr);
         }
-        self.render(template, scope).map(Value::from)
+        let mut evaluator = Evaluator::new(self, scope);
+        let text = evaluator.render_root(template)?;
+        // Statements around one piece leave it what it is.
+        match evaluator.last.take() {
+            Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => Ok(value),
+            _ => Ok(Value::from(text)),
+        }
     }
 
     /// The value of a bare expression, such as a condition.

@@ -36,6 +36,9 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) depth: usize,
     pub(crate) blocks: HashMap<String, Vec<Arc<Vec<crate::ast::Node>>>>,
     pub(crate) loops: Vec<crate::render::Recursive>,
+    /// How many pieces were written, and the value of the last that an expression gave.
+    pub(crate) chunks: usize,
+    pub(crate) last: Option<Value>,
 }
 
 /// How deep templates may call each other.
@@ -50,6 +53,8 @@ impl<'a> Evaluator<'a> {
             depth: 0,
             blocks: HashMap::new(),
             loops: Vec::new(),
+            chunks: 0,
+            last: None,
         }
     }
 

@@ -297,12 +297,6 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         }
         "truncate" => truncate(&text(), args).into(),
         "unique" => {
-            let folds = args.get(0, "case_sensitive").is_some_and(|v| !v.is_true());
-            if folds && args.get(1, "attribute").is_none() && items()?.iter().any(|v| v.as_map().is_some()) {
-                return Err(Error::new(
-                    "Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied",
-                ));
-            }
             let case_sensitive = args.flag(0, "case_sensitive", false);
             let mut seen: Vec<Value> = Vec::new();
             let mut out = Vec::new();

@@ -115,9 +115,14 @@ impl Evaluator<'_> {
 
     fn node(&mut self, node: &Node, out: &mut String) -> Result<Flow> {
         match node {
-            Node::Text(text) => out.push_str(text),
+            Node::Text(text) => {
+                self.chunks += usize::from(!text.is_empty());
+                out.push_str(text);
+            }
             Node::Output(expr, _) => {
                 let value = self.full(expr)?;
+                self.chunks += 1;
+                self.last = Some(value.clone());
                 // An inline if without else, and none, are empty inside longer text.
                 match &value {
                     Value::None => {}

@@ -283,7 +283,7 @@ impl Callback for DefaultOutput<'_> {
         let _ = writeln!(self.err, "{}", self.colour.red(&format!("[ERROR]: {diagnostic}")));
     }
 
-    fn stats(&mut self, hosts: &[(String, HostStats)], _: &Map) {
+    fn stats(&mut self, hosts: &[(String, HostStats)], custom: &Map) {
         self.banner("PLAY RECAP");
         for (host, s) in hosts {
             let name = format!("{host:<26}");
@@ -300,5 +300,14 @@ impl Callback for DefaultOutput<'_> {
             ));
         }
         self.line("");
+        let show = std::env::var("ANSIBLE_SHOW_CUSTOM_STATS").is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"));
+        if show && !custom.is_empty() {
+            self.banner("CUSTOM STATS: ");
+            for (host, stats) in custom.pairs() {
+                let name = if host.as_str() == Some("_run") { "RUN".to_owned() } else { host.to_string() };
+                self.line(&format!("\t{name}: {}", json::dumps(&stats, 0, true)));
+            }
+            self.line("");
+        }
     }
 }

@@ -87,7 +87,8 @@ fn one(
 pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory, Vec<String>), Error> {
     let loader = args.common.loader(path)?;
     let playbook = loader.playbook(path)?;
-    let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
+    let (inventory, mut warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
+    warnings.extend(loader.take_warnings());
     Ok((loader, playbook, inventory, warnings))
 }
 

@@ -73,10 +73,12 @@ impl Runner<'_> {
         let mut seen: Vec<String> = Vec::new();
         for at in (0..self.handlers.len()).rev() {
             let listens = self.handlers[at].0.listen.iter().any(|topic| {
-                let with_role =
-                    self.handlers[at].1.role.as_ref().map(|used| format!("{} : {topic}", used.role.name));
+                let with_role = self.handlers[at].1.role.as_ref().is_some_and(|used| {
+                    let short = used.role.name.rsplit('.').next().unwrap_or_default();
+                    [used.role.name.as_str(), short].iter().any(|role| notification == format!("{role} : {topic}"))
+                });
                 topic.to_string() == notification
-                    || with_role.as_deref() == Some(notification)
+                    || with_role
                     || topic.as_items().is_some_and(|i| i.iter().any(|t| t.to_string() == notification))
             });
             if !listens {

@@ -171,7 +171,10 @@ impl Runner<'_> {
         let (inventory, warnings) = crate::inventory::Inventory::load(&sources, &self.loader)?;
         self.show_warnings(warnings);
         let mut inventory = inventory;
-        for (host, group, vars) in self.added.clone() {
+        for (host, group, vars, is_new) in self.added.clone() {
+            if !is_new && !inventory.has(&host) {
+                continue;
+            }
             inventory.add_host(&host, &group).extend(&vars);
         }
         self.scene_mut().inventory = inventory;

@@ -98,8 +98,9 @@ pub(super) struct Runner<'a> {
     pub(super) stopped: bool,
     /// Whether `meta: end_play` ended the play for all its batches.
     pub(super) play_ended: bool,
-    /// Hosts that `add_host` and `group_by` added, with their group and variables.
-    pub(super) added: Vec<(String, String, Map)>,
+    /// Hosts that `add_host` and `group_by` added, with their group, their variables, and
+    /// whether it was the first.
+    pub(super) added: Vec<(String, String, Map, bool)>,
     /// How often `meta: clear_host_errors` ran.
     pub(super) errors_cleared: usize,
     /// The play's `max_fail_percentage`.
@@ -208,6 +209,13 @@ impl Runner<'_> {
 
     fn play(&mut self, play: &Play) -> Result<()> {
         let id = self.next_id();
+        if play.playbook_dir != self.loader.playbook_dir {
+            let mut loader = (*self.loader).clone();
+            loader.playbook_dir.clone_from(&play.playbook_dir);
+            loader.libraries.clone_from(&play.libraries);
+            self.loader = Arc::new(loader);
+            self.scene_mut().loader = Arc::clone(&self.loader);
+        }
         let names = self.loader.template(&play.hosts, &play.keywords.vars)?;
         let pattern = match &names {
             Value::List(items) => items.items().iter().map(ToString::to_string).collect::<Vec<_>>().join(","),

@@ -779,6 +779,11 @@ impl Runner<'_> {
             }
             result.set("ansible_facts", vars);
         }
+        if action == "set_stats"
+            && let Some(Value::Map(stats)) = result.get("ansible_stats")
+        {
+            self.collect_stats(host, &stats);
+        }
         if let Some(Value::Map(new)) = result.get("add_host") {
             self.add_host(&new, result);
         }
@@ -792,7 +797,7 @@ impl Runner<'_> {
             let known = self.scene.inventory.groups_of(host).contains(&key);
             let inventory = &mut self.scene_mut().inventory;
             inventory.add_host(host, &key);
-            self.added.push((host.to_owned(), key.clone(), Map::new()));
+            self.added.push((host.to_owned(), key.clone(), Map::new(), false));
             let inventory = &mut self.scene_mut().inventory;
             for parent in parents.unwrap_or_default() {
                 inventory.add_child(&parent.replace(' ', "-"), &key);
@@ -847,7 +852,7 @@ impl Runner<'_> {
         changed |= Value::Map(before) != Value::Map(own);
         for group in groups.iter().map(String::as_str).chain(groups.is_empty().then_some("ungrouped")) {
             self.scene_mut().inventory.add_host(&name, group.trim());
-            self.added.push((name.clone(), group.trim().to_owned(), vars.copied()));
+            self.added.push((name.clone(), group.trim().to_owned(), vars.copied(), true));
         }
         if let Err(error) = self.refresh_vars() {
             self.callback.error(&error.diagnostic);
@@ -859,6 +864,35 @@ impl Runner<'_> {
         ]);
         result.set("add_host", shown);
         result.set("changed", changed);
+    }
+
+    /// `set_stats`: for the run or for a host; values of the same kind are added up when they are aggregated
+    /// (`ansible/executor/stats.py`).
+    fn collect_stats(&mut self, host: &str, stats: &Map) {
+        let is = |name: &str| stats.get(name).is_some_and(|v| v.is_true());
+        let key = if is("per_host") { host } else { "_run" };
+        let own = match self.custom_stats.get(key) {
+            Some(Value::Map(own)) => own,
+            _ => {
+                let own = Map::new();
+                self.custom_stats.set(key, own.clone());
+                own
+            }
+        };
+        for (name, value) in stats.get("data").and_then(|d| d.as_map().map(Map::pairs)).unwrap_or_default() {
+            let sum = match (own.get_value(&name), &value) {
+                (Some(Value::Map(old)), Value::Map(new)) if is("aggregate") => {
+                    let both = old.copied();
+                    crate::vars::merge(&both, new);
+                    Some(Value::Map(both))
+                }
+                (Some(old), _) if is("aggregate") && old.type_name() == value.type_name() => {
+                    bakery_jinja::ops::binary(bakery_jinja::ops::Binary::Add, &old, &value).ok()
+                }
+                _ => None,
+            };
+            own.insert(name, sum.unwrap_or(value));
+        }
     }
 
     /// `changed_when` and `failed_when`.

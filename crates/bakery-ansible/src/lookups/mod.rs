@@ -118,6 +118,9 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             }
             out
         }
+        "together" if listify(terms).is_empty() => {
+            return Err(Error::new("with_together requires at least one element in each list"));
+        }
         "together" => {
             let lists: Vec<Vec<Value>> =
                 listify(terms).iter().map(|t| t.as_items().unwrap_or_else(|| vec![t.clone()])).collect();

@@ -79,6 +79,7 @@ pub struct Loader {
     pub extra_vars: Map,
     /// What the environment and `ansible.cfg` say.
     pub settings: Arc<Settings>,
+    warnings: Arc<std::sync::Mutex<Vec<String>>>,
     /// What runs plugins in Python.
     pub(crate) plugins: Arc<Plugins>,
     /// The passwords of vaults.
@@ -133,6 +134,7 @@ impl Loader {
             playbook_dir,
             extra_vars,
             settings: Arc::new(settings),
+            warnings: Arc::default(),
             plugins: Arc::default(),
             secrets: Arc::default(),
         }
@@ -185,6 +187,9 @@ impl Loader {
     pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
         let text = self.decrypted(path, fs::read(path)?)?;
         let mut node = yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)?;
+        if !node.duplicates.is_empty() {
+            self.duplicate_keys(&node)?;
+        }
         node.replace_tagged(&["!vault", "!vault-encrypted"], &|text, origin| match self
             .open_vault(text.trim().as_bytes())
             .map(String::from_utf8)
@@ -194,6 +199,34 @@ impl Loader {
             Err(error) => Value::undefined(error.diagnostic.message),
         });
         Ok(node)
+    }
+
+    /// Keys that a mapping has twice: a warning, an error, or nothing, as settings say (`DUPLICATE_YAML_DICT_KEY`).
+    fn duplicate_keys(&self, node: &Node) -> Result<()> {
+        let setting = self.settings.text("ANSIBLE_DUPLICATE_YAML_DICT_KEY", "defaults", "duplicate_dict_key");
+        for (key, origin) in &node.duplicates {
+            let text = format!("Found duplicate mapping key '{key}'. Using last defined value only.");
+            let diagnostic = Diagnostic::at(origin, text);
+            match setting.as_deref() {
+                Some("ignore") => {}
+                Some("error") => return Err(Error::parse(diagnostic)),
+                _ => self.warn(&diagnostic.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a warning for whoever shows them.
+    fn warn(&self, text: &str) {
+        let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if !warnings.iter().any(|w| w == text) {
+            warnings.push(text.to_owned());
+        }
+    }
+
+    /// The warnings of what was read so far, once.
+    pub fn take_warnings(&self) -> Vec<String> {
+        std::mem::take(&mut self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
     /// Reads a file of variables.
@@ -265,7 +298,12 @@ impl Loader {
                 let name = self.template(&import.to_value(), &Map::new())?.to_string();
                 let name = name.split_whitespace().next().unwrap_or_default().to_owned();
                 let inner = path.parent().unwrap_or(Path::new(".")).join(&name);
-                let imported = self.playbook(&inner)?;
+                let mut loader = self.clone();
+                loader.libraries.insert(0, self.playbook_dir.join("library"));
+                if let Some(folder) = inner.parent().and_then(|folder| fs::canonicalize(folder).ok()) {
+                    loader.playbook_dir = folder;
+                }
+                let imported = loader.playbook(&inner)?;
                 let (keywords, _) = keywords(item, &["user"])?;
                 for mut play in imported.plays {
                     play.keywords.vars.extend(&keywords.vars);
@@ -307,6 +345,8 @@ impl Loader {
             post_tasks: vec![],
             handlers: vec![],
             public_roles: vec![],
+            playbook_dir: self.playbook_dir.clone(),
+            libraries: self.libraries.clone(),
             origin: node.origin.clone(),
         };
         let mut gathered = Gathered {
@@ -810,8 +850,22 @@ impl Loader {
                 keywords.tags
             ));
         }
-        block.keywords = keywords;
+        let before = gathered.handlers.len();
         self.role_handlers(&used, None, gathered)?;
+        // Handlers inherit what is said where the role is used.
+        let own = gathered.handlers.split_off(before);
+        if !own.is_empty() {
+            gathered.handlers.push(Entry::Block(Arc::new(Block {
+                name: None,
+                keywords: keywords.clone(),
+                block: own,
+                rescue: vec![],
+                always: vec![],
+                once: None,
+                role: None,
+            })));
+        }
+        block.keywords = keywords;
         gathered.depth -= 1;
         Ok((Entry::Block(Arc::new(block)), used))
     }
@@ -841,7 +895,7 @@ fn validation(used: &Arc<RoleUse>, entry_point: &str) -> Option<Task> {
     args.set("provided_arguments", used.params.clone());
     let context = Value::map([
         ("type", Value::from("role")),
-        ("name", used.role.name.as_str().into()),
+        ("name", used.role.name.rsplit('.').next().unwrap_or_default().into()),
         ("argument_spec_name", entry_point.into()),
         ("path", used.role.path.display().to_string().into()),
     ]);

@@ -180,6 +180,10 @@ pub struct Play {
     pub handlers: Vec<Entry>,
     /// Roles whose defaults and variables the whole play sees.
     pub public_roles: Vec<Arc<RoleUse>>,
+    /// The folder of its playbook, which may be an imported one.
+    pub playbook_dir: PathBuf,
+    /// Where its modules are searched after the playbook's and the roles' own folders.
+    pub libraries: Vec<PathBuf>,
     /// Where it is written.
     pub origin: Origin,
 }

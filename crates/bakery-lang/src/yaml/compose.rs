@@ -22,6 +22,8 @@ pub struct Node {
     pub origin: Origin,
     /// Its explicit tag, such as `!vault`.
     pub tag: Option<String>,
+    /// Of a document's root: keys that a mapping in it has more than once, where they come again.
+    pub duplicates: Vec<(String, Origin)>,
 }
 
 /// The three kinds of YAML node; scalars are already typed.
@@ -119,6 +121,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Diagnostic> {
             kind: NodeKind::Scalar(Value::None),
             origin: Origin { source: Arc::clone(source), line: 1, column: 1 },
             tag: None,
+            duplicates: vec![],
         }),
         1 => Ok(documents.remove(0)),
         _ => Err(Diagnostic::at(&documents[1].origin, "expected a single document, but found another one")),
@@ -144,7 +147,7 @@ pub fn parse_all(source: &Arc<Source>) -> Result<Vec<Node>, Diagnostic> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let hook = || Composer { source, text: &text, anchors: HashMap::new(), nodes: 0 }.documents();
+    let hook = || Composer { source, text: &text, anchors: HashMap::new(), nodes: 0, duplicates: vec![] }.documents();
     catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|_| {
         let origin = Origin { source: Arc::clone(source), line: 1, column: 1 };
         Err(Diagnostic::at(&origin, "the text is not valid YAML"))
@@ -156,6 +159,7 @@ struct Composer<'a> {
     text: &'a str,
     anchors: HashMap<String, Node>,
     nodes: usize,
+    duplicates: Vec<(String, Origin)>,
 }
 
 impl Composer<'_> {
@@ -176,7 +180,9 @@ impl Composer<'_> {
                 EventData::DocumentStart { .. } => {
                     self.anchors.clear();
                     let event = self.next(&mut parser)?;
-                    documents.push(self.node(&mut parser, event, 0)?);
+                    let mut document = self.node(&mut parser, event, 0)?;
+                    document.duplicates = std::mem::take(&mut self.duplicates);
+                    documents.push(document);
                 }
                 _ => {}
             }
@@ -233,7 +239,7 @@ impl Composer<'_> {
                         Value::Str(Text::written(value, origin.clone()))
                     }
                 });
-                (Node { kind: NodeKind::Scalar(value), origin, tag }, anchor)
+                (Node { kind: NodeKind::Scalar(value), origin, tag, duplicates: vec![] }, anchor)
             }
             EventData::SequenceStart { anchor, tag, .. } => {
                 let mut items = Vec::new();
@@ -244,7 +250,7 @@ impl Composer<'_> {
                     }
                     items.push(self.node(parser, event, depth + 1)?);
                 }
-                (Node { kind: NodeKind::List(items), origin, tag }, anchor)
+                (Node { kind: NodeKind::List(items), origin, tag, duplicates: vec![] }, anchor)
             }
             EventData::MappingStart { anchor, tag, .. } => {
                 let mut pairs: Vec<(Node, Node)> = Vec::new();
@@ -264,10 +270,15 @@ impl Composer<'_> {
                     if key.as_str() == Some("<<") && key.tag.is_none() {
                         merges.push(value);
                     } else {
+                        if let Some(name) = key.as_str()
+                            && pairs.iter().any(|(known, _)| known.as_str() == Some(name))
+                        {
+                            self.duplicates.push((name.to_owned(), key.origin.clone()));
+                        }
                         put(&mut pairs, key, value);
                     }
                 }
-                (Node { kind: NodeKind::Map(merge(pairs, merges)?), origin, tag }, anchor)
+                (Node { kind: NodeKind::Map(merge(pairs, merges)?), origin, tag, duplicates: vec![] }, anchor)
             }
             _ => return Err(Diagnostic::at(&origin, "expected a value")),
         };

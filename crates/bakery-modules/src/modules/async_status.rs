@@ -24,8 +24,8 @@ fn run(args: Args, _: &mut Host) -> Run {
     if args.jid.contains('/') || !path.exists() {
         return Err(Failure::new("could not find job")
             .with("ansible_job_id", args.jid)
-            .with("started", 1)
-            .with("finished", 1));
+            .with("started", true)
+            .with("finished", true));
     }
     if args.mode == "cleanup" {
         fs::remove_all(&path)?;
@@ -37,8 +37,8 @@ fn run(args: Args, _: &mut Host) -> Run {
     let value: serde_json::Value = serde_json::from_str(&text).map_err(|_| {
         Failure::new(format!("Could not parse job output: {text}"))
             .with("ansible_job_id", args.jid.as_str())
-            .with("started", 1)
-            .with("finished", 1)
+            .with("started", true)
+            .with("finished", true)
     })?;
     let fields: Map = json::from_json(&value).as_map().cloned().unwrap_or_default();
     let changed = fields.remove("changed").is_some_and(|c| c.is_true());

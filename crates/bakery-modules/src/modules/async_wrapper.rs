@@ -46,8 +46,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     fs::create_dir_all(&folder)?;
     let job = folder.join(&args.jid);
     let state = Value::map([
-        ("started", Value::from(1)),
-        ("finished", 0.into()),
+        ("started", Value::from(true)),
+        ("finished", false.into()),
         ("ansible_job_id", args.jid.as_str().into()),
     ]);
     fs::write_atomic_mode(&job, json::dumps(&state, 0, false), 0o600)?;
@@ -63,8 +63,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let program = std::env::current_exe().map_err(|e| crate::Failure::new(e.to_string()))?;
     let child = Cmd::new(program).arg(VERB).arg(&file).detached().spawn_silent()?;
     Ok(Outcome::changed(true)
-        .with("started", 1)
-        .with("finished", 0)
+        .with("started", true)
+        .with("finished", false)
         .with("ansible_job_id", args.jid)
         .with("results_file", job.display().to_string())
         .with("_pid", child.id()))
@@ -103,8 +103,8 @@ pub fn background(file: &Path) -> i32 {
             map
         }
     };
-    result.set("started", 1);
-    result.set("finished", 1);
+    result.set("started", true);
+    result.set("finished", true);
     result.set("ansible_job_id", field("jid"));
     i32::from(fs::write_atomic_mode(&job, json::dumps(&Value::Map(result), 0, false), 0o600).is_err())
 }
