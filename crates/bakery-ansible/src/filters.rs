@@ -303,11 +303,14 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             dedup(only.cloned().collect()).into()
         }
         // Jinja2 folds case unless it is told not to; where it cannot, all items are compared as they are.
-        "unique" if args.get(0, "case_sensitive").is_some_and(|v| !v.is_true())
-            && args.get(1, "attribute").is_none()
-            && items(value)?.iter().any(|v| v.as_map().is_some()) =>
+        "unique"
+            if args.get(0, "case_sensitive").is_some_and(|v| !v.is_true())
+                && args.get(1, "attribute").is_none()
+                && items(value)?.iter().any(|v| v.as_map().is_some()) =>
         {
-            return Err(Error::new("Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied"));
+            return Err(Error::new(
+                "Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied",
+            ));
         }
         "unique" => match args.get(1, "attribute").filter(|v| !v.is_none()) {
             None => dedup(items(value)?).into(),
@@ -638,7 +641,9 @@ fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
 fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
     let path = args.need(0, "subelements")?;
     if value.as_map().is_none() && value.as_items().is_none() {
-        return Err(Error::new("subelements lookup expects a list of two or three items, first a dict or a list, second a string pointing to the subkey"));
+        return Err(Error::new(
+            "subelements lookup expects a list of two or three items, first a dict or a list, second a string pointing to the subkey",
+        ));
     }
     let keys: Vec<String> = match &path {
         Value::Str(s) => s.as_str().split('.').map(str::to_owned).collect(),

@@ -332,8 +332,15 @@ impl Scope for Templar {
         };
         let result = self
             .environment
-            .parse(&source, &Syntax::default())
+            .parse(&source, &Syntax { keep_trailing_newline: false, ..Syntax::default() })
             .and_then(|template| self.environment.native(&template, self))
+            .map(|value| match &value {
+                // The last newline belongs to text; a list or a number does not end with one.
+                Value::Str(made) if text.as_str().ends_with('\n') && !made.as_str().ends_with('\n') => {
+                    Value::from(format!("{}\n", made.as_str()))
+                }
+                _ => value,
+            })
             .map_err(|mut error| {
                 // The place in the file is that of the text, not the line within it.
                 if let Some(origin) = text.origin() {

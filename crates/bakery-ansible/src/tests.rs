@@ -181,7 +181,8 @@ fn version(value: &Value, args: &Arguments) -> Result<bool> {
             None => (text, ""),
         };
         let parts: Vec<&str> = numbers.split('.').collect();
-        let rest_fits = rest.is_empty() || rest.len() > 1 && rest.starts_with(['a', 'b']) && rest[1..].parse::<u64>().is_ok();
+        let rest_fits = rest.is_empty()
+            || rest.len() > 1 && rest.starts_with(['a', 'b']) && rest[1..].parse::<u64>().is_ok();
         matches!(parts.len(), 2 | 3) && parts.iter().all(|p| !p.is_empty()) && rest_fits
     };
     if args.get(2, "strict").is_some_and(|s| s.is_true())

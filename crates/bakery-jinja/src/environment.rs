@@ -66,7 +66,9 @@ impl Environment {
         let text = evaluator.render_root(template)?;
         // Statements around one piece leave it what it is.
         match evaluator.last.take() {
-            Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => Ok(value),
+            Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => {
+                Ok(value)
+            }
             _ => Ok(Value::from(text)),
         }
     }

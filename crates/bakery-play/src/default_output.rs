@@ -53,6 +53,8 @@ pub struct DefaultOutput<'a> {
     colour: Colour,
     verbosity: u8,
     diff: bool,
+    /// Whether why the task failed was said already.
+    explained: bool,
 }
 
 impl std::fmt::Debug for DefaultOutput<'_> {
@@ -70,7 +72,7 @@ impl<'a> DefaultOutput<'a> {
         verbosity: u8,
         diff: bool,
     ) -> Self {
-        Self { out, err, colour, verbosity, diff }
+        Self { out, err, colour, verbosity, diff, explained: false }
     }
 
     fn line(&mut self, text: &str) {
@@ -149,6 +151,16 @@ impl<'a> DefaultOutput<'a> {
         }
     }
 
+    /// Why a task failed, and where it is written.
+    fn explain_failure(&mut self, task: &TaskInfo, result: &Map) {
+        let short = task.action.rsplit('.').next().unwrap_or_default();
+        let what = if bakery_modules::find(short).is_some() { "Module" } else { "Action" };
+        let why = result.get("msg").map(|m| m.to_string()).filter(|m| !m.is_empty());
+        let text = format!("Task failed: {what} failed: {}", why.unwrap_or_else(|| "unknown error".into()));
+        self.error(&Diagnostic::at(&task.origin, text));
+        self.explained = false;
+    }
+
     fn report(
         &mut self,
         task: &TaskInfo,
@@ -166,6 +178,10 @@ impl<'a> DefaultOutput<'a> {
         } else {
             result
         };
+        let explained = std::mem::replace(&mut self.explained, false);
+        if status == Status::Failed && !explained && !task.no_log {
+            self.explain_failure(task, result);
+        }
         if self.diff && !task.no_log {
             self.diffs(result);
         }
@@ -280,7 +296,16 @@ impl Callback for DefaultOutput<'_> {
     }
 
     fn error(&mut self, diagnostic: &Diagnostic) {
-        let _ = writeln!(self.err, "{}", self.colour.red(&format!("[ERROR]: {diagnostic}")));
+        self.explained = true;
+        let text = self.colour.red(&format!("[ERROR]: {diagnostic}"));
+        let to_stderr = std::env::var("ANSIBLE_DISPLAY_FAILED_STDERR")
+            .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"));
+        if to_stderr {
+            // Nothing else can be done when stderr is gone.
+            let _ = writeln!(self.err, "{text}");
+        } else {
+            self.line(&text);
+        }
     }
 
     fn stats(&mut self, hosts: &[(String, HostStats)], custom: &Map) {
@@ -300,7 +325,8 @@ impl Callback for DefaultOutput<'_> {
             ));
         }
         self.line("");
-        let show = std::env::var("ANSIBLE_SHOW_CUSTOM_STATS").is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"));
+        let show = std::env::var("ANSIBLE_SHOW_CUSTOM_STATS")
+            .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"));
         if show && !custom.is_empty() {
             self.banner("CUSTOM STATS: ");
             for (host, stats) in custom.pairs() {

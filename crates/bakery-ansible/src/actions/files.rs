@@ -162,7 +162,11 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
         path.file_name().map(|n| n.to_string_lossy().trim_end_matches(".j2").to_owned()).unwrap_or_default(),
     );
     call.set("_source_mode", mode);
-    module(modules, "copy", &call)
+    let result = module(modules, "copy", &call)?;
+    if result.get("changed").is_some_and(|c| c.is_true()) && !result.contains("src") {
+        result.set("src", path.display().to_string());
+    }
+    Ok(result)
 }
 
 pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {

@@ -122,6 +122,9 @@ pub(super) fn set_fact(args: &Map) -> Outcome {
     let facts = args.copied();
     facts.remove("cacheable");
     for key in facts.keys() {
+        if key.as_str().is_none() {
+            return Err(fail(format!("Invalid variable name '{key}' of type '{}'.", key.type_name())));
+        }
         valid_name(&key.to_string())?;
     }
     if facts.is_empty() {

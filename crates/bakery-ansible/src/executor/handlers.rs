@@ -75,7 +75,9 @@ impl Runner<'_> {
             let listens = self.handlers[at].0.listen.iter().any(|topic| {
                 let with_role = self.handlers[at].1.role.as_ref().is_some_and(|used| {
                     let short = used.role.name.rsplit('.').next().unwrap_or_default();
-                    [used.role.name.as_str(), short].iter().any(|role| notification == format!("{role} : {topic}"))
+                    [used.role.name.as_str(), short]
+                        .iter()
+                        .any(|role| notification == format!("{role} : {topic}"))
                 });
                 topic.to_string() == notification
                     || with_role

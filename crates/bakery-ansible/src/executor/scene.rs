@@ -207,8 +207,8 @@ impl Names for Magic {
                 Value::strings(chain.iter().skip(1).map(|u| u.role.path.display().to_string()))
             }
             "ansible_collection_name" => self.role.as_ref()?.role.collection().map(str::to_owned).into(),
-            "role_names" | "ansible_role_names" => role_names(),
-            "ansible_play_role_names" => {
+            "ansible_role_names" => role_names(),
+            "role_names" | "ansible_play_role_names" => {
                 let play = scene.play.as_ref()?;
                 Value::strings(play.roles.iter().filter_map(|entry| match entry {
                     crate::playbook::Entry::Block(block) => block.role.as_ref().map(|r| r.role.name.clone()),

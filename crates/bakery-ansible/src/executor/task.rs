@@ -371,6 +371,18 @@ impl Runner<'_> {
                 return self.failed(&error, task, context, host);
             }
         };
+        if let Some(delegated) = &delegated {
+            let host = self.templar(delegated, &Context::default(), Map::new(), None);
+            let one = Map::new();
+            for name in ["ansible_host", "ansible_connection", "ansible_port", "ansible_user"] {
+                let value = bakery_jinja::Scope::variable(&host, name).and_then(|v| host.value(&v).ok());
+                if let Some(value) = value {
+                    one.set(name, value);
+                }
+            }
+            one.set("inventory_hostname", delegated.as_str());
+            local.set("ansible_delegated_vars", Map::from_iter([(delegated.as_str(), Value::Map(one))]));
+        }
         if matches!(action.as_str(), "include_tasks" | "include" | "include_role") {
             return include(&action, &args, local, label);
         }

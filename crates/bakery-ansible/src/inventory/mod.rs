@@ -185,15 +185,17 @@ impl Inventory {
         if !folders.contains(&loader.playbook_dir.as_path()) {
             folders.push(&loader.playbook_dir);
         }
+        // The order is that of VARIABLE_PRECEDENCE: what inventories say, then files for `all`, then files for groups;
+        // the playbook's folder comes after those of inventories.
         merge(&vars.groups, &self.all_vars);
-        for folder in &folders {
-            merge(&vars.groups, &adjacent(folder, "group_vars", "all", loader)?);
-        }
         for group in &groups {
             merge(&vars.groups, &group.vars);
         }
-        for group in &groups {
-            for folder in &folders {
+        for folder in &folders {
+            merge(&vars.groups, &adjacent(folder, "group_vars", "all", loader)?);
+        }
+        for folder in &folders {
+            for group in &groups {
                 merge(&vars.groups, &adjacent(folder, "group_vars", &group.name, loader)?);
             }
         }

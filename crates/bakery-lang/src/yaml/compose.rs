@@ -98,6 +98,15 @@ impl Node {
         }
     }
 
+    /// Text in it, at any depth, becomes text that is never evaluated.
+    fn make_plain(&mut self) {
+        match &mut self.kind {
+            NodeKind::Scalar(value) => *value = value.untrusted(),
+            NodeKind::List(items) => items.iter_mut().for_each(Self::make_plain),
+            NodeKind::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.make_plain()),
+        }
+    }
+
     /// The plain value; text keeps its origin, and so may be evaluated as a template.
     pub fn to_value(&self) -> Value {
         match &self.kind {
@@ -147,7 +156,9 @@ pub fn parse_all(source: &Arc<Source>) -> Result<Vec<Node>, Diagnostic> {
     if !text.ends_with('\n') {
         text.push('\n');
     }
-    let hook = || Composer { source, text: &text, anchors: HashMap::new(), nodes: 0, duplicates: vec![] }.documents();
+    let hook = || {
+        Composer { source, text: &text, anchors: HashMap::new(), nodes: 0, duplicates: vec![] }.documents()
+    };
     catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|_| {
         let origin = Origin { source: Arc::clone(source), line: 1, column: 1 };
         Err(Diagnostic::at(&origin, "the text is not valid YAML"))
@@ -282,6 +293,10 @@ impl Composer<'_> {
             }
             _ => return Err(Diagnostic::at(&origin, "expected a value")),
         };
+        let mut node = node;
+        if node.tag.as_deref() == Some("!unsafe") {
+            node.make_plain();
+        }
         if let Some(anchor) = anchor {
             self.anchors.insert(anchor, node.clone());
         }

@@ -70,7 +70,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     let access = |access| rustix::fs::access(&path, access).is_ok();
     let pairs: Vec<(&str, Value)> = vec![
         ("exists", true.into()),
-        ("path", args.path.as_str().into()),
+        (
+            "path",
+            if args.path.starts_with('~') { path.display().to_string() } else { args.path.clone() }.into(),
+        ),
         ("mode", format!("{:04o}", mode & 0o7777).into()),
         ("isdir", kind.is_dir().into()),
         ("ischr", kind.is_char_device().into()),
