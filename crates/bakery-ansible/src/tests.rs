@@ -191,8 +191,18 @@ fn version(value: &Value, args: &Arguments) -> Result<bool> {
         return Err(Error::new(format!("Version comparison failed: invalid version number '{bad}'")));
     }
     let kind = args.get(3, "version_type").filter(|v| !v.is_none()).map(|v| v.to_string());
+    if kind.is_some() && args.get(2, "strict").is_some_and(|s| !s.is_none()) {
+        return Err(Error::new("Cannot specify both 'strict' and 'version_type'"));
+    }
     let order = match kind.as_deref() {
         None | Some("loose" | "strict") => compare(&left, &right),
+        Some("semver" | "semantic")
+            if [&left, &right].iter().any(|v| !v.starts_with(|c: char| c.is_ascii_digit())) =>
+        {
+            return Err(Error::new(format!(
+                "Version comparison failed: '{left}' or '{right}' is no semantic version"
+            )));
+        }
         Some("semver" | "semantic" | "pep440") => released(&left).cmp(&released(&right)),
         Some(other) => {
             return Err(Error::new(format!(

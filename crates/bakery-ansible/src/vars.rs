@@ -117,24 +117,34 @@ pub fn layers(extra: &Map, around: &Around, host: &HostVars, play: (&Map, &[Arc<
             out.push(&used.vars);
         }
         out.push(&used.role.vars);
-        if let Some((vars, _)) = used.from_dependencies.get().filter(|_| at == 0) {
-            out.push(vars);
+        if let Some(below) = used.from_dependencies.get().filter(|_| at == 0) {
+            out.push(&below.vars);
         }
         if at > 0 {
             out.push(&used.vars);
         }
     }
-    public_roles.iter().rev().for_each(|used| out.push(&used.role.vars));
+    for used in public_roles.iter().rev() {
+        out.push(&used.role.vars);
+        if let Some(below) = used.from_dependencies.get() {
+            out.push(&below.vars);
+        }
+    }
     out.push(&host.files);
     out.push(play_vars);
     out.push(&host.facts);
     out.push(&host.host);
     out.push(&host.groups);
     chain.iter().for_each(|used| out.push(&used.role.defaults));
-    if let Some((_, defaults)) = around.role.as_ref().and_then(|used| used.from_dependencies.get()) {
-        out.push(defaults);
+    if let Some(below) = around.role.as_ref().and_then(|used| used.from_dependencies.get()) {
+        out.push(&below.defaults);
     }
-    public_roles.iter().rev().for_each(|used| out.push(&used.role.defaults));
+    for used in public_roles.iter().rev() {
+        out.push(&used.role.defaults);
+        if let Some(below) = used.from_dependencies.get() {
+            out.push(&below.defaults);
+        }
+    }
     out
 }
 

@@ -84,10 +84,11 @@ pub(crate) fn segments(source: &Arc<Source>, syntax: &Syntax) -> Result<Vec<Segm
         };
         let mut inner = start + open.len();
         let sign = text[inner..].chars().next().filter(|c| matches!(c, '-' | '+'));
+        let at_line_start = pending.is_empty() && (at == 0 || text[..at].ends_with('\n'));
         pending.push_str(&text[at..start]);
         match sign {
             Some('-') => pending.truncate(pending.trim_end().len()),
-            None if syntax.lstrip_blocks && kind != 'v' => lstrip(&mut pending, out.is_empty()),
+            None if syntax.lstrip_blocks && kind != 'v' => lstrip(&mut pending, at_line_start),
             _ => {}
         }
         inner += usize::from(sign.is_some());

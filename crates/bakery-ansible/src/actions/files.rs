@@ -111,8 +111,14 @@ fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Stri
     if let Some(folder) = path.parent() {
         inner.search.insert(0, folder.to_path_buf());
     }
+    // As many newlines at the end as the file has, whatever its last statement took.
+    syntax.keep_trailing_newline = false;
+    let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
+    let wanted = newlines(body);
     let source = Source::new(path.display().to_string(), body);
-    inner.template(&source, &syntax)
+    let mut rendered = inner.template(&source, &syntax)?;
+    rendered.push_str(&"\n".repeat(wanted.saturating_sub(newlines(&rendered))));
+    Ok(rendered)
 }
 
 /// `lookup('template', …)`.
@@ -123,7 +129,7 @@ pub(crate) fn render_lookup(templar: &Templar, name: &str, options: &Map) -> bak
     let vars = options.get("template_vars").and_then(|v| v.as_map().cloned()).unwrap_or_default();
     let text =
         render(&templar.with(&vars), &path, options, "").map_err(|d| bakery_jinja::Error::new(d.message))?;
-    Ok(if text.is_empty() { Value::None } else { text.into() })
+    Ok(if text.trim_end_matches('\n').is_empty() { Value::None } else { text.into() })
 }
 
 pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {

@@ -303,8 +303,11 @@ pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules)
         let name = args
             .get("file")
             .or_else(|| args.get("_raw_params"))
-            .ok_or_else(|| fail("No file or directory was specified"))?
-            .to_string();
+            .ok_or_else(|| fail("No file or directory was specified"))?;
+        if name.is_none() {
+            return Err(told("Could not find file: none was named".into()));
+        }
+        let name = name.to_string();
         let name = name.trim_end_matches('\n');
         let path = templar
             .find_file("vars", name)

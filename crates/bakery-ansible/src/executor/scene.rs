@@ -14,7 +14,7 @@ use super::context::Context;
 use super::run::{HostState, Options};
 use crate::Templar;
 use crate::inventory::Inventory;
-use crate::playbook::{Loader, Play, RoleUse, Task};
+use crate::playbook::{Entry, Loader, Play, RoleUse, Task};
 use crate::templar::Names;
 use crate::vars::layers;
 
@@ -152,7 +152,6 @@ impl Scene {
 impl Names for Magic {
     fn variable(&self, name: &str) -> Option<Value> {
         let scene = &self.scene;
-        let role_names = || Value::strings(scene.public_roles.iter().map(|r| r.role.name.clone()));
         Some(match name {
             "inventory_hostname" => self.host.as_str().into(),
             "inventory_hostname_short" => self.host.split('.').next().unwrap_or(&self.host).into(),
@@ -207,28 +206,31 @@ impl Names for Magic {
                 Value::strings(chain.iter().skip(1).map(|u| u.role.path.display().to_string()))
             }
             "ansible_collection_name" => self.role.as_ref()?.role.collection().map(str::to_owned).into(),
-            "ansible_role_names" => role_names(),
+            "ansible_role_names" => {
+                let mut names: Vec<String> = Vec::new();
+                for known in ["ansible_play_role_names", "ansible_dependent_role_names"] {
+                    let more = self.variable(known).and_then(|v| v.as_items()).unwrap_or_default();
+                    names.extend(
+                        more.iter()
+                            .map(ToString::to_string)
+                            .filter(|n| !names.contains(n))
+                            .collect::<Vec<_>>(),
+                    );
+                }
+                Value::strings(names)
+            }
             "role_names" | "ansible_play_role_names" => {
                 let play = scene.play.as_ref()?;
-                Value::strings(play.roles.iter().filter_map(|entry| match entry {
-                    crate::playbook::Entry::Block(block) => block.role.as_ref().map(|r| r.role.name.clone()),
-                    crate::playbook::Entry::Task(_) => None,
-                }))
+                Value::strings(play.roles.iter().filter_map(role_of).map(|used| used.role.name.clone()))
             }
             "ansible_dependent_role_names" => {
                 let play = scene.play.as_ref()?;
-                let direct: Vec<&str> = play
-                    .roles
-                    .iter()
-                    .filter_map(|entry| match entry {
-                        crate::playbook::Entry::Block(block) => {
-                            block.role.as_ref().map(|r| r.role.name.as_str())
-                        }
-                        crate::playbook::Entry::Task(_) => None,
-                    })
-                    .collect();
-                let names = scene.public_roles.iter().map(|r| r.role.name.clone());
-                Value::strings(names.filter(|n| !direct.contains(&n.as_str())))
+                let mut names: Vec<String> = Vec::new();
+                for used in play.roles.iter().filter_map(role_of) {
+                    let below = used.from_dependencies.get().map(|d| d.names.clone()).unwrap_or_default();
+                    names.extend(below.into_iter().filter(|n| !names.contains(n)).collect::<Vec<_>>());
+                }
+                Value::strings(names)
             }
             "ansible_search_path" => Value::strings(self.search.iter().map(|p| p.display().to_string())),
             "environment" => {
@@ -270,6 +272,14 @@ impl Names for Magic {
             }
         }
         names
+    }
+}
+
+/// The role that an entry of a play's `roles` is.
+fn role_of(entry: &Entry) -> Option<&Arc<RoleUse>> {
+    match entry {
+        Entry::Block(block) => block.role.as_ref(),
+        Entry::Task(_) => None,
     }
 }
 

@@ -10,7 +10,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 
 use super::role::part;
 use super::task::{self, Place, is_block, keywords, task};
-use super::{Block, Entry, Keywords, Play, Playbook, Role, RoleUse, Task};
+use super::{Block, Dependencies, Entry, Keywords, Play, Playbook, Role, RoleUse, Task};
 use crate::plugins::{Kind, Plugins};
 use crate::{Error, Result, Settings, vault};
 
@@ -95,6 +95,10 @@ pub(crate) struct Gathered {
     /// The play's `collections`.
     collections: Vec<String>,
     depth: usize,
+    /// Whether a list of handlers is read.
+    in_handlers: bool,
+    /// How many blocks of handlers are around what is read; only one may be.
+    handler_blocks: usize,
 }
 
 impl Loader {
@@ -411,7 +415,9 @@ impl Loader {
         }
         play.tasks = entries("tasks", &mut gathered)?;
         play.post_tasks = entries("post_tasks", &mut gathered)?;
+        gathered.in_handlers = true;
         let own = entries("handlers", &mut gathered)?;
+        no_roles(&own)?;
         play.handlers = std::mem::take(&mut gathered.handlers);
         play.handlers.extend(own);
         play.public_roles = gathered.public_roles;
@@ -479,6 +485,12 @@ impl Loader {
             if item.is_none() {
                 continue;
             }
+            if is_block(item) && gathered.handler_blocks > 0 {
+                return Err(Error::parse(Diagnostic::at(
+                    &item.origin,
+                    "Using a block as a handler is not supported.",
+                )));
+            }
             if is_block(item) {
                 out.push(Entry::Block(Arc::new(self.block(item, file, role, gathered)?)));
                 continue;
@@ -503,10 +515,11 @@ impl Loader {
         gathered: &mut Gathered,
     ) -> Result<Block> {
         let keywords = task::block_keywords(node)?;
+        gathered.handler_blocks += usize::from(gathered.in_handlers);
         let part = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
             node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, role, gathered))
         };
-        Ok(Block {
+        let block = Block {
             name: node.get("name").map(Node::to_value),
             keywords,
             block: part("block", gathered)?,
@@ -514,7 +527,9 @@ impl Loader {
             always: part("always", gathered)?,
             once: None,
             role: None,
-        })
+        };
+        gathered.handler_blocks -= usize::from(gathered.in_handlers);
+        Ok(block)
     }
 
     /// Static imports become blocks; everything else stays a task.
@@ -568,6 +583,9 @@ impl Loader {
                 })))
             }
             "import_role" => {
+                if gathered.in_handlers {
+                    return Err(at(format!("Using '{}' as a handler is not supported.", task.action)));
+                }
                 let name = name_of(&["name", "role", "_raw_params"])
                     .ok_or_else(|| at("'name' is a required field for import_role.".into()))?;
                 let name = self.template(&name, &gathered.vars)?.to_string();
@@ -742,16 +760,17 @@ impl Loader {
             once: None,
             role: Some(Arc::clone(used)),
         };
-        let (vars, defaults) = (Map::new(), Map::new());
+        let mut all = Dependencies::default();
         for dependency in &used.role.dependencies {
             let (entry, dependency) = self.dependency(dependency, used, gathered)?;
-            let (more_vars, more_defaults) = dependency.exports();
-            vars.extend(&more_vars);
-            defaults.extend(&more_defaults);
+            let more = dependency.exports();
+            all.vars.extend(&more.vars);
+            all.defaults.extend(&more.defaults);
+            all.names.extend(more.names);
             block.block.push(entry);
         }
         // It is set once: this is where a use of a role is read.
-        let _ = used.from_dependencies.set((vars, defaults));
+        let _ = used.from_dependencies.set(all);
         self.plugins.add_role(used);
         let folder = used.role.path.join("tasks");
         let name = tasks_from.unwrap_or("main");
@@ -777,7 +796,10 @@ impl Loader {
             from.unwrap_or("main").trim_end_matches(".yml").trim_end_matches(".yaml"),
         ) {
             let node = self.yaml(&found)?;
+            let before = std::mem::replace(&mut gathered.in_handlers, true);
             let handlers = self.entries(&node, &found, Some(used), gathered)?;
+            gathered.in_handlers = before;
+            no_roles(&handlers)?;
             gathered.handlers.extend(handlers);
         }
         Ok(())
@@ -837,7 +859,8 @@ impl Loader {
         let used = Arc::new(RoleUse::new(Arc::clone(&role), params.clone(), vars.clone(), parent.cloned()));
         let private = self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false);
         let public = node.get("public").map_or(!private, |v| v.to_value().is_true());
-        if public {
+        // What dependencies export is seen through the role that has them.
+        if public && parent.is_none() {
             gathered.public_roles.push(Arc::clone(&used));
         }
         let mut block = self.role_block(&used, None, gathered)?;
@@ -869,6 +892,18 @@ impl Loader {
         gathered.depth -= 1;
         Ok((Entry::Block(Arc::new(block)), used))
     }
+}
+
+/// Roles cannot be handlers.
+fn no_roles(handlers: &[Entry]) -> Result<()> {
+    for entry in handlers {
+        let Entry::Task(task) = entry else { continue };
+        if bakery_modules::canonical_name(&task.action) == "include_role" {
+            let text = format!("Using '{}' as a handler is not supported.", task.action);
+            return Err(Error::parse(Diagnostic::at(&task.origin, text)));
+        }
+    }
+    Ok(())
 }
 
 /// Takes the validation of arguments out of a role that is brought with `rolespec_validate: false`.

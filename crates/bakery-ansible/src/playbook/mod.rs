@@ -10,6 +10,6 @@ mod types;
 mod words;
 
 pub use load::Loader;
-pub use role::{Role, RoleUse};
+pub use role::{Dependencies, Role, RoleUse};
 pub use types::{Block, Entry, Keywords, Loop, Play, Playbook, Task};
 pub use words::{parse_key_values, split_args};

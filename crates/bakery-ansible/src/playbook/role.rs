@@ -47,8 +47,19 @@ pub struct RoleUse {
     pub vars: Map,
     /// The role whose dependency or include it is.
     pub parent: Option<Arc<RoleUse>>,
-    /// Variables and defaults of its dependencies, which it sees below its own.
-    pub from_dependencies: OnceLock<(Map, Map)>,
+    /// What it has of its dependencies.
+    pub from_dependencies: OnceLock<Dependencies>,
+}
+
+/// What a role has of those that it depends on, theirs included.
+#[derive(Debug, Clone, Default)]
+pub struct Dependencies {
+    /// Their variables, which it sees below its own.
+    pub vars: Map,
+    /// Their defaults, which it sees below its own.
+    pub defaults: Map,
+    /// Their names.
+    pub names: Vec<String>,
 }
 
 impl RoleUse {
@@ -57,13 +68,14 @@ impl RoleUse {
         Self { role, params, vars, parent, from_dependencies: OnceLock::new() }
     }
 
-    /// The variables and the defaults that others see of it: those of its dependencies below its own.
-    pub fn exports(&self) -> (Map, Map) {
-        let (vars, defaults) = self.from_dependencies.get().cloned().unwrap_or_default();
-        let (vars, defaults) = (vars.copied(), defaults.copied());
-        vars.extend(&self.role.vars);
-        defaults.extend(&self.role.defaults);
-        (vars, defaults)
+    /// What a role that depends on it has of it: its own above those of its dependencies.
+    pub fn exports(&self) -> Dependencies {
+        let below = self.from_dependencies.get().cloned().unwrap_or_default();
+        let all =
+            Dependencies { vars: below.vars.copied(), defaults: below.defaults.copied(), names: below.names };
+        all.vars.extend(&self.role.vars);
+        all.defaults.extend(&self.role.defaults);
+        Dependencies { names: [all.names, vec![self.role.name.clone()]].concat(), ..all }
     }
 
     /// This role and those above it, this one first.
