@@ -1,12 +1,15 @@
 //! Runs plays on hosts.
 //!
 //! `run` is the way through playbook and plays, `blocks` through blocks and tasks with their hosts in lockstep,
-//! `task` one task on one host, `context` what a task inherits, `scene` what templates see.
+//! `task` one task on one host, `calls` its module calls, `outcome` what its result does, `handlers` and `meta` what their
+//! names say, `context` what a task inherits, `scene` what templates see.
 
 mod blocks;
+mod calls;
 mod context;
 mod handlers;
 mod meta;
+mod outcome;
 mod run;
 mod scene;
 mod task;

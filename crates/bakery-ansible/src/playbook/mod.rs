@@ -1,10 +1,11 @@
 //! Playbooks as they are written: files into plays, blocks, tasks and roles.
 //!
-//! `types` are the shapes; `load` reads playbooks and task files, `task` one task, `role` a role, `words` the
+//! `types` and `role` are the shapes; `load` reads playbooks and task files, `task` one task, `roles` roles with what they depend on, `words` the
 //! `key=value` syntax.
 
 mod load;
 mod role;
+mod roles;
 mod task;
 mod types;
 mod words;

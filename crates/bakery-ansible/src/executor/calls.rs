@@ -1,0 +1,169 @@
+//! The module calls of one task: on its target, in the background, by modules that bakery does not have itself.
+
+use std::path::Path;
+use std::time::Duration;
+
+use bakery_lang::{Map, Value, json};
+
+use crate::actions::{self, Modules, failure};
+use crate::connection::{Call, Connections, Unreachable};
+use crate::foreign;
+use crate::playbook::Loader;
+
+/// The parameters that Ansible gives every module (`ansible/plugins/action/__init__.py`, `_update_module_args`).
+pub(super) fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbosity: u8) -> Map {
+    let map = Map::new();
+    map.set("_ansible_check_mode", check);
+    map.set("_ansible_diff", diff);
+    map.set("_ansible_no_log", no_log);
+    map.set("_ansible_debug", false);
+    map.set("_ansible_verbosity", u32::from(verbosity));
+    map.set("_ansible_version", "2.19.14");
+    map.set("_ansible_module_name", name);
+    map.set("_ansible_syslog_facility", "LOG_USER");
+    map.set("_ansible_selinux_special_fs", Value::strings(["fuse", "nfs", "vboxsf", "ramfs", "9p", "vfat"]));
+    map.set("_ansible_socket", Value::None);
+    map.set("_ansible_shell_executable", "/bin/sh");
+    map.set("_ansible_keep_remote_files", false);
+    map.set("_ansible_tmpdir", Value::None);
+    map.set("_ansible_remote_tmp", "~/.ansible/tmp");
+    map.set("_ansible_ignore_unknown_opts", false);
+    map.set("_ansible_target_log_info", Value::None);
+    map.set("_ansible_tracebacks_for", vec![]);
+    map
+}
+
+/// Module calls of one task.
+pub(super) struct Calls<'a> {
+    pub(super) connections: &'a mut Connections,
+    pub(super) scope: foreign::Scope<'a>,
+    /// What Ansible tells its modules besides their own parameters.
+    pub(super) internal: Map,
+    pub(super) interpreter: Option<String>,
+    pub(super) verbosity: u8,
+    pub(super) limit: Option<Duration>,
+    /// Seconds that the module may take in the background, and those between looks at it.
+    pub(super) background: Option<(u64, u64)>,
+    pub(super) on_controller: bool,
+    pub(super) check: bool,
+    pub(super) diff: bool,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) become_user: Option<String>,
+}
+
+impl Calls<'_> {
+    fn call(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        let call = Call {
+            module: name,
+            args,
+            check: self.check,
+            diff: self.diff,
+            environment: self.environment.clone(),
+            become_user: self.become_user.clone(),
+            limit: self.limit,
+        };
+        self.connections.run(self.on_controller, &call)
+    }
+
+    /// Starts a module in the background; with `poll`, looks at it every so many seconds until it ended.
+    fn in_background(&mut self, name: &str, args: &Map, limit: u64, poll: u64) -> Result<Value, Unreachable> {
+        let mut random = [0u8; 8];
+        // Without randomness the clock and the process tell jobs apart.
+        let _ = getrandom::fill(&mut random);
+        let jid = format!("j{}.{}", u64::from_le_bytes(random) % 1_000_000_000_000, std::process::id());
+        let start = Map::new();
+        start.set("jid", jid.as_str());
+        start.set("time_limit", limit);
+        start.set("module", name);
+        start.set("arguments", json::dumps(&Value::Map(args.clone()), 0, false));
+        let started = self.call("async_wrapper", &start)?;
+        if poll == 0 {
+            if let Value::Map(map) = &started {
+                map.remove("_pid");
+                map.remove("invocation");
+            }
+            return Ok(started);
+        }
+        let ask = |mode: &str| Map::from_iter([("jid", Value::from(jid.as_str())), ("mode", mode.into())]);
+        let mut left = limit;
+        loop {
+            std::thread::sleep(Duration::from_secs(poll.min(left.max(1))));
+            left = left.saturating_sub(poll);
+            let now = self.call("async_status", &ask("status"))?;
+            let finished = now.get("finished").is_some_and(|f| f.is_true());
+            if finished || left == 0 || bakery_host::signal::caught().is_some() {
+                if !finished {
+                    let result =
+                        failure(&format!("async task did not complete within the requested time - {limit}s"));
+                    result.set("async_result", now);
+                    return Ok(result.into());
+                }
+                self.call("async_status", &ask("cleanup"))?;
+                return Ok(now);
+            }
+        }
+    }
+}
+
+impl Modules for Calls<'_> {
+    fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        match self.background.take() {
+            Some((limit, poll)) => self.in_background(name, args, limit, poll),
+            None => self.call(name, args),
+        }
+    }
+
+    fn controller_file(&mut self, path: &Path) -> Option<Vec<u8>> {
+        if matches!(self.connections.controller, crate::connection::Target::Local { .. }) {
+            return bakery_host::fs::read(path).ok();
+        }
+        let args = Map::new();
+        args.set("src", path.display().to_string());
+        let call = Call {
+            module: "slurp",
+            args: &args,
+            check: false,
+            diff: false,
+            environment: vec![],
+            become_user: None,
+            limit: None,
+        };
+        let result = self.connections.run(true, &call).ok()?;
+        use base64::Engine as _;
+        base64::engine::general_purpose::STANDARD.decode(result.get("content")?.to_string()).ok()
+    }
+
+    fn check(&self) -> bool {
+        self.check
+    }
+
+    fn verbosity(&self) -> u8 {
+        self.verbosity
+    }
+
+    fn loader(&self) -> &Loader {
+        self.scope.loader
+    }
+
+    fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<actions::Outcome> {
+        let found = if local_only { self.scope.local(name) } else { self.scope.find(name) }?;
+        let call = match self.scope.call(name, &found, args, &self.internal, self.interpreter.clone()) {
+            Ok(call) => call,
+            Err(error) => return Some(Err(error.diagnostic.into())),
+        };
+        let result = match self.module("foreign", &call) {
+            Ok(result) => result.as_map().cloned().unwrap_or_default(),
+            Err(unreachable) => return Some(Err(unreachable.into())),
+        };
+        // What is shown of the call is the module's own, and what ran it.
+        let invocation = match result.get("invocation") {
+            Some(Value::Map(own)) if own.get("module_args").is_some_and(|a| a.get("program").is_none()) => {
+                own
+            }
+            _ => Map::from_iter([("module_args", Value::Map(args.clone()))]),
+        };
+        invocation.set("interpreter", self.interpreter.clone().unwrap_or_else(|| "python3".into()));
+        result.set("invocation", invocation);
+        Some(Ok(result))
+    }
+}

@@ -1,0 +1,208 @@
+//! What a result does: facts and variables that are kept, changes of the inventory, statistics, and the conditions that
+//! judge it.
+
+use bakery_lang::{Diagnostic, Map, Value};
+
+use super::context::Context;
+use super::run::Runner;
+use crate::playbook::Task;
+
+impl Runner<'_> {
+    /// Facts, included variables, and changes of the inventory.
+    pub(super) fn keep(&mut self, action: &str, args: &Map, host: &str, result: &Map) {
+        if let Some(Value::Map(facts)) = result.get("ansible_facts") {
+            let Some(state) = self.host_mut(host) else { return };
+            if action == "set_fact" {
+                state.vars.set.extend(&facts);
+                if args.get("cacheable").is_some_and(|c| c.is_true()) {
+                    state.vars.facts.extend(&facts);
+                }
+            } else {
+                for (key, value) in facts.pairs() {
+                    let key = key.to_string();
+                    if key.starts_with("ansible_")
+                        || action != "setup" && !matches!(key.as_str(), "packages" | "services")
+                    {
+                        state.vars.facts.set(&key, value);
+                    } else {
+                        state.vars.facts.set(&format!("ansible_{key}"), value);
+                    }
+                }
+                state.gathered |= action == "setup";
+            }
+        }
+        if let Some(Value::Map(vars)) = result.get("ansible_included_vars") {
+            if let Some(state) = self.host(host) {
+                state.vars.included.extend(&vars);
+            }
+            result.set("ansible_facts", vars);
+        }
+        if action == "set_stats"
+            && let Some(Value::Map(stats)) = result.get("ansible_stats")
+        {
+            self.collect_stats(host, &stats);
+        }
+        if let Some(Value::Map(new)) = result.get("add_host") {
+            self.add_host(&new, result);
+        }
+        if let Some(Value::Map(new)) = result.get("group_by") {
+            let key = new
+                .get("key")
+                .or_else(|| new.get("_raw_params"))
+                .map(|k| k.to_string().replace(' ', "-"))
+                .unwrap_or_default();
+            let parents = new.get("parents").and_then(|p| bakery_modules::args::string_list(&p).ok());
+            let known = self.scene.inventory.groups_of(host).contains(&key);
+            let inventory = &mut self.scene_mut().inventory;
+            inventory.add_host(host, &key);
+            self.added.push((host.to_owned(), key.clone(), Map::new(), false));
+            let inventory = &mut self.scene_mut().inventory;
+            for parent in parents.unwrap_or_default() {
+                inventory.add_child(&parent.replace(' ', "-"), &key);
+            }
+            result.set("changed", !known);
+            result.set("add_group", key.as_str());
+            if let Err(error) = self.refresh_vars() {
+                self.callback.error(&error.diagnostic);
+            }
+        }
+    }
+
+    /// `add_host` (`ansible/plugins/action/add_host.py`).
+    fn add_host(&mut self, given: &Map, result: &Map) {
+        let new = Map::new();
+        if let Some(Value::Map(raw)) = given.get("_raw_params") {
+            new.extend(&raw);
+        }
+        new.extend(given);
+        new.remove("_raw_params");
+        let named = |names: &[&str]| names.iter().find_map(|n| new.get(n)).filter(|v| !v.is_none());
+        let Some(name) = named(&["name", "hostname", "host"]).map(|n| n.to_string()) else {
+            result.set("failed", true);
+            result.set("msg", "name, host or hostname needs to be provided");
+            return;
+        };
+        let groups = match named(&["groupname", "groups", "group"]) {
+            None => vec![],
+            Some(groups @ (Value::Str(_) | Value::List(_))) => {
+                bakery_modules::args::string_list(&groups).unwrap_or_default()
+            }
+            Some(_) => {
+                result.set("failed", true);
+                result.set("msg", "Groups must be specified as a list.");
+                return;
+            }
+        };
+        let vars = Map::new();
+        for (key, value) in new.pairs() {
+            if !matches!(key.as_str(), Some("name" | "hostname" | "groupname" | "groups")) {
+                vars.insert(key, value);
+            }
+        }
+        let inventory = &self.scene.inventory;
+        let mut changed = !inventory.has(&name);
+        let known = inventory.groups_of(&name);
+        changed |= groups.iter().any(|g| !known.contains(g));
+        let before = inventory.hosts.get(&name).map(Map::copied).unwrap_or_default();
+        let inventory = &mut self.scene_mut().inventory;
+        let own = inventory.add_host(&name, "ungrouped");
+        own.extend(&vars);
+        changed |= Value::Map(before) != Value::Map(own);
+        for group in groups.iter().map(String::as_str).chain(groups.is_empty().then_some("ungrouped")) {
+            self.scene_mut().inventory.add_host(&name, group.trim());
+            self.added.push((name.clone(), group.trim().to_owned(), vars.copied(), true));
+        }
+        if let Err(error) = self.refresh_vars() {
+            self.callback.error(&error.diagnostic);
+        }
+        let shown = Map::from_iter([
+            ("host_name", Value::from(name)),
+            ("groups", Value::strings(&groups)),
+            ("host_vars", Value::Map(vars)),
+        ]);
+        result.set("add_host", shown);
+        result.set("changed", changed);
+    }
+
+    /// `set_stats`: for the run or for a host; values of the same kind are added up when they are aggregated
+    /// (`ansible/executor/stats.py`).
+    fn collect_stats(&mut self, host: &str, stats: &Map) {
+        let is = |name: &str| stats.get(name).is_some_and(|v| v.is_true());
+        let key = if is("per_host") { host } else { "_run" };
+        let own = match self.custom_stats.get(key) {
+            Some(Value::Map(own)) => own,
+            _ => {
+                let own = Map::new();
+                self.custom_stats.set(key, own.clone());
+                own
+            }
+        };
+        for (name, value) in stats.get("data").and_then(|d| d.as_map().map(Map::pairs)).unwrap_or_default() {
+            let sum = match (own.get_value(&name), &value) {
+                (Some(Value::Map(old)), Value::Map(new)) if is("aggregate") => {
+                    let both = old.copied();
+                    crate::vars::merge(&both, new);
+                    Some(Value::Map(both))
+                }
+                (Some(old), _) if is("aggregate") && old.type_name() == value.type_name() => {
+                    bakery_jinja::ops::binary(bakery_jinja::ops::Binary::Add, &old, &value).ok()
+                }
+                _ => None,
+            };
+            own.insert(name, sum.unwrap_or(value));
+        }
+    }
+
+    /// `changed_when` and `failed_when`.
+    pub(super) fn judge(
+        &mut self,
+        task: &Task,
+        result: &Map,
+        host: &str,
+        context: &Context,
+        local: &Map,
+    ) -> Result<(), (&'static str, Diagnostic)> {
+        if !result.contains("failed") && result.get("rc").is_some_and(|rc| rc != Value::Int(0)) {
+            result.set("failed", true);
+        }
+        if result.get("skipped").is_some_and(|s| s.is_true())
+            || (task.changed_when.is_empty() && task.failed_when.is_empty())
+        {
+            return Ok(());
+        }
+        if !result.contains("failed") {
+            result.set("failed", false);
+        }
+        let seen = local.copied();
+        if let Some(name) = &task.register {
+            seen.set(name, result.copied());
+        }
+        for (key, value) in result.pairs() {
+            // The result's own keys are seen where nothing else has the name, as `rc` in old roles.
+            if matches!(key.as_str(), Some("rc" | "stdout" | "stderr" | "stdout_lines" | "stderr_lines"))
+                && seen.get_value(&key).is_none()
+            {
+                seen.insert(key, value);
+            }
+        }
+        let templar = self.templar(host, context, seen, Some(task));
+        let changed = if task.changed_when.is_empty() {
+            None
+        } else {
+            Some(templar.all(&task.changed_when).map_err(|e| ("changed_when_result", e))?.is_none())
+        };
+        let failed = if task.failed_when.is_empty() {
+            None
+        } else {
+            Some(templar.all(&task.failed_when).map_err(|e| ("failed_when_result", e))?.is_none())
+        };
+        if let Some(changed) = changed {
+            result.set("changed", changed);
+        }
+        if let Some(failed) = failed {
+            result.set("failed", failed);
+            result.set("failed_when_result", failed);
+        }
+        Ok(())
+    }
+}
