@@ -129,7 +129,7 @@ fn bake_boot_replace_and_the_data_stays() {
             "-i",
             new["id"].as_str().expect("an id"),
             "--",
-            "systemctl is-active prometheus prometheus-alertmanager; df --output=source /var/lib/prometheus; hostname -f",
+            "systemctl is-active prometheus prometheus-alertmanager || journalctl -b --no-pager -n 60 -u prometheus -u prometheus-alertmanager; df --output=source /var/lib/prometheus; hostname -f",
         ],
     ));
     assert_eq!(
