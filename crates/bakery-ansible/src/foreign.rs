@@ -172,6 +172,10 @@ fn style(text: &str) -> &'static str {
 }
 
 fn in_folder(folder: &Path, name: &str) -> Option<PathBuf> {
+    // Asked for every task: most places are not there at all.
+    if !folder.is_dir() {
+        return None;
+    }
     [format!("{name}.py"), name.to_owned(), format!("_{name}.py")]
         .iter()
         .map(|file| folder.join(file))
@@ -192,12 +196,13 @@ fn of_core(name: &str) -> Option<Foreign> {
     Some(Foreign { path, package: None })
 }
 
-/// This machine's interpreter, for modules of the implicit `localhost`: the one that ansible-core is installed for, else
-/// the first on the path.
-pub(crate) fn controller_python() -> String {
+/// This machine's interpreter, for `ansible_playbook_python` and for modules of the implicit `localhost`: the first on
+/// the path.
+pub fn controller_python() -> String {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let found =
-        std::env::split_paths(&path).map(|folder| folder.join("python3")).find(|program| program.is_file());
+    let found = std::env::split_paths(&path)
+        .flat_map(|folder| [folder.join("python3"), folder.join("python")])
+        .find(|program| program.is_file());
     found.map_or_else(|| "/usr/bin/python3".into(), |program| program.display().to_string())
 }
 

@@ -28,5 +28,6 @@ pub mod vault;
 pub use callback::{Callback, HostStats, Status};
 pub use error::{Error, Result};
 pub use executor::{Options, RunOutcome, is_selected, run};
+pub use foreign::controller_python;
 pub use settings::Settings;
 pub use templar::Templar;

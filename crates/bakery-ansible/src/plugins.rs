@@ -75,6 +75,22 @@ pub(crate) struct Call<'a> {
     pub(crate) diff: bool,
 }
 
+impl<'a> Call<'a> {
+    /// A call without any argument.
+    pub(crate) fn new(kind: Kind, name: &'a str) -> Self {
+        Self {
+            kind,
+            name,
+            value: Value::None,
+            args: vec![],
+            named: Map::new(),
+            variables: Map::new(),
+            check: false,
+            diff: false,
+        }
+    }
+}
+
 impl Plugins {
     /// Makes the plugins of a role known.
     pub(crate) fn add_role(&self, used: &Arc<RoleUse>) {

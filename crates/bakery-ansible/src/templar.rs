@@ -238,14 +238,10 @@ impl Templar {
             return None;
         }
         let call = Call {
-            kind,
-            name,
             value: value.clone(),
             args: args.positional.clone(),
             named: args.named.iter().cloned().collect(),
-            variables: Map::new(),
-            check: false,
-            diff: false,
+            ..Call::new(kind, name)
         };
         Some(loader.plugins.run(loader, &call).map_err(JinjaError::new))
     }

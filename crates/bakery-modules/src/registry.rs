@@ -106,9 +106,10 @@ pub(crate) fn call<A: ModuleArgs>(
     if !warnings.is_empty() {
         result.set("warnings", Value::strings(warnings));
     }
-    let invocation = Map::new();
-    invocation.set("module_args", reader.shown());
-    result.set("invocation", invocation);
+    // A module that ran another one has said how that one was called.
+    if !result.contains("invocation") {
+        result.set("invocation", Map::from_iter([("module_args", Value::Map(reader.shown()))]));
+    }
     result.into()
 }
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use bakery_ansible::callback::TaskInfo;
-use bakery_ansible::{Callback, HostStats, Status};
+use bakery_ansible::{Callback, HostStats, Settings, Status};
 use bakery_lang::{Diagnostic, Map, Origin, Value, json};
 use similar::TextDiff;
 
@@ -53,6 +53,7 @@ pub struct DefaultOutput<'a> {
     colour: Colour,
     verbosity: u8,
     diff: bool,
+    settings: Settings,
     /// Whether why the task failed was said already.
     explained: bool,
 }
@@ -72,7 +73,7 @@ impl<'a> DefaultOutput<'a> {
         verbosity: u8,
         diff: bool,
     ) -> Self {
-        Self { out, err, colour, verbosity, diff, explained: false }
+        Self { out, err, colour, verbosity, diff, settings: Settings::load(), explained: false }
     }
 
     fn line(&mut self, text: &str) {
@@ -298,8 +299,8 @@ impl Callback for DefaultOutput<'_> {
     fn error(&mut self, diagnostic: &Diagnostic) {
         self.explained = true;
         let text = self.colour.red(&format!("[ERROR]: {diagnostic}"));
-        let to_stderr = std::env::var("ANSIBLE_DISPLAY_FAILED_STDERR")
-            .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"));
+        let to_stderr =
+            self.settings.flag("ANSIBLE_DISPLAY_FAILED_STDERR", "defaults", "display_failed_stderr", false);
         if to_stderr {
             // Nothing else can be done when stderr is gone.
             let _ = writeln!(self.err, "{text}");
@@ -325,8 +326,7 @@ impl Callback for DefaultOutput<'_> {
             ));
         }
         self.line("");
-        let show = std::env::var("ANSIBLE_SHOW_CUSTOM_STATS")
-            .is_ok_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes"));
+        let show = self.settings.flag("ANSIBLE_SHOW_CUSTOM_STATS", "defaults", "show_custom_stats", false);
         if show && !custom.is_empty() {
             self.banner("CUSTOM STATS: ");
             for (host, stats) in custom.pairs() {

@@ -218,7 +218,7 @@ impl CommonArgs {
                 .task_timeout
                 .unwrap_or_else(|| settings.number("ANSIBLE_TASK_TIMEOUT", "defaults", "task_timeout", 0)),
             merge_hashes: settings.merges_hashes(),
-            python: python(),
+            python: bakery_ansible::controller_python(),
             ..Options::default()
         })
     }
@@ -258,13 +258,4 @@ impl PlayArgs {
             ..common
         })
     }
-}
-
-/// This machine's Python, for `ansible_playbook_python`.
-fn python() -> String {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path)
-        .flat_map(|folder| [folder.join("python3"), folder.join("python")])
-        .find(|program| program.is_file());
-    found.map_or_else(|| "/usr/bin/python3".into(), |program| program.display().to_string())
 }

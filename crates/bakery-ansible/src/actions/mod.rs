@@ -10,7 +10,7 @@ use bakery_lang::{Diagnostic, Map, Value};
 
 use crate::Templar;
 use crate::connection::Unreachable;
-use crate::plugins::Kind;
+use crate::plugins::{Call, Kind};
 
 /// Names of actions that are no modules.
 pub(crate) const NAMES: &[&str] = &[
@@ -134,15 +134,11 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "fetch" => files::fetch(args, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
         _ if modules.loader().plugins.has(modules.loader(), Kind::Action, name) => {
-            let call = crate::plugins::Call {
-                kind: Kind::Action,
-                name,
-                value: Value::None,
-                args: vec![],
+            let call = Call {
                 named: args.clone(),
                 variables: templar.everything(),
                 check: modules.check(),
-                diff: false,
+                ..Call::new(Kind::Action, name)
             };
             let loader = modules.loader();
             let result = loader.plugins.run(loader, &call).map_err(fail)?;

@@ -155,13 +155,11 @@ impl Modules for Calls<'_> {
             Ok(result) => result.as_map().cloned().unwrap_or_default(),
             Err(unreachable) => return Some(Err(unreachable.into())),
         };
-        // What is shown of the call is the module's own, and what ran it.
-        let invocation = match result.get("invocation") {
-            Some(Value::Map(own)) if own.get("module_args").is_some_and(|a| a.get("program").is_none()) => {
-                own
-            }
-            _ => Map::from_iter([("module_args", Value::Map(args.clone()))]),
-        };
+        // Only the module knows which of its parameters are secret: what it does not show of its call is not shown.
+        let own = result
+            .get("invocation")
+            .filter(|i| i.get("module_args").is_some_and(|a| a.get("program").is_none()));
+        let invocation = own.and_then(|i| i.as_map().cloned()).unwrap_or_default();
         invocation.set("interpreter", self.interpreter.clone().unwrap_or_else(|| "python3".into()));
         result.set("invocation", invocation);
         Some(Ok(result))

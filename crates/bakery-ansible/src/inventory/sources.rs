@@ -8,7 +8,7 @@ use bakery_jinja::{Environment, MapScope};
 use bakery_lang::{Diagnostic, Map, Source, Text, Value, json, yaml};
 
 use super::{Inventory, constructed};
-use crate::playbook::{Loader, split_args};
+use crate::playbook::{Loader, split_args, unquote};
 use crate::{Error, Result};
 
 /// What a folder has beside inventories, and files that are none (`INVENTORY_IGNORE_EXTS`).
@@ -286,7 +286,7 @@ impl Inventory {
                             let (key, value) = word.split_once('=').ok_or_else(|| {
                                 wrong(at, format!("Expected key=value host variable assignment, got: {word}"))
                             })?;
-                            vars.set(key, literal(unquoted(value)));
+                            vars.set(key, literal(unquote(value)));
                         }
                     }
                 }
@@ -383,15 +383,6 @@ fn written(value: &Value, origin: &bakery_lang::Origin) -> Value {
 /// Hosts between commas; a comma in brackets is none.
 fn split_hosts(list: &str) -> Vec<String> {
     list.split(',').map(|h| h.trim().to_owned()).filter(|h| !h.is_empty()).collect()
-}
-
-fn unquoted(text: &str) -> &str {
-    for quote in ['"', '\''] {
-        if text.len() >= 2 && text.starts_with(quote) && text.ends_with(quote) {
-            return &text[1..text.len() - 1];
-        }
-    }
-    text
 }
 
 /// `host:22` and `[2001:db8::1]:22`.

@@ -7,6 +7,7 @@ use bakery_jinja::{Arguments, Error, Result, Scope as _};
 use bakery_lang::{Map, Value};
 
 use crate::Templar;
+use crate::plugins::{Call, Kind};
 
 /// The lookups of this crate.
 pub(crate) const NAMES: &[&str] = &[
@@ -286,17 +287,13 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         },
         other => {
             if let Some(loader) = &templar.loader
-                && loader.plugins.has(loader, crate::plugins::Kind::Lookup, other)
+                && loader.plugins.has(loader, Kind::Lookup, other)
             {
-                let call = crate::plugins::Call {
-                    kind: crate::plugins::Kind::Lookup,
-                    name: other,
-                    value: Value::None,
+                let call = Call {
                     args: terms.to_vec(),
                     named: options.clone(),
                     variables: templar.everything(),
-                    check: false,
-                    diff: false,
+                    ..Call::new(Kind::Lookup, other)
                 };
                 let found = loader.plugins.run(loader, &call).map_err(Error::new)?;
                 return Ok(found.as_items().unwrap_or_else(|| vec![found]));

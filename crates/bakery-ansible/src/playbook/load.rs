@@ -108,28 +108,18 @@ impl Loader {
         let playbook_dir = fs::canonicalize(folder).unwrap_or_else(|_| folder.to_path_buf());
         let settings = Settings::load();
         let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-        let or = |paths: Vec<PathBuf>, default: [PathBuf; 3]| {
-            if paths.is_empty() { default.to_vec() } else { paths }
-        };
+        let or = |paths: Vec<PathBuf>, default: Vec<PathBuf>| if paths.is_empty() { default } else { paths };
         let roles_paths = or(
             settings.paths("ANSIBLE_ROLES_PATH", "defaults", "roles_path"),
-            [home.join(".ansible/roles"), "/usr/share/ansible/roles".into(), "/etc/ansible/roles".into()],
+            vec![home.join(".ansible/roles"), "/usr/share/ansible/roles".into(), "/etc/ansible/roles".into()],
         );
         let collections_paths = or(
             settings.paths("ANSIBLE_COLLECTIONS_PATH", "defaults", "collections_path"),
-            [
-                home.join(".ansible/collections"),
-                "/usr/share/ansible/collections".into(),
-                playbook_dir.clone(),
-            ],
+            vec![home.join(".ansible/collections"), "/usr/share/ansible/collections".into()],
         );
         let libraries = or(
             settings.paths("ANSIBLE_LIBRARY", "defaults", "library"),
-            [
-                home.join(".ansible/plugins/modules"),
-                "/usr/share/ansible/plugins/modules".into(),
-                PathBuf::new(),
-            ],
+            vec![home.join(".ansible/plugins/modules"), "/usr/share/ansible/plugins/modules".into()],
         );
         Self {
             roles_paths,

@@ -50,7 +50,8 @@ pub fn split_args(text: &str) -> Vec<String> {
     words
 }
 
-fn unquote(text: &str) -> &str {
+/// Text without the quotes around it.
+pub(crate) fn unquote(text: &str) -> &str {
     for quote in ['"', '\''] {
         if text.len() >= 2 && text.starts_with(quote) && text.ends_with(quote) {
             return &text[1..text.len() - 1];

@@ -216,3 +216,41 @@ fn exit_codes_and_diffs() {
         "check mode changed something"
     );
 }
+
+#[test]
+fn a_file_in_the_working_folder_is_no_module() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(at, "ping", "#!/bin/sh\necho '{\"changed\": false, \"msg\": \"hijacked\"}'\n");
+    write(at, "book/p.yml", "- hosts: localhost\n  gather_facts: false\n  tasks:\n  - ping:\n");
+    let text = ok(bakery(at, &["play", "-i", "localhost,", "-c", "local", "-v", "book/p.yml"]));
+    assert!(text.contains("pong") && !text.contains("hijacked"), "{text}");
+}
+
+#[test]
+fn what_a_module_in_python_keeps_secret_is_not_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(
+        at,
+        "library/secretive.py",
+        "from ansible.module_utils.basic import AnsibleModule\n\
+         m = AnsibleModule(dict(password=dict(no_log=True), name=dict()))\n\
+         m.exit_json(changed=False, hello=m.params['name'])\n",
+    );
+    write(
+        at,
+        "p.yml",
+        "- hosts: localhost\n  gather_facts: false\n  tasks:\n  - secretive: {name: world, password: hunter2}\n",
+    );
+    // The interpreter of the reference programs has the module utilities.
+    let reference = std::env::var("BAKERY_REFERENCE").expect("scripts/test sets it");
+    let python = format!("ansible_python_interpreter={reference}/python3");
+    for how in [&["-vvv"][..], &["--output", "json"][..]] {
+        let args = [&["play", "-i", "localhost,", "-c", "local", "-e", &python, "p.yml"][..], how].concat();
+        let mut command = bakery(at, &args);
+        command.env("PATH", format!("{reference}:{}", std::env::var("PATH").unwrap_or_default()));
+        let text = ok(command);
+        assert!(text.contains("world") && !text.contains("hunter2"), "{text}");
+    }
+}
