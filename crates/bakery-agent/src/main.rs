@@ -23,6 +23,9 @@ enum Verb {
         /// Run modules as this user
         #[arg(long)]
         user: Option<String>,
+        /// Begin after the line that says so: before it may stand a password that nobody read
+        #[arg(long)]
+        sync: bool,
     },
     /// Run playbooks on this machine
     Play(PlayArgs),
@@ -77,11 +80,11 @@ fn verb(verb: Verb) -> i32 {
         })
     };
     match verb {
-        Verb::Serve { user } => {
+        Verb::Serve { user, sync } => {
             let mut input = BufReader::new(std::io::stdin());
             let mut output = BufWriter::new(std::io::stdout());
             told(
-                bakery_agent::serve(&mut input, &mut output, user.as_deref())
+                bakery_agent::serve(&mut input, &mut output, user.as_deref(), sync)
                     .map(|()| 0)
                     .map_err(|e| e.to_string()),
             )

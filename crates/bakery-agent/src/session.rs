@@ -7,11 +7,19 @@ use bakery_lang::{Map, json};
 use bakery_modules::{Host, Phase};
 use bakery_protocol::{Error, Hello, Request, Response, VERSION};
 
-/// Serves a controller, optionally as another user.
+/// Serves a controller, optionally as another user. With `sync` the session begins after the line that says so.
 ///
 /// # Errors
 /// When the channel breaks, or the user is not known.
-pub fn serve(input: &mut impl Read, output: &mut impl Write, user: Option<&str>) -> Result<(), Error> {
+pub fn serve(
+    input: &mut impl Read,
+    output: &mut impl Write,
+    user: Option<&str>,
+    sync: bool,
+) -> Result<(), Error> {
+    if sync {
+        bakery_protocol::sync(input)?;
+    }
     if let Some(name) = user {
         become_user(name)?;
     }

@@ -20,8 +20,10 @@ pub enum Status {
 /// A task as it is shown.
 #[derive(Debug, Clone)]
 pub struct TaskInfo {
-    /// A number, unique in the run.
+    /// A number, unique in the run. Where hosts do not wait for each other, each of them begins the task of this number.
     pub id: u64,
+    /// Whether the play's hosts do each task together.
+    pub lockstep: bool,
     /// `role : name`.
     pub name: String,
     /// The action or module.
@@ -51,9 +53,9 @@ pub struct HostStats {
     pub ignored: u64,
 }
 
-/// Receives what happens, in order.
+/// Receives what happens, in order, from whichever thread it happens in.
 #[expect(unused_variables, reason = "every event may be ignored")]
-pub trait Callback {
+pub trait Callback: Send {
     /// A playbook begins.
     fn playbook_start(&mut self, path: &str) {}
     /// A play begins.
@@ -83,8 +85,8 @@ pub trait Callback {
     fn verbose(&mut self, level: u8, text: &str) {}
     /// Something that may be wrong.
     fn warning(&mut self, text: &str) {}
-    /// Why a task failed, with its place.
-    fn error(&mut self, diagnostic: &Diagnostic) {}
+    /// Why a task failed on a host, or something else did, with its place; what happens to the host is told next.
+    fn error(&mut self, host: Option<&str>, diagnostic: &Diagnostic) {}
     /// The end, with what `set_stats` collected.
     fn stats(&mut self, hosts: &[(String, HostStats)], custom: &Map) {}
 }

@@ -27,7 +27,7 @@ pub mod vault;
 
 pub use callback::{Callback, HostStats, Status};
 pub use error::{Error, Result};
-pub use executor::{Options, RunOutcome, is_selected, run};
+pub use executor::{Options, ReachOptions, RunOutcome, is_selected, run};
 pub use foreign::controller_python;
 pub use settings::Settings;
 pub use templar::Templar;

@@ -72,11 +72,7 @@ impl Settings {
     }
 
     fn located(&self, text: &str, variable: &str) -> PathBuf {
-        let home = std::env::var("HOME").unwrap_or_default();
-        let path = match text.strip_prefix("~/") {
-            Some(rest) => Path::new(&home).join(rest),
-            None => PathBuf::from(text),
-        };
+        let path = expanded(text);
         if path.is_absolute() {
             return path;
         }
@@ -135,6 +131,12 @@ impl Settings {
 }
 
 /// `[section]`, `key = value`, and comments of `#` and `;`.
+/// A path whose `~` is this user's home.
+pub(crate) fn expanded(text: &str) -> PathBuf {
+    let home = std::env::var("HOME").unwrap_or_default();
+    text.strip_prefix("~/").map_or_else(|| PathBuf::from(text), |rest| Path::new(&home).join(rest))
+}
+
 fn parse(text: &str) -> HashMap<(String, String), String> {
     let mut values: HashMap<(String, String), String> = HashMap::new();
     let mut section = String::new();

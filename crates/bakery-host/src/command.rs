@@ -7,9 +7,14 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fs::{Error, Result};
+
+/// A program to start, and who waits for it.
+type Starting = (Cmd, Sender<Result<Child>>);
 
 /// A program to run.
 #[derive(Debug)]
@@ -149,9 +154,31 @@ impl Cmd {
     }
 
     /// Starts it with pipes for stdin and stdout; stderr goes where ours goes unless set otherwise.
+    ///
+    /// It may outlive the thread that asks for it: the kernel ends a child with the thread that started it
+    /// (`PR_SET_PDEATHSIG` in prctl(2)), so a thread that lasts as long as the process does that.
     pub fn spawn_piped(mut self) -> Result<Child> {
+        static STARTER: OnceLock<Mutex<Sender<Starting>>> = OnceLock::new();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        self.command.spawn().map_err(|e| self.error(e))
+        let starter = STARTER.get_or_init(|| {
+            let (sender, orders) = channel::<Starting>();
+            std::thread::spawn(move || {
+                for (mut cmd, answer) in orders {
+                    let started = cmd.command.spawn().map_err(|e| cmd.error(e));
+                    // Whoever asked may be gone; the program then ends with its pipes.
+                    let _ = answer.send(started);
+                }
+            });
+            Mutex::new(sender)
+        });
+        let (answer, started) = channel();
+        let gone = |cmd: &str| {
+            Error::new("run", PathBuf::from(cmd), std::io::Error::other("nothing starts programs"))
+        };
+        let shown = self.shown.clone();
+        let sent = starter.lock().unwrap_or_else(PoisonError::into_inner).send((self, answer));
+        sent.map_err(|_| gone(&shown))?;
+        started.recv().map_err(|_| gone(&shown))?
     }
 
     /// Starts it without any of our streams, so that nobody waits for them to close.

@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "this is the one place that may call std::fs")]
 
 use std::io::Write as _;
+use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -53,6 +54,19 @@ impl<T> At<T> for rustix::io::Result<T> {
     }
 }
 
+/// A file without a name, in memory: for what a program may read and nobody may find.
+pub fn in_memory(bytes: &[u8]) -> Result<std::fs::File> {
+    let flags = rustix::fs::MemfdFlags::CLOEXEC;
+    let mut file: std::fs::File = rustix::fs::memfd_create("bakery", flags).at("create", "memory")?.into();
+    file.write_all(bytes).at("write", "memory")?;
+    Ok(file)
+}
+
+/// Where programs of the same user find an open file.
+pub fn path_of(file: &std::fs::File) -> PathBuf {
+    format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()).into()
+}
+
 /// The bytes of a file.
 pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     std::fs::read(&path).at("read", path)
@@ -99,6 +113,12 @@ pub fn create_dir_all(path: impl AsRef<Path>) -> Result<()> {
 pub fn create_private_dir(path: impl AsRef<Path>) -> Result<()> {
     create_dir_all(&path)?;
     chmod(path, 0o700)
+}
+
+/// Whether a folder itself, not a link to it, belongs to this process's user.
+pub fn is_ours(path: impl AsRef<Path>) -> bool {
+    let meta = std::fs::symlink_metadata(path);
+    meta.is_ok_and(|meta| meta.is_dir() && meta.uid() == crate::users::effective_uid())
 }
 
 /// Sets the permission bits.

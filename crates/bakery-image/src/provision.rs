@@ -163,8 +163,8 @@ fn ansible(component: &Component, place: &Place<'_>, callback: &mut dyn Callback
         }
         let controller = controller(place)?;
         let target = Target::Rootfs(place.rootfs.sandbox(place.agent)?, AGENT_INSIDE.into());
-        let mut connections = Connections::bake(target, controller.target.clone());
-        let outcome = bakery_ansible::run(&loaded, inventory, &loader, &options, &mut connections, callback)?;
+        let connections = Connections::bake(target, controller.target.clone());
+        let outcome = bakery_ansible::run(&loaded, inventory, &loader, &options, &connections, callback)?;
         if outcome.code != exit::OK {
             return Err(Error::new(format!(
                 "the playbook {playbook} failed while baking (exit code {})",

@@ -240,6 +240,12 @@ impl Map {
         }
     }
 
+    /// Takes the pairs of `other` instead of its own.
+    pub fn replace(&self, other: &Self) {
+        let pairs = other.pairs();
+        self.update(|map| *map = pairs.into_iter().collect());
+    }
+
     /// A new mapping with the same pairs.
     pub fn copied(&self) -> Self {
         self.pairs().into_iter().collect()

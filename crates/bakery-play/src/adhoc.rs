@@ -44,7 +44,12 @@ pub struct AdhocArgs {
 }
 
 /// Runs the command; the exit code is Ansible's.
-pub fn adhoc(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> i32 {
+pub fn adhoc(
+    args: &AdhocArgs,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+    colour: Colour,
+) -> i32 {
     run(args, out, err, colour).unwrap_or_else(|error| {
         // Nothing else can be done when stderr is gone.
         let _ = writeln!(err, "{}", colour.red(&format!("[ERROR]: {}", error.diagnostic)));
@@ -52,7 +57,12 @@ pub fn adhoc(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour:
     })
 }
 
-fn run(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> Result<i32, Error> {
+fn run(
+    args: &AdhocArgs,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+    colour: Colour,
+) -> Result<i32, Error> {
     let folder = args.playbook_dir.clone().unwrap_or_else(|| ".".into());
     let loader = args.common.loader(&Path::new(&folder).join("adhoc.yml"))?;
     let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
@@ -102,13 +112,12 @@ fn run(args: &AdhocArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colou
     );
     let playbook = loader.playbook_of(&text, Path::new("<adhoc>"))?;
     let options = args.common.options(&loader)?;
-    let mut connections = Connections::local(Some(loader.playbook_dir.clone()));
+    let connections = Connections::local(Some(loader.playbook_dir.clone()));
     let mut callback = MinimalOutput::new(out, err, colour);
     let named = loader.settings.text("ANSIBLE_STDOUT_CALLBACK", "defaults", "stdout_callback");
     let heard =
         loader.settings.flag("ANSIBLE_LOAD_CALLBACK_PLUGINS", "defaults", "bin_ansible_callbacks", false);
     callback.one_line = args.one_line || heard && named.is_some_and(|n| n.ends_with("oneline"));
-    let outcome =
-        bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, &mut callback)?;
+    let outcome = bakery_ansible::run(&playbook, inventory, &loader, &options, &connections, &mut callback)?;
     Ok(outcome.code)
 }

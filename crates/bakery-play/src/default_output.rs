@@ -1,5 +1,6 @@
 //! The output that people know (`ansible/plugins/callback/default.py`).
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use bakery_ansible::callback::TaskInfo;
@@ -48,14 +49,16 @@ impl Colour {
 
 /// Banners and lines.
 pub struct DefaultOutput<'a> {
-    out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
     colour: Colour,
     verbosity: u8,
     diff: bool,
     settings: Settings,
-    /// Whether why the task failed was said already.
-    explained: bool,
+    /// Why a task failed, by the host that it will be told of.
+    reasons: HashMap<String, String>,
+    /// The task whose banner was the last one.
+    last_task: u64,
 }
 
 impl std::fmt::Debug for DefaultOutput<'_> {
@@ -67,13 +70,22 @@ impl std::fmt::Debug for DefaultOutput<'_> {
 impl<'a> DefaultOutput<'a> {
     /// Writes results to `out` and errors to `err`.
     pub fn new(
-        out: &'a mut dyn Write,
-        err: &'a mut dyn Write,
+        out: &'a mut (dyn Write + Send),
+        err: &'a mut (dyn Write + Send),
         colour: Colour,
         verbosity: u8,
         diff: bool,
     ) -> Self {
-        Self { out, err, colour, verbosity, diff, settings: Settings::load(), explained: false }
+        Self {
+            out,
+            err,
+            colour,
+            verbosity,
+            diff,
+            settings: Settings::load(),
+            reasons: HashMap::new(),
+            last_task: 0,
+        }
     }
 
     fn line(&mut self, text: &str) {
@@ -86,6 +98,18 @@ impl<'a> DefaultOutput<'a> {
         let width = 79usize.saturating_sub(text.chars().count()).max(3);
         self.line("");
         self.line(&format!("{text} {}", "*".repeat(width)));
+    }
+
+    /// Names the task, unless the last lines were of it.
+    fn task_banner(&mut self, task: &TaskInfo) {
+        self.last_task = task.id;
+        let word = if task.handler { "RUNNING HANDLER" } else { "TASK" };
+        self.banner(&format!("{word} [{}]", task.name));
+        if self.verbosity > 1 && !task.origin.source.name.starts_with('<') {
+            let path =
+                self.colour.cyan(&format!("task path: {}:{}", task.origin.source.name, task.origin.line));
+            self.line(&path);
+        }
     }
 
     /// The result as it is shown: sorted, without what only programs read.
@@ -152,14 +176,24 @@ impl<'a> DefaultOutput<'a> {
         }
     }
 
+    fn reason(&mut self, text: &str) {
+        let to_stderr =
+            self.settings.flag("ANSIBLE_DISPLAY_FAILED_STDERR", "defaults", "display_failed_stderr", false);
+        if to_stderr {
+            // Nothing else can be done when stderr is gone.
+            let _ = writeln!(self.err, "{text}");
+        } else {
+            self.line(text);
+        }
+    }
+
     /// Why a task failed, and where it is written.
     fn explain_failure(&mut self, task: &TaskInfo, result: &Map) {
         let short = task.action.rsplit('.').next().unwrap_or_default();
         let what = if bakery_modules::find(short).is_some() { "Module" } else { "Action" };
         let why = result.get("msg").map(|m| m.to_string()).filter(|m| !m.is_empty());
         let text = format!("Task failed: {what} failed: {}", why.unwrap_or_else(|| "unknown error".into()));
-        self.error(&Diagnostic::at(&task.origin, text));
-        self.explained = false;
+        self.error(None, &Diagnostic::at(&task.origin, text));
     }
 
     fn report(
@@ -171,6 +205,9 @@ impl<'a> DefaultOutput<'a> {
         result: &Map,
         ignored: bool,
     ) {
+        if self.last_task != task.id {
+            self.task_banner(task);
+        }
         let hidden = Map::new();
         let result = if task.no_log {
             hidden.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
@@ -179,9 +216,10 @@ impl<'a> DefaultOutput<'a> {
         } else {
             result
         };
-        let explained = std::mem::replace(&mut self.explained, false);
-        if status == Status::Failed && !explained && !task.no_log {
-            self.explain_failure(task, result);
+        match self.reasons.remove(host.split(" -> ").next().unwrap_or(host)) {
+            Some(reason) => self.reason(&reason),
+            None if status == Status::Failed && !task.no_log => self.explain_failure(task, result),
+            None => {}
         }
         if self.diff && !task.no_log {
             self.diffs(result);
@@ -231,12 +269,9 @@ impl Callback for DefaultOutput<'_> {
     }
 
     fn task_start(&mut self, task: &TaskInfo) {
-        let word = if task.handler { "RUNNING HANDLER" } else { "TASK" };
-        self.banner(&format!("{word} [{}]", task.name));
-        if self.verbosity > 1 && !task.origin.source.name.starts_with('<') {
-            let path =
-                self.colour.cyan(&format!("task path: {}:{}", task.origin.source.name, task.origin.line));
-            self.line(&path);
+        // Hosts that do not wait for each other begin the same task many times: it is named when something is said of it.
+        if task.lockstep {
+            self.task_banner(task);
         }
     }
 
@@ -296,16 +331,12 @@ impl Callback for DefaultOutput<'_> {
         let _ = writeln!(self.err, "{}", self.colour.purple(&format!("[WARNING]: {text}")));
     }
 
-    fn error(&mut self, diagnostic: &Diagnostic) {
-        self.explained = true;
+    fn error(&mut self, host: Option<&str>, diagnostic: &Diagnostic) {
         let text = self.colour.red(&format!("[ERROR]: {diagnostic}"));
-        let to_stderr =
-            self.settings.flag("ANSIBLE_DISPLAY_FAILED_STDERR", "defaults", "display_failed_stderr", false);
-        if to_stderr {
-            // Nothing else can be done when stderr is gone.
-            let _ = writeln!(self.err, "{text}");
-        } else {
-            self.line(&text);
+        match host {
+            // With several hosts at work, other lines may come between.
+            Some(host) => drop(self.reasons.insert(host.to_owned(), text)),
+            None => self.reason(&text),
         }
     }
 

@@ -51,7 +51,12 @@ pub struct InventoryArgs {
 }
 
 /// Runs the command; the exit code is Ansible's.
-pub fn inventory(args: &InventoryArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> i32 {
+pub fn inventory(
+    args: &InventoryArgs,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+    colour: Colour,
+) -> i32 {
     match run(args, err, colour) {
         Ok(text) => match &args.output {
             Some(path) => match bakery_host::fs::write_atomic(path, &text) {
@@ -73,7 +78,7 @@ pub fn inventory(args: &InventoryArgs, out: &mut dyn Write, err: &mut dyn Write,
     }
 }
 
-fn run(args: &InventoryArgs, err: &mut dyn Write, colour: Colour) -> Result<String, Error> {
+fn run(args: &InventoryArgs, err: &mut (dyn Write + Send), colour: Colour) -> Result<String, Error> {
     let options = |text: &str| Error { code: exit::BAD_OPTIONS, ..Error::message(text) };
     match [args.list, args.graph, args.host.is_some()].iter().filter(|on| **on).count() {
         0 => {

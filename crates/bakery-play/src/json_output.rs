@@ -8,8 +8,8 @@ use bakery_lang::{Diagnostic, Map, Origin, Value, json};
 
 /// Collects a run and writes it when it ends.
 pub struct JsonOutput<'a> {
-    out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
     plays: Vec<Value>,
 }
 
@@ -29,13 +29,17 @@ fn duration() -> Value {
 
 impl<'a> JsonOutput<'a> {
     /// Writes the document to `out`, warnings and errors to `err`.
-    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write) -> Self {
+    pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send)) -> Self {
         Self { out, err, plays: vec![] }
     }
 
-    fn current(&self, list: &str) -> Option<Map> {
-        let tasks = self.plays.last()?.get(list)?.as_items()?;
-        tasks.last()?.as_map().cloned()
+    /// What is known of a task of this play.
+    fn entry(&self, task: &TaskInfo) -> Option<Map> {
+        let id = Value::from(format!("{:08x}", task.id));
+        let tasks = self.plays.last()?.get("tasks")?.as_items()?;
+        let found =
+            tasks.iter().rev().find(|t| t.get("task").and_then(|t| t.get("id")).as_ref() == Some(&id));
+        found?.as_map().cloned()
     }
 
     fn add(&mut self, task: &TaskInfo) {
@@ -64,7 +68,9 @@ impl Callback for JsonOutput<'_> {
     }
 
     fn task_start(&mut self, task: &TaskInfo) {
-        self.add(task);
+        if self.entry(task).is_none() {
+            self.add(task);
+        }
     }
 
     fn result(
@@ -76,7 +82,7 @@ impl Callback for JsonOutput<'_> {
         _: bool,
         _: Option<&str>,
     ) {
-        let Some(entry) = self.current("tasks") else { return };
+        let Some(entry) = self.entry(task) else { return };
         let shown = if task.no_log {
             let hidden = Map::new();
             hidden.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
@@ -108,7 +114,7 @@ impl Callback for JsonOutput<'_> {
         let _ = writeln!(self.err, "[WARNING]: {text}");
     }
 
-    fn error(&mut self, diagnostic: &Diagnostic) {
+    fn error(&mut self, _: Option<&str>, diagnostic: &Diagnostic) {
         let _ = writeln!(self.err, "[ERROR]: {diagnostic}");
     }
 

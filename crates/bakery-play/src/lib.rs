@@ -31,7 +31,12 @@ pub use options::{CommonArgs, Output, PlayArgs};
 pub use vault::{VaultArgs, vault};
 
 /// Runs the command; the exit code is Ansible's.
-pub fn main(args: &PlayArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> i32 {
+pub fn main(
+    args: &PlayArgs,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+    colour: Colour,
+) -> i32 {
     let mut code = exit::OK;
     for playbook in &args.playbooks {
         match one(args, Path::new(playbook), out, err, colour) {
@@ -49,8 +54,8 @@ pub fn main(args: &PlayArgs, out: &mut dyn Write, err: &mut dyn Write, colour: C
 fn one(
     args: &PlayArgs,
     path: &Path,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
     colour: Colour,
 ) -> Result<i32, Error> {
     let (loader, playbook, inventory, warnings) = load(args, path)?;
@@ -66,7 +71,7 @@ fn one(
         listing::list(args, path, &playbook, &inventory, &loader, &options, out);
         return Ok(exit::OK);
     }
-    let mut connections = Connections::local(Some(loader.playbook_dir.clone()));
+    let connections = Connections::local(Some(loader.playbook_dir.clone()));
     if args.common.verbose > 1 {
         let _ = writeln!(
             out,
@@ -75,7 +80,7 @@ fn one(
         );
     }
     let outcome = with_output(args, out, err, colour, |callback| {
-        bakery_ansible::run(&playbook, inventory, &loader, &options, &mut connections, callback)
+        bakery_ansible::run(&playbook, inventory, &loader, &options, &connections, callback)
     })?;
     Ok(outcome.code)
 }
@@ -98,8 +103,8 @@ pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory
 /// What the run says.
 pub fn with_output(
     args: &PlayArgs,
-    out: &mut dyn Write,
-    err: &mut dyn Write,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
     colour: Colour,
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {

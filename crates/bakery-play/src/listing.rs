@@ -18,7 +18,7 @@ pub(crate) fn list(
     inventory: &Inventory,
     loader: &Loader,
     options: &Options,
-    out: &mut dyn Write,
+    out: &mut (dyn Write + Send),
 ) {
     let mut text = format!("\nplaybook: {}\n", path.display());
     for (at, play) in playbook.plays.iter().enumerate() {

@@ -13,8 +13,8 @@ const TEXT: &[&str] = &["command", "shell", "raw", "win_command", "win_shell"];
 
 /// One line or document for each host.
 pub struct MinimalOutput<'a> {
-    out: &'a mut dyn Write,
-    err: &'a mut dyn Write,
+    out: &'a mut (dyn Write + Send),
+    err: &'a mut (dyn Write + Send),
     colour: Colour,
     /// Whether a result is one line.
     pub one_line: bool,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for MinimalOutput<'_> {
 
 impl<'a> MinimalOutput<'a> {
     /// Writes results to `out` and errors to `err`.
-    pub fn new(out: &'a mut dyn Write, err: &'a mut dyn Write, colour: Colour) -> Self {
+    pub fn new(out: &'a mut (dyn Write + Send), err: &'a mut (dyn Write + Send), colour: Colour) -> Self {
         Self { out, err, colour, one_line: false }
     }
 }
@@ -87,7 +87,7 @@ impl Callback for MinimalOutput<'_> {
         let _ = writeln!(self.err, "{}", self.colour.purple(&format!("[WARNING]: {text}")));
     }
 
-    fn error(&mut self, diagnostic: &Diagnostic) {
+    fn error(&mut self, _: Option<&str>, diagnostic: &Diagnostic) {
         let _ = writeln!(self.err, "{}", self.colour.red(&format!("[ERROR]: {diagnostic}")));
     }
 }

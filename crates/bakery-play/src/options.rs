@@ -3,7 +3,8 @@
 use bakery_ansible::playbook::Loader;
 use std::path::Path;
 
-use bakery_ansible::{Error, Options, Settings, vars, vault};
+use bakery_ansible::connection::Secret;
+use bakery_ansible::{Error, Options, ReachOptions, Settings, vars, vault};
 use clap::{ArgAction, Args, ValueEnum};
 
 /// An output format.
@@ -53,7 +54,7 @@ pub struct CommonArgs {
     /// The user to become
     #[arg(long, value_name = "USER")]
     pub become_user: Option<String>,
-    /// How to become; sudo is used
+    /// How to become: sudo, su, doas or runuser
     #[arg(long, value_name = "METHOD")]
     pub become_method: Option<String>,
     /// The user to connect as
@@ -80,6 +81,9 @@ pub struct CommonArgs {
     /// Ask for the password to become another user
     #[arg(short = 'K', long)]
     pub ask_become_pass: bool,
+    /// A file with the password to become another user
+    #[arg(long, alias = "become-pass-file", value_name = "FILE")]
+    pub become_password_file: Option<String>,
     /// Folders of modules
     #[arg(short = 'M', long, value_name = "PATHS")]
     pub module_path: Option<String>,
@@ -214,6 +218,25 @@ impl CommonArgs {
                 as usize,
             verbosity: self.verbose,
             strict_conditions: settings.strict_conditions(),
+            reach: ReachOptions {
+                user: self.user.clone(),
+                private_key: self.private_key.clone(),
+                password: ask(self.ask_pass, None, "SSH password: ")?,
+                become_method: text(
+                    &self.become_method,
+                    "ANSIBLE_BECOME_METHOD",
+                    "privilege_escalation",
+                    "become_method",
+                ),
+                become_password: ask(
+                    self.ask_become_pass,
+                    self.become_password_file.as_deref(),
+                    "BECOME password: ",
+                )?,
+                ssh_common_args: self.ssh_common_args.clone(),
+                ssh_extra_args: self.ssh_extra_args.clone(),
+                timeout: self.timeout.map(u64::from),
+            },
             task_timeout: self
                 .task_timeout
                 .unwrap_or_else(|| settings.number("ANSIBLE_TASK_TIMEOUT", "defaults", "task_timeout", 0)),
@@ -222,6 +245,19 @@ impl CommonArgs {
             ..Options::default()
         })
     }
+}
+
+/// A password from a file or, when it is asked for, from the terminal.
+fn ask(wanted: bool, file: Option<&str>, prompt: &str) -> Result<Option<Secret>, Error> {
+    if let Some(file) = file {
+        let text = bakery_host::fs::read_to_string(file)?;
+        return Ok(Some(Secret(text.trim().to_owned())));
+    }
+    if !wanted {
+        return Ok(None);
+    }
+    let text = bakery_host::terminal::ask_hidden(prompt).map_err(|e| Error::message(e.to_string()))?;
+    Ok(Some(Secret(text)))
 }
 
 impl PlayArgs {

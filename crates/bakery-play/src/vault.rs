@@ -126,7 +126,12 @@ pub enum VaultVerb {
 }
 
 /// Runs the command; the exit code is Ansible's.
-pub fn vault(args: &VaultArgs, out: &mut dyn Write, err: &mut dyn Write, colour: Colour) -> i32 {
+pub fn vault(
+    args: &VaultArgs,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+    colour: Colour,
+) -> i32 {
     match run(&args.verb, out, err) {
         Ok(()) => exit::OK,
         Err(error) => {
@@ -191,7 +196,7 @@ fn read(file: &str) -> Result<Vec<u8>, Error> {
 }
 
 /// Writes to a file that only its owner reads, or to standard output.
-fn write(file: &str, bytes: &[u8], out: &mut dyn Write) -> Result<(), Error> {
+fn write(file: &str, bytes: &[u8], out: &mut (dyn Write + Send)) -> Result<(), Error> {
     if file == "-" {
         return out.write_all(bytes).map_err(|e| Error::message(e.to_string()));
     }
@@ -213,7 +218,7 @@ fn or_stdin(files: &[String]) -> Vec<String> {
     if files.is_empty() { vec!["-".into()] } else { files.to_vec() }
 }
 
-fn run(verb: &VaultVerb, out: &mut dyn Write, err: &mut dyn Write) -> Result<(), Error> {
+fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Result<(), Error> {
     let settings = Settings::load();
     let one_output = |files: &[String], output: &Option<String>| {
         if output.is_some() && files.len() > 1 {

@@ -11,6 +11,10 @@ use serde_json::Value as Json;
 /// The protocol's version; both sides must agree.
 pub const VERSION: u32 = 1;
 
+/// The line after which an agent that was started with `--sync` begins: before it may stand a password that whoever
+/// started the agent did or did not read.
+pub const SYNC: &str = "bakery-protocol-sync";
+
 /// The largest frame, in bytes.
 pub const MAX_FRAME: u32 = 512 * 1024 * 1024;
 
@@ -101,6 +105,23 @@ pub fn read<T: for<'de> Deserialize<'de>>(channel: &mut impl Read) -> Result<T, 
     Ok(serde_json::from_slice(&bytes)?)
 }
 
+/// Reads up to and with the line [`SYNC`], byte by byte, so that nothing after it is taken.
+///
+/// # Errors
+/// [`Error::Ended`] when it does not come.
+pub fn sync(channel: &mut impl Read) -> Result<(), Error> {
+    let mut line = Vec::new();
+    loop {
+        let mut byte = [0];
+        channel.read_exact(&mut byte).map_err(ended)?;
+        if byte != *b"\n" {
+            line.push(byte[0]);
+        } else if std::mem::take(&mut line) == SYNC.as_bytes() {
+            return Ok(());
+        }
+    }
+}
+
 fn ended(error: std::io::Error) -> Error {
     if error.kind() == std::io::ErrorKind::UnexpectedEof { Error::Ended } else { Error::Io(error) }
 }
@@ -115,6 +136,9 @@ mod tests {
         write(&mut bytes, &Request { module: "ping".into(), ..Request::default() }).expect("fits");
         let read_back: Request = read(&mut bytes.as_slice()).expect("reads");
         assert_eq!(read_back.module, "ping");
+        let mut talk = b"a password\nbakery-protocol-sync\n\x02".as_slice();
+        assert!(sync(&mut talk).is_ok() && talk == [2]);
+        assert!(matches!(sync(&mut b"bakery".as_slice()), Err(Error::Ended)));
         assert!(matches!(read::<Hello>(&mut [].as_slice()), Err(Error::Ended)));
         assert!(matches!(read::<Hello>(&mut [0xff; 8].as_slice()), Err(Error::TooLarge(_))));
         assert!(matches!(read::<Hello>(&mut [2, 0, 0, 0, b'{', b'x'].as_slice()), Err(Error::Malformed(_))));

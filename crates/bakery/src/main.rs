@@ -28,6 +28,10 @@ fn main() -> ExitCode {
 
 /// Verbs that bakery starts itself with: no parsing, no signal handlers, one thread.
 fn hidden(args: &[OsString]) -> Option<i32> {
+    if let Some(password) = bakery_ansible::connection::ask_password() {
+        terminal::data(&password);
+        return Some(exit::OK);
+    }
     let words: Vec<String> = args.iter().skip(1).map(|a| a.to_string_lossy().into_owned()).collect();
     let (verb, rest) = words.split_first()?;
     let told = |result: Result<i32, String>| {
@@ -59,10 +63,11 @@ fn hidden(args: &[OsString]) -> Option<i32> {
         "serve" => {
             let user =
                 rest.iter().position(|w| w == "--user").and_then(|at| rest.get(at + 1)).map(String::as_str);
+            let sync = rest.iter().any(|w| w == "--sync");
             let (mut input, mut output) =
                 (std::io::BufReader::new(std::io::stdin()), std::io::BufWriter::new(std::io::stdout()));
             Some(told(
-                bakery_agent::serve(&mut input, &mut output, user)
+                bakery_agent::serve(&mut input, &mut output, user, sync)
                     .map(|()| exit::OK)
                     .map_err(|e| e.to_string()),
             ))

@@ -111,3 +111,9 @@ pub(crate) fn table(rows: &[Vec<String>]) {
         println!("{}", cells.join("  ").trim_end());
     }
 }
+
+/// Writes a line of data.
+pub(crate) fn data(text: &str) {
+    // A reader that went away is no error.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

@@ -6,6 +6,7 @@ use bakery_lang::{Map, Value};
 
 use super::context::{Context, selected};
 use super::run::Runner;
+use super::strategy::side_by_side;
 use super::task::{End, Include};
 use crate::Result;
 use crate::callback::{Status, TaskInfo};
@@ -13,13 +14,11 @@ use crate::playbook::{Block, Entry, RoleUse, Task};
 
 impl Runner<'_> {
     fn active(&self, hosts: &[String]) -> Vec<String> {
-        let alive = |h: &&String| {
-            self.host(h).is_some_and(|s| !s.failed && !s.unreachable && !s.ended && !s.role_ended)
-        };
+        let alive = |h: &&String| self.is(h, |s| !s.is_down() && !s.ended && !s.role_ended);
         hosts.iter().filter(alive).cloned().collect()
     }
 
-    pub(super) fn entries(&mut self, entries: &[Entry], hosts: &[String], context: &Context) -> Result<()> {
+    pub(super) fn entries(&self, entries: &[Entry], hosts: &[String], context: &Context) -> Result<()> {
         for entry in entries {
             if bakery_host::signal::caught().is_some() {
                 return Ok(());
@@ -36,7 +35,7 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn block(&mut self, block: &Block, hosts: &[String], context: &Context) -> Result<()> {
+    fn block(&self, block: &Block, hosts: &[String], context: &Context) -> Result<()> {
         let mut inner = context.enter(&block.keywords);
         if let Some(role) = &block.role {
             inner.role = Some(Arc::clone(role));
@@ -47,7 +46,7 @@ impl Runner<'_> {
             Some(key) => {
                 rest = hosts
                     .iter()
-                    .filter(|h| !self.completed.contains(&((*h).clone(), key.clone())))
+                    .filter(|h| !self.progress().completed.contains(&((*h).clone(), key.clone())))
                     .cloned()
                     .collect();
                 rest.as_slice()
@@ -60,14 +59,12 @@ impl Runner<'_> {
         let tried = Context { rescued: inner.rescued || !block.rescue.is_empty(), ..inner.clone() };
         self.entries(&block.block, hosts, &tried)?;
         let failed = |runner: &Self| -> Vec<String> {
-            hosts.iter().filter(|h| runner.host(h).is_some_and(|s| s.failed)).cloned().collect()
+            hosts.iter().filter(|h| runner.is(h, |s| s.failed)).cloned().collect()
         };
         if !block.rescue.is_empty() {
             let down = failed(self);
             for host in &down {
-                if let Some(state) = self.host_mut(host) {
-                    state.failed = false;
-                }
+                self.mark(host, |s| s.failed = false);
             }
             if !down.is_empty() {
                 self.entries(&block.rescue, &down, &inner)?;
@@ -76,32 +73,27 @@ impl Runner<'_> {
         if !block.always.is_empty() {
             let down = failed(self);
             for host in &down {
-                if let Some(state) = self.host_mut(host) {
-                    state.failed = false;
-                }
+                self.mark(host, |s| s.failed = false);
             }
-            let cleared = self.errors_cleared;
+            let cleared = self.progress().errors_cleared;
             self.entries(&block.always, hosts, &inner)?;
             // What `meta: clear_host_errors` forgave stays forgiven.
-            let down = if cleared == self.errors_cleared { down } else { vec![] };
+            let down = if cleared == self.progress().errors_cleared { down } else { vec![] };
             for host in &down {
-                if let Some(state) = self.host_mut(host) {
-                    state.failed = true;
-                }
+                self.mark(host, |s| s.failed = true);
             }
         }
         if block.role.is_some() {
             for host in hosts {
-                if let Some(state) = self.host_mut(host) {
-                    state.role_ended = false;
-                }
+                self.mark(host, |s| s.role_ended = false);
             }
         }
         if let Some(key) = ran {
             for host in self.active(hosts) {
                 // A role all of whose tasks were skipped has not run.
-                if self.completed.contains(&(host.clone(), had_run(inner.role.as_ref()))) {
-                    self.completed.insert((host, key.clone()));
+                let mut progress = self.progress();
+                if progress.completed.contains(&(host.clone(), had_run(inner.role.as_ref()))) {
+                    progress.completed.insert((host, key.clone()));
                 }
             }
         }
@@ -138,7 +130,7 @@ impl Runner<'_> {
         }
     }
 
-    fn task(&mut self, task: &Arc<Task>, hosts: &[String], outer: &Context) -> Result<()> {
+    fn task(&self, task: &Arc<Task>, hosts: &[String], outer: &Context) -> Result<()> {
         let Some(first) = hosts.first() else { return Ok(()) };
         let mut context = outer.enter(&task.keywords);
         if let Some(role) = &task.role {
@@ -149,17 +141,19 @@ impl Runner<'_> {
             return Ok(());
         }
         let name = self.shown_name(task, &context, first);
-        if let Some(wanted) = self.options.start_at_task.as_deref().filter(|_| !self.started) {
+        if let Some(wanted) = self.options.start_at_task.as_deref().filter(|_| !self.progress().started) {
             let plain = task.name.as_ref().map(ToString::to_string).unwrap_or_default();
             let fits = glob::Pattern::new(wanted).is_ok_and(|p| p.matches(&name) || p.matches(&plain));
             if fits || name == wanted || name.ends_with(&format!(" : {wanted}")) {
-                self.started = true;
+                self.progress().started = true;
             } else {
                 return Ok(());
             }
         }
+        let lockstep = self.progress().lockstep;
         let mut info = TaskInfo {
-            id: self.next_id(),
+            id: if lockstep { self.next_id() } else { Arc::as_ptr(task) as u64 },
+            lockstep,
             name,
             action: task.action.clone(),
             origin: task.origin.clone(),
@@ -170,7 +164,7 @@ impl Runner<'_> {
         };
         if bakery_modules::canonical_name(&task.action) == "meta" {
             let action = super::meta::check(task)?;
-            self.callback.task_start(&info);
+            self.callback().task_start(&info);
             return self.meta(task, &info, &action, hosts, &context);
         }
         let templar = self.templar(first, &context, Map::new(), Some(task));
@@ -183,23 +177,32 @@ impl Runner<'_> {
         let bypass = matches!(bakery_modules::canonical_name(&task.action), "add_host" | "pause");
         let run_once = truth(&context.run_once) || bypass;
         let fatal = (truth(&context.any_errors_fatal) || run_once) && !truth(&context.ignore_errors);
-        if let Some(throttle) = &context.throttle {
+        let mut throttle = None;
+        if let Some(wanted) = &context.throttle {
             let failed = |why: String| {
                 let text = format!("Failed to convert the throttle value to an integer: {why}");
                 crate::Error::other(bakery_lang::Diagnostic::at(&task.origin, text))
             };
-            let value = templar.value(throttle).map_err(|e| failed(e.message))?;
-            if value.as_int().is_none() && value.to_string().trim().parse::<i64>().is_err() {
-                return Err(failed(format!("invalid literal for int() with base 10: {value:?}")));
-            }
+            let value = templar.value(wanted).map_err(|e| failed(e.message))?;
+            let number = value.as_int().or_else(|| value.to_string().trim().parse().ok());
+            let number =
+                number.ok_or_else(|| failed(format!("invalid literal for int() with base 10: {value:?}")))?;
+            // None or fewer is no limit.
+            throttle = usize::try_from(number).ok().filter(|n| *n > 0).map(|n| self.throttle(task, n));
         }
         info.no_log = truth(&context.no_log);
         drop(templar);
-        self.callback.task_start(&info);
+        self.callback().task_start(&info);
         let mut includes: Vec<(Include, Vec<String>)> = Vec::new();
         let chosen = if run_once { &hosts[..1] } else { hosts };
-        for host in chosen {
+        let ends = side_by_side(chosen, self.options.forks, |host| {
+            let _limit = throttle.as_ref().map(|t| t.take());
+            let _slot = self.slots.take();
             let end = self.run_task(task, &info, host, &context);
+            self.finish(&info, &context, host, &end);
+            end
+        });
+        for (host, end) in chosen.iter().zip(ends) {
             if run_once && let Some(register) = &task.register {
                 for other in hosts {
                     if let Some(state) = self.host(other) {
@@ -207,7 +210,6 @@ impl Runner<'_> {
                     }
                 }
             }
-            self.finish(&info, &context, host, &end);
             let targets = if run_once { hosts.to_vec() } else { vec![host.clone()] };
             for include in end.includes {
                 match includes.iter_mut().find(|(known, _)| *known == include) {
@@ -224,33 +226,41 @@ impl Runner<'_> {
     }
 
     /// `any_errors_fatal` and `max_fail_percentage`: when one host is down, all are.
-    fn spread_failure(&mut self, fatal: bool, hosts: &[String]) {
-        let down = |h: &&String| self.host(h).is_some_and(|s| s.failed || s.unreachable);
+    fn spread_failure(&self, fatal: bool, hosts: &[String]) {
+        let down = |h: &&String| self.is(h, |s| s.is_down());
         let failed_now = hosts.iter().filter(down).count();
-        let batch = &self.scene.batch;
+        let batch = &self.scene().batch;
         let failed_ever = batch.iter().filter(down).count();
-        let too_many =
-            self.max_fail.is_some_and(|most| failed_ever as f64 / batch.len() as f64 * 100.0 > most);
+        let too_many = self
+            .progress()
+            .max_fail
+            .is_some_and(|most| failed_ever as f64 / batch.len() as f64 * 100.0 > most);
         if (fatal || too_many) && failed_now > 0 {
-            self.stopped |= true;
+            self.progress().stopped = true;
             for host in hosts {
-                if let Some(state) = self.host_mut(host).filter(|s| !s.unreachable) {
-                    state.failed = true;
-                }
+                self.mark(host, |s| s.failed |= !s.unreachable);
             }
         }
     }
 
     /// Tells the result and counts it.
-    fn finish(&mut self, info: &TaskInfo, context: &Context, host: &str, end: &End) {
+    fn finish(&self, info: &TaskInfo, context: &Context, host: &str, end: &End) {
         let is_include = !end.includes.is_empty() || end.silent;
         if !is_include || end.status == Status::Failed {
-            self.callback.result(info, host, end.status, &end.result, end.ignored, end.delegated.as_deref());
+            self.callback().result(
+                info,
+                host,
+                end.status,
+                &end.result,
+                end.ignored,
+                end.delegated.as_deref(),
+            );
         }
         if matches!(end.status, Status::Ok | Status::Changed) && context.role.is_some() {
-            self.completed.insert((host.to_owned(), had_run(context.role.as_ref())));
+            self.progress().completed.insert((host.to_owned(), had_run(context.role.as_ref())));
         }
-        let Some(state) = self.host_mut(host) else { return };
+        let Some(host) = self.host(host) else { return };
+        let mut state = host.progress();
         match end.status {
             // Files are counted as they are included.
             Status::Ok if end.includes.iter().any(|i| !i.role) => {}
@@ -273,8 +283,8 @@ impl Runner<'_> {
                 failed.set("name", info.name.rsplit(" : ").next().unwrap_or(&info.name));
                 failed.set("action", info.action.as_str());
                 failed.set("path", format!("{}:{}", info.origin.source.name, info.origin.line));
-                state.vars.set.set("ansible_failed_task", failed);
-                state.vars.set.set("ansible_failed_result", end.result.copied());
+                host.vars.set.set("ansible_failed_task", failed);
+                host.vars.set.set("ansible_failed_result", end.result.copied());
                 state.failed = true;
                 if context.rescued {
                     state.stats.rescued += 1;
@@ -294,7 +304,7 @@ impl Runner<'_> {
     }
 
     fn include(
-        &mut self,
+        &self,
         task: &Arc<Task>,
         info: &TaskInfo,
         include: &Include,
@@ -320,33 +330,31 @@ impl Runner<'_> {
         }
         let collections: Vec<String> = inner.collections.iter().map(ToString::to_string).collect();
         let loaded = if include.role {
-            self.loader.include_role(task, &include.args, &collections).map(|(used, block, gathered)| {
+            self.loader().include_role(task, &include.args, &collections).map(|(used, block, gathered)| {
                 self.collect_handlers(&gathered.handlers, &Context { handler: true, ..inner.clone() });
                 let public = include.args.get("public").is_some_and(|p| p.is_true());
                 let roles = gathered.public_roles.into_iter().filter(|r| public && !Arc::ptr_eq(r, &used));
                 let roles: Vec<_> = roles.chain(public.then(|| Arc::clone(&used))).collect();
-                self.scene_mut().public_roles.extend(roles);
+                self.change_scene(|scene| scene.public_roles.extend(roles));
                 vec![Entry::Block(Arc::new(block))]
             })
         } else {
-            self.loader.include_tasks(task, &include.file, &collections)
+            self.loader().include_tasks(task, &include.file, &collections)
         };
         match loaded {
             Ok(entries) => {
                 if !include.role
-                    && let Some(path) = self.loader.include_path(task, &include.file)
+                    && let Some(path) = self.loader().include_path(task, &include.file)
                 {
-                    self.callback.included(&path.display().to_string(), hosts, include.label.as_deref());
+                    self.callback().included(&path.display().to_string(), hosts, include.label.as_deref());
                     for host in hosts {
-                        if let Some(state) = self.host_mut(host) {
-                            state.stats.ok += 1;
-                        }
+                        self.mark(host, |s| s.stats.ok += 1);
                     }
                 }
                 self.entries(&entries, hosts, &inner)
             }
             Err(error) => {
-                self.callback.error(&error.diagnostic);
+                self.callback().error(None, &error.diagnostic);
                 for host in hosts {
                     let result = crate::actions::failure(&error.diagnostic.message);
                     result.set("reason", error.diagnostic.to_string());
@@ -385,6 +393,9 @@ fn apply_keywords(apply: &Map) -> crate::playbook::Keywords {
         environment: list("environment"),
         r#become: apply.get("become"),
         become_user: apply.get("become_user"),
+        become_method: apply.get("become_method"),
+        become_flags: apply.get("become_flags"),
+        become_exe: apply.get("become_exe"),
         ignore_errors: apply.get("ignore_errors"),
         delegate_to: apply.get("delegate_to"),
         delegate_facts: apply.get("delegate_facts"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bakery_lang::{Map, Value, json};
 
 use crate::actions::{self, Modules, failure};
-use crate::connection::{Call, Connections, Unreachable};
+use crate::connection::{Call, Connections, Endpoint, Escalation, Unreachable};
 use crate::foreign;
 use crate::playbook::Loader;
 
@@ -35,7 +35,7 @@ pub(super) fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbos
 
 /// Module calls of one task.
 pub(super) struct Calls<'a> {
-    pub(super) connections: &'a mut Connections,
+    pub(super) connections: &'a Connections,
     pub(super) scope: foreign::Scope<'a>,
     /// What Ansible tells its modules besides their own parameters.
     pub(super) internal: Map,
@@ -44,11 +44,12 @@ pub(super) struct Calls<'a> {
     pub(super) limit: Option<Duration>,
     /// Seconds that the module may take in the background, and those between looks at it.
     pub(super) background: Option<(u64, u64)>,
-    pub(super) on_controller: bool,
+    /// Where modules run; an error if there is no way.
+    pub(super) endpoint: Result<Endpoint, String>,
+    pub(super) escalation: Option<Escalation>,
     pub(super) check: bool,
     pub(super) diff: bool,
     pub(super) environment: Vec<(String, String)>,
-    pub(super) become_user: Option<String>,
 }
 
 impl Calls<'_> {
@@ -59,10 +60,11 @@ impl Calls<'_> {
             check: self.check,
             diff: self.diff,
             environment: self.environment.clone(),
-            become_user: self.become_user.clone(),
+            escalation: self.escalation.clone(),
             limit: self.limit,
         };
-        self.connections.run(self.on_controller, &call)
+        let endpoint = self.endpoint.as_ref().map_err(|why| Unreachable(why.clone()))?;
+        self.connections.run(endpoint, &call)
     }
 
     /// Starts a module in the background; with `poll`, looks at it every so many seconds until it ended.
@@ -125,10 +127,10 @@ impl Modules for Calls<'_> {
             check: false,
             diff: false,
             environment: vec![],
-            become_user: None,
+            escalation: None,
             limit: None,
         };
-        let result = self.connections.run(true, &call).ok()?;
+        let result = self.connections.run(&Endpoint::Controller, &call).ok()?;
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.decode(result.get("content")?.to_string()).ok()
     }

@@ -20,9 +20,14 @@ pub(super) struct Context {
     pub(super) vars: Vec<Map>,
     pub(super) include_params: Vec<Map>,
     pub(super) role: Option<Arc<RoleUse>>,
-    /// `become` and `become_user`, inner last: an inner one may say `omit`.
+    /// `become` and what belongs to it, inner last: an inner one may say `omit`.
     pub(super) r#become: Vec<Value>,
     pub(super) become_user: Vec<Value>,
+    pub(super) become_method: Vec<Value>,
+    pub(super) become_exe: Vec<Value>,
+    pub(super) become_flags: Vec<Value>,
+    pub(super) remote_user: Option<Value>,
+    pub(super) port: Option<Value>,
     pub(super) connection: Option<Value>,
     pub(super) delegate_to: Option<Value>,
     pub(super) run_once: Option<Value>,
@@ -56,12 +61,17 @@ impl Context {
         }
         inner.r#become.extend(k.r#become.clone());
         inner.become_user.extend(k.become_user.clone());
+        inner.become_method.extend(k.become_method.clone());
+        inner.become_exe.extend(k.become_exe.clone());
+        inner.become_flags.extend(k.become_flags.clone());
         let over = |own: &Option<Value>, outer: &mut Option<Value>| {
             if own.is_some() {
                 outer.clone_from(own);
             }
         };
         over(&k.connection, &mut inner.connection);
+        over(&k.remote_user, &mut inner.remote_user);
+        over(&k.port, &mut inner.port);
         over(&k.delegate_to, &mut inner.delegate_to);
         over(&k.run_once, &mut inner.run_once);
         over(&k.ignore_errors, &mut inner.ignore_errors);

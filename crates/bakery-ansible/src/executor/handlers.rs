@@ -12,7 +12,7 @@ use crate::playbook::{Entry, Task};
 
 impl Runner<'_> {
     /// Adds handlers with the context they were defined in.
-    pub(super) fn collect_handlers(&mut self, entries: &[Entry], context: &Context) {
+    pub(super) fn collect_handlers(&self, entries: &[Entry], context: &Context) {
         for entry in entries {
             match entry {
                 Entry::Task(task) => {
@@ -22,7 +22,7 @@ impl Runner<'_> {
                         handler: true,
                         ..context.clone()
                     };
-                    self.handlers.push((Arc::clone(task), context));
+                    self.handlers_mut().push((Arc::clone(task), context));
                 }
                 Entry::Block(block) => {
                     let inner = context.enter(&block.keywords);
@@ -33,8 +33,8 @@ impl Runner<'_> {
     }
 
     /// A handler's name; `None` when it has none or depends on a host.
-    fn handler_name(&mut self, host: &str, at: usize) -> Option<String> {
-        let (handler, context) = self.handlers[at].clone();
+    fn handler_name(&self, host: &str, at: usize) -> Option<String> {
+        let (handler, context) = self.handlers()[at].clone();
         let name = handler.name.as_ref()?;
         let inner = context.enter(&handler.keywords);
         let templar = self.templar(host, &inner, Map::new(), None);
@@ -53,14 +53,14 @@ impl Runner<'_> {
     }
 
     /// The handlers that a name or topic means: of those with the same name the one loaded last, and all that listen.
-    fn handlers_of(&mut self, host: &str, notification: &str) -> Vec<usize> {
+    fn handlers_of(&self, host: &str, notification: &str) -> Vec<usize> {
         let mut found = Vec::new();
         // A later file or role wins, but within one list the first.
-        let mut order: Vec<usize> = (0..self.handlers.len()).collect();
+        let mut order: Vec<usize> = (0..self.handlers().len()).collect();
         order.sort_by_key(|at| std::cmp::Reverse(self.handler_group(*at)));
         for at in order {
             let Some(name) = self.handler_name(host, at) else { continue };
-            let with_role = self.handlers[at].1.role.as_ref().map(|used| {
+            let with_role = self.handlers()[at].1.role.as_ref().map(|used| {
                 let short = used.role.name.rsplit('.').next().unwrap_or_default();
                 [format!("{} : {name}", used.role.name), format!("{short} : {name}")]
             });
@@ -71,9 +71,9 @@ impl Runner<'_> {
             }
         }
         let mut seen: Vec<String> = Vec::new();
-        for at in (0..self.handlers.len()).rev() {
-            let listens = self.handlers[at].0.listen.iter().any(|topic| {
-                let with_role = self.handlers[at].1.role.as_ref().is_some_and(|used| {
+        for at in (0..self.handlers().len()).rev() {
+            let listens = self.handlers()[at].0.listen.iter().any(|topic| {
+                let with_role = self.handlers()[at].1.role.as_ref().is_some_and(|used| {
                     let short = used.role.name.rsplit('.').next().unwrap_or_default();
                     [used.role.name.as_str(), short]
                         .iter()
@@ -100,7 +100,7 @@ impl Runner<'_> {
     /// The position of the list that a handler is in: files and roles are loaded in order.
     fn handler_group(&self, at: usize) -> usize {
         let mut group = 0;
-        for pair in self.handlers[..=at].windows(2) {
+        for pair in self.handlers()[..=at].windows(2) {
             let same_role = match (&pair[0].1.role, &pair[1].1.role) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 (None, None) => true,
@@ -115,7 +115,7 @@ impl Runner<'_> {
 
     /// Marks the handlers that names or topics mean.
     pub(super) fn notify(
-        &mut self,
+        &self,
         host: &str,
         names: &[String],
         task: &Task,
@@ -124,7 +124,7 @@ impl Runner<'_> {
             let found = self.handlers_of(host, name);
             if found.is_empty() {
                 let known: Vec<String> = self
-                    .handlers
+                    .handlers()
                     .iter()
                     .filter_map(|(h, _)| h.name.as_ref().map(ToString::to_string))
                     .collect();
@@ -134,7 +134,7 @@ impl Runner<'_> {
                     format!("The requested handler '{name}' was not found in either the main handlers list nor in the listening handlers list"),
                 )
                 .maybe_hint(hint);
-                let fatal = self.loader.settings.flag(
+                let fatal = self.loader().settings.flag(
                     "ANSIBLE_ERROR_ON_MISSING_HANDLER",
                     "defaults",
                     "error_on_missing_handler",
@@ -146,51 +146,48 @@ impl Runner<'_> {
                 self.show_warnings(vec![error.message]);
                 continue;
             }
-            if let Some(state) = self.host_mut(host) {
-                state.notified.extend(found);
-            }
+            self.mark(host, |s| s.notified.extend(found));
         }
         Ok(())
     }
 
     /// Runs what was notified, in order of definition.
-    pub(super) fn flush_handlers(&mut self, hosts: &[String]) -> Result<()> {
-        let of_play = self.scene.play.as_ref().and_then(|p| p.force_handlers.as_ref()).map(Value::is_true);
+    pub(super) fn flush_handlers(&self, hosts: &[String]) -> Result<()> {
+        let of_play = self.scene().play.as_ref().and_then(|p| p.force_handlers.as_ref()).map(Value::is_true);
         let force = of_play.unwrap_or(self.options.force_handlers);
         let mut at = 0;
         // A host that fails in a handler runs no more of them.
         let mut out: Vec<String> = Vec::new();
-        while at < self.handlers.len() {
+        while at < self.handlers().len() {
             let ready: Vec<String> = hosts
                 .iter()
                 .filter(|h| {
-                    self.host(h).is_some_and(|s| {
+                    self.is(h, |s| {
                         s.notified.contains(&at) && !s.unreachable && !s.ended && (!s.failed || force)
                     }) && !out.contains(h)
                 })
                 .cloned()
                 .collect();
             if !ready.is_empty() {
-                let (task, context) = self.handlers[at].clone();
+                let (task, context) = self.handlers()[at].clone();
                 let mut down = Vec::new();
                 for host in &ready {
-                    if let Some(state) = self.host_mut(host) {
-                        state.notified.remove(&at);
-                        if std::mem::replace(&mut state.failed, false) {
-                            down.push(host.clone());
-                        }
+                    let was_down = self.mark(host, |s| {
+                        s.notified.remove(&at);
+                        std::mem::replace(&mut s.failed, false)
+                    });
+                    if was_down {
+                        down.push(host.clone());
                     }
                 }
                 self.entries(&[Entry::Task(task)], &ready, &context)?;
                 for host in &ready {
-                    if self.host(host).is_some_and(|s| s.failed) {
+                    if self.is(host, |s| s.failed) {
                         out.push(host.clone());
                     }
                 }
                 for host in down {
-                    if let Some(state) = self.host_mut(&host) {
-                        state.failed = true;
-                    }
+                    self.mark(&host, |s| s.failed = true);
                 }
             }
             at += 1;

@@ -1,5 +1,7 @@
 //! Meta actions (`ansible/plugins/strategy/__init__.py`, `_execute_meta`).
 
+use std::sync::Arc;
+
 use bakery_lang::{Diagnostic, Map};
 
 use super::context::Context;
@@ -35,7 +37,7 @@ pub(super) fn check(task: &Task) -> Result<String> {
 
 impl Runner<'_> {
     pub(super) fn meta(
-        &mut self,
+        &self,
         task: &Task,
         info: &TaskInfo,
         action: &str,
@@ -75,7 +77,7 @@ impl Runner<'_> {
                 _ => String::new(),
             };
             let reason = format!("{action} conditional evaluated to False{rest}");
-            self.callback.verbose(2, &format!("META: {reason}"));
+            self.callback().verbose(2, &format!("META: {reason}"));
             let result = Map::new();
             let text = if action == "end_host" {
                 format!("end_host conditional evaluated to false, continuing execution for {host}")
@@ -85,7 +87,7 @@ impl Runner<'_> {
             result.set("msg", text);
             result.set("skipped", true);
             result.set("skip_reason", reason);
-            self.callback.result(info, host, Status::Skipped, &result, false, None);
+            self.callback().result(info, host, Status::Skipped, &result, false, None);
         }
         for host in &chosen {
             let text = match action {
@@ -103,12 +105,12 @@ impl Runner<'_> {
                 "reset_connection" => "reset connection".into(),
                 other => other.to_owned(),
             };
-            self.callback.verbose(2, &format!("META: {text}"));
+            self.callback().verbose(2, &format!("META: {text}"));
         }
         if chosen.is_empty() {
             return Ok(());
         }
-        let batch = self.scene.batch.clone();
+        let batch = self.scene().batch.clone();
         match action {
             "flush_handlers" => {
                 if context.handler {
@@ -121,73 +123,80 @@ impl Runner<'_> {
             }
             "clear_facts" => {
                 for host in &batch {
-                    if let Some(state) = self.host_mut(host) {
-                        state.vars.facts = Map::new();
-                        state.gathered = false;
+                    if let Some(state) = self.host(host) {
+                        state.vars.facts.replace(&Map::new());
+                        state.progress().gathered = false;
                     }
                 }
             }
             "clear_host_errors" => {
-                self.errors_cleared += 1;
-                self.stopped = false;
-                for host in self.scene.play_hosts.clone() {
-                    if let Some(state) = self.host_mut(&host) {
-                        state.failed = false;
-                        state.unreachable = false;
-                    }
+                {
+                    let mut progress = self.progress();
+                    progress.errors_cleared += 1;
+                    progress.stopped = false;
+                }
+                for host in self.scene().play_hosts.clone() {
+                    self.mark(&host, |s| {
+                        s.failed = false;
+                        s.unreachable = false;
+                    });
                 }
             }
             "end_host" => {
                 for host in &chosen {
-                    if let Some(state) = self.host_mut(host) {
-                        state.ended = true;
-                    }
+                    self.mark(host, |s| s.ended = true);
                 }
             }
             "end_role" => {
                 for host in &chosen {
-                    if let Some(state) = self.host_mut(host) {
-                        state.role_ended = true;
-                    }
+                    self.mark(host, |s| s.role_ended = true);
                 }
             }
             "end_play" | "end_batch" => {
                 for host in &batch {
-                    if let Some(state) = self.host_mut(host).filter(|s| !s.unreachable) {
-                        state.ended = true;
-                    }
+                    self.mark(host, |s| s.ended |= !s.unreachable);
                 }
-                self.play_ended |= action == "end_play";
+                self.progress().play_ended |= action == "end_play";
             }
             "refresh_inventory" => self.refresh_inventory()?,
+            "reset_connection" => {
+                for host in &chosen {
+                    let templar = self.templar(host, context, Map::new(), Some(task));
+                    if let Ok(endpoint) = self.endpoint(host, None, context, &templar) {
+                        self.connections.reset(&endpoint);
+                    }
+                }
+            }
             _ => {}
         }
         Ok(())
     }
 
     /// Reads the inventory's sources again, and adds again what was added while running.
-    fn refresh_inventory(&mut self) -> Result<()> {
-        let sources = self.scene.inventory.sources.clone();
-        let (inventory, warnings) = crate::inventory::Inventory::load(&sources, &self.loader)?;
+    fn refresh_inventory(&self) -> Result<()> {
+        let sources = self.scene().inventory.sources.clone();
+        let (inventory, warnings) = crate::inventory::Inventory::load(&sources, &self.loader())?;
         self.show_warnings(warnings);
         let mut inventory = inventory;
-        for (host, group, vars, is_new) in self.added.clone() {
+        for (host, group, vars, is_new) in self.progress().added.clone() {
             if !is_new && !inventory.has(&host) {
                 continue;
             }
             inventory.add_host(&host, &group).extend(&vars);
         }
-        self.scene_mut().inventory = inventory;
-        self.refresh_vars()
+        self.change_scene(|scene| scene.inventory = Arc::new(inventory));
+        let hosts: Vec<String> = self.scene().hosts.keys().cloned().collect();
+        self.refresh_vars(&hosts)
     }
 
-    /// Reads what the inventory says of the hosts again, after it was changed.
-    pub(super) fn refresh_vars(&mut self) -> Result<()> {
-        for host in self.scene.hosts.keys().cloned().collect::<Vec<_>>() {
-            let vars = self.scene.inventory.host_vars(&host, &self.loader)?;
-            if let Some(state) = self.host_mut(&host) {
-                state.vars.groups = vars.groups;
-                state.vars.host = vars.host;
+    /// Reads what the inventory says of hosts again, after it was changed for them.
+    pub(super) fn refresh_vars(&self, hosts: &[String]) -> Result<()> {
+        for host in hosts.iter().filter(|h| self.scene().hosts.contains_key(*h)).cloned().collect::<Vec<_>>()
+        {
+            let vars = self.scene().inventory.host_vars(&host, &self.loader())?;
+            if let Some(state) = self.host(&host) {
+                state.vars.groups.replace(&vars.groups);
+                state.vars.host.replace(&vars.host);
             }
         }
         Ok(())

@@ -1,8 +1,9 @@
 //! Runs plays on hosts.
 //!
-//! `run` is the way through playbook and plays, `blocks` through blocks and tasks with their hosts in lockstep,
-//! `task` one task on one host, `calls` its module calls, `outcome` what its result does, `handlers` and `meta` what their
-//! names say, `context` what a task inherits, `scene` what templates see.
+//! `run` is a run with what it knows, `play` the way through a play, `strategy` how its hosts go side by side, `blocks` the
+//! way through blocks and tasks, `task` one task on one host, `calls` its module calls, `outcome` what its result does, `handlers` and `meta` what their
+//! names say, `reach` how it gets to its
+//! host, `context` what a task inherits, `scene` what templates see.
 
 mod blocks;
 mod calls;
@@ -10,10 +11,14 @@ mod context;
 mod handlers;
 mod meta;
 mod outcome;
+mod play;
+mod reach;
 mod run;
 mod scene;
+mod strategy;
 mod task;
 
+pub use reach::ReachOptions;
 pub use run::{Options, RunOutcome, run};
 
 /// Whether the tags that a command line asks for select a task with these.

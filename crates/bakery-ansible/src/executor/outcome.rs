@@ -1,6 +1,8 @@
 //! What a result does: facts and variables that are kept, changes of the inventory, statistics, and the conditions that
 //! judge it.
 
+use std::sync::Arc;
+
 use bakery_lang::{Diagnostic, Map, Value};
 
 use super::context::Context;
@@ -9,9 +11,9 @@ use crate::playbook::Task;
 
 impl Runner<'_> {
     /// Facts, included variables, and changes of the inventory.
-    pub(super) fn keep(&mut self, action: &str, args: &Map, host: &str, result: &Map) {
+    pub(super) fn keep(&self, action: &str, args: &Map, host: &str, result: &Map) {
         if let Some(Value::Map(facts)) = result.get("ansible_facts") {
-            let Some(state) = self.host_mut(host) else { return };
+            let Some(state) = self.host(host) else { return };
             if action == "set_fact" {
                 state.vars.set.extend(&facts);
                 if args.get("cacheable").is_some_and(|c| c.is_true()) {
@@ -28,7 +30,7 @@ impl Runner<'_> {
                         state.vars.facts.set(&format!("ansible_{key}"), value);
                     }
                 }
-                state.gathered |= action == "setup";
+                state.progress().gathered |= action == "setup";
             }
         }
         if let Some(Value::Map(vars)) = result.get("ansible_included_vars") {
@@ -52,24 +54,31 @@ impl Runner<'_> {
                 .map(|k| k.to_string().replace(' ', "-"))
                 .unwrap_or_default();
             let parents = new.get("parents").and_then(|p| bakery_modules::args::string_list(&p).ok());
-            let known = self.scene.inventory.groups_of(host).contains(&key);
-            let inventory = &mut self.scene_mut().inventory;
-            inventory.add_host(host, &key);
-            self.added.push((host.to_owned(), key.clone(), Map::new(), false));
-            let inventory = &mut self.scene_mut().inventory;
-            for parent in parents.unwrap_or_default() {
-                inventory.add_child(&parent.replace(' ', "-"), &key);
-            }
+            let parents = parents.unwrap_or_default();
+            let known = self.scene().inventory.groups_of(host).contains(&key);
+            let touched = self.change_inventory(|inventory| {
+                inventory.add_host(host, &key);
+                for parent in &parents {
+                    inventory.add_child(&parent.replace(' ', "-"), &key);
+                }
+                // A group that comes to be in another one changes what all its hosts know.
+                match (known, parents.is_empty()) {
+                    (true, true) => vec![],
+                    (false, true) => vec![host.to_owned()],
+                    (_, false) => inventory.hosts_of(&key),
+                }
+            });
+            self.progress().added.push((host.to_owned(), key.clone(), Map::new(), false));
             result.set("changed", !known);
             result.set("add_group", key.as_str());
-            if let Err(error) = self.refresh_vars() {
-                self.callback.error(&error.diagnostic);
+            if let Err(error) = self.refresh_vars(&touched) {
+                self.callback().error(None, &error.diagnostic);
             }
         }
     }
 
     /// `add_host` (`ansible/plugins/action/add_host.py`).
-    fn add_host(&mut self, given: &Map, result: &Map) {
+    fn add_host(&self, given: &Map, result: &Map) {
         let new = Map::new();
         if let Some(Value::Map(raw)) = given.get("_raw_params") {
             new.extend(&raw);
@@ -99,21 +108,21 @@ impl Runner<'_> {
                 vars.insert(key, value);
             }
         }
-        let inventory = &self.scene.inventory;
+        let inventory = Arc::clone(&self.scene().inventory);
         let mut changed = !inventory.has(&name);
         let known = inventory.groups_of(&name);
         changed |= groups.iter().any(|g| !known.contains(g));
         let before = inventory.hosts.get(&name).map(Map::copied).unwrap_or_default();
-        let inventory = &mut self.scene_mut().inventory;
-        let own = inventory.add_host(&name, "ungrouped");
+        drop(inventory);
+        let own = self.change_inventory(|inventory| inventory.add_host(&name, "ungrouped"));
         own.extend(&vars);
         changed |= Value::Map(before) != Value::Map(own);
         for group in groups.iter().map(String::as_str).chain(groups.is_empty().then_some("ungrouped")) {
-            self.scene_mut().inventory.add_host(&name, group.trim());
-            self.added.push((name.clone(), group.trim().to_owned(), vars.copied(), true));
+            self.change_inventory(|inventory| inventory.add_host(&name, group.trim()));
+            self.progress().added.push((name.clone(), group.trim().to_owned(), vars.copied(), true));
         }
-        if let Err(error) = self.refresh_vars() {
-            self.callback.error(&error.diagnostic);
+        if let Err(error) = self.refresh_vars(std::slice::from_ref(&name)) {
+            self.callback().error(None, &error.diagnostic);
         }
         let shown = Map::from_iter([
             ("host_name", Value::from(name)),
@@ -126,7 +135,7 @@ impl Runner<'_> {
 
     /// `set_stats`: for the run or for a host; values of the same kind are added up when they are aggregated
     /// (`ansible/executor/stats.py`).
-    fn collect_stats(&mut self, host: &str, stats: &Map) {
+    fn collect_stats(&self, host: &str, stats: &Map) {
         let is = |name: &str| stats.get(name).is_some_and(|v| v.is_true());
         let key = if is("per_host") { host } else { "_run" };
         let own = match self.custom_stats.get(key) {
@@ -155,7 +164,7 @@ impl Runner<'_> {
 
     /// `changed_when` and `failed_when`.
     pub(super) fn judge(
-        &mut self,
+        &self,
         task: &Task,
         result: &Map,
         host: &str,

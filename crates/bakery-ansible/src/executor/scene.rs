@@ -24,8 +24,9 @@ pub(super) struct Scene {
     pub(super) environment: Arc<Environment>,
     pub(super) loader: Arc<Loader>,
     pub(super) options: Arc<Options>,
-    pub(super) inventory: Inventory,
-    pub(super) hosts: IndexMap<String, HostState>,
+    /// Shared with every copy of the scene until it is changed.
+    pub(super) inventory: Arc<Inventory>,
+    pub(super) hosts: IndexMap<String, Arc<HostState>>,
     pub(super) play: Option<Arc<Play>>,
     /// The hosts of the batch.
     pub(super) batch: Vec<String>,
@@ -135,7 +136,7 @@ impl Scene {
     }
 
     fn alive(&self) -> Vec<&String> {
-        self.batch.iter().filter(|h| self.hosts.get(*h).is_none_or(|s| !s.failed && !s.unreachable)).collect()
+        self.batch.iter().filter(|h| self.hosts.get(*h).is_none_or(|s| !s.progress().is_down())).collect()
     }
 
     fn groups(&self) -> Map {

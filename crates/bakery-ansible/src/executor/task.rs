@@ -1,6 +1,5 @@
 //! One task on one host: loop, condition, arguments, tries, registration.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bakery_jinja::Scope as _;
@@ -50,7 +49,7 @@ impl PartialEq for Include {
 }
 
 impl Runner<'_> {
-    pub(super) fn run_task(&mut self, task: &Task, info: &TaskInfo, host: &str, context: &Context) -> End {
+    pub(super) fn run_task(&self, task: &Task, info: &TaskInfo, host: &str, context: &Context) -> End {
         let end = match &task.r#loop {
             None => self.run_item(task, host, context, Map::new(), None, info),
             Some(each) => self.run_loop(task, each, info, host, context),
@@ -66,12 +65,12 @@ impl Runner<'_> {
         end
     }
 
-    fn failed(&mut self, diagnostic: &Diagnostic, task: &Task, context: &Context, host: &str) -> End {
+    fn failed(&self, diagnostic: &Diagnostic, task: &Task, context: &Context, host: &str) -> End {
         let mut shown = diagnostic.clone();
         if shown.origin.is_none() {
             shown.origin = Some(task.origin.clone());
         }
-        self.callback.error(&shown);
+        self.callback().error(Some(host), &shown);
         let ignored = self.truth(context.ignore_errors.as_ref(), context, host, &Map::new());
         End {
             status: Status::Failed,
@@ -140,7 +139,7 @@ impl Runner<'_> {
         })
     }
 
-    fn run_loop(&mut self, task: &Task, each: &Loop, info: &TaskInfo, host: &str, context: &Context) -> End {
+    fn run_loop(&self, task: &Task, each: &Loop, info: &TaskInfo, host: &str, context: &Context) -> End {
         let items = match self.loop_items(each, task, host, context) {
             Ok(items) => items,
             Err(error) => {
@@ -255,7 +254,7 @@ impl Runner<'_> {
             ignored |= end.ignored;
             delegated = delegated.or(end.delegated);
             if end.includes.is_empty() && !end.silent {
-                self.callback.item(info, host, &label, end.status, &one);
+                self.callback().item(info, host, &label, end.status, &one);
             }
             includes.extend(end.includes);
             results.push(Value::Map(one.clone()));
@@ -309,7 +308,7 @@ impl Runner<'_> {
     }
 
     fn run_item(
-        &mut self,
+        &self,
         task: &Task,
         host: &str,
         context: &Context,
@@ -319,8 +318,7 @@ impl Runner<'_> {
     ) -> End {
         let templar = self.templar(host, context, local.copied(), Some(task));
         let held = templar.all(&context.when);
-        let warnings = templar.take_warnings();
-        self.show_warnings(warnings);
+        self.show_warnings(templar.take_warnings());
         match held {
             Ok(None) => {}
             Ok(Some(condition)) => {
@@ -340,7 +338,6 @@ impl Runner<'_> {
             }
             Err(error) => return self.failed(&error, task, context, host),
         }
-        let templar = self.templar(host, context, local.copied(), Some(task));
         let action = if task.action.contains("{{") {
             match templar.text(&Value::Str(Text::written(task.action.as_str(), task.origin.clone()))) {
                 Ok(action) => action,
@@ -370,6 +367,8 @@ impl Runner<'_> {
                 return self.failed(&error, task, context, host);
             }
         };
+        // A scene that an evaluation still sees is copied when it is changed.
+        drop(templar);
         if let Some(delegated) = &delegated {
             let host = self.templar(delegated, &Context::default(), Map::new(), None);
             let one = Map::new();
@@ -410,14 +409,6 @@ impl Runner<'_> {
             }
         }
         end
-    }
-
-    pub(super) fn show_warnings(&mut self, warnings: Vec<String>) {
-        for warning in warnings {
-            if self.warned.insert(warning.clone()) {
-                self.callback.warning(&warning);
-            }
-        }
     }
 
     /// The arguments, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
@@ -494,7 +485,7 @@ impl Runner<'_> {
 
     #[allow(clippy::too_many_arguments, reason = "a task's run is made of these")]
     fn attempts(
-        &mut self,
+        &self,
         task: &Task,
         action: &str,
         args: &Map,
@@ -554,7 +545,7 @@ impl Runner<'_> {
                     return end;
                 }
                 Ok(Some(_)) => {
-                    self.callback.retry(info, host, tries - attempt + 1, &end.result);
+                    self.callback().retry(info, host, tries - attempt + 1, &end.result);
                     std::thread::sleep(Duration::from_secs_f64(delay));
                     attempt += 1;
                 }
@@ -565,7 +556,7 @@ impl Runner<'_> {
 
     #[allow(clippy::too_many_arguments, reason = "a task's run is made of these")]
     fn once(
-        &mut self,
+        &self,
         task: &Task,
         action: &str,
         args: &Map,
@@ -583,14 +574,6 @@ impl Runner<'_> {
             includes: vec![],
             silent: false,
         };
-        let on_controller = delegated.is_some_and(|d| matches!(d, "localhost" | "127.0.0.1" | "::1"));
-        if let Err(why) = self.reachable(host, context, delegated, action) {
-            let result = Map::new();
-            result.set("changed", false);
-            result.set("unreachable", true);
-            result.set("msg", why);
-            return end(Status::Unreachable, result);
-        }
         let templar = self.templar(host, context, local.copied(), Some(task));
         let flag = |value: Option<&Value>, default: bool| {
             value.map_or(default, |v| {
@@ -599,30 +582,6 @@ impl Runner<'_> {
         };
         let check = flag(context.check_mode.as_ref(), self.options.check);
         let diff = flag(context.diff.as_ref(), self.options.diff);
-        // Variables of the connection have the last word.
-        let of_vars = |name: &str| templar.layers.get(name).filter(|v| !matches!(v, Value::Omit));
-        let becoming = match of_vars("ansible_become") {
-            Some(own) => flag(Some(&own), false),
-            None => {
-                // What is omitted is what is inherited.
-                let own = context
-                    .r#become
-                    .iter()
-                    .rev()
-                    .find(|v| !templar.value(v).is_ok_and(|v| matches!(v, Value::Omit)));
-                flag(own, self.options.r#become)
-            }
-        };
-        let become_user = becoming.then(|| {
-            let own = of_vars("ansible_become_user");
-            let wanted = own
-                .iter()
-                .chain(context.become_user.iter().rev())
-                .filter_map(|u| templar.value(u).ok())
-                .find(|u| !matches!(u, Value::Omit | Value::None));
-            let wanted = wanted.map(|u| u.to_string());
-            wanted.or_else(|| self.options.become_user.clone()).unwrap_or_else(|| "root".into())
-        });
         let mut environment = Vec::new();
         for entry in &context.environment {
             let entry = match entry {
@@ -673,7 +632,7 @@ impl Runner<'_> {
         let (seconds, poll) = (number(task.r#async.as_ref(), 0), number(task.poll.as_ref(), 15));
         let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
-        let loader = Arc::clone(&self.loader);
+        let loader = self.loader();
         let mut calls = Calls {
             connections: self.connections,
             scope: foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections },
@@ -686,28 +645,32 @@ impl Runner<'_> {
             ),
             interpreter: interpreter
                 .or_else(|| {
-                    self.loader.settings.text("ANSIBLE_PYTHON_INTERPRETER", "defaults", "interpreter_python")
+                    self.loader().settings.text(
+                        "ANSIBLE_PYTHON_INTERPRETER",
+                        "defaults",
+                        "interpreter_python",
+                    )
                 })
                 .filter(|i| !i.starts_with("auto")),
             verbosity: self.options.verbosity,
             limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
             background: (seconds > 0 && !check).then_some((seconds, poll)),
-            on_controller,
+            endpoint: self.endpoint(host, delegated, context, &templar),
+            escalation: self.escalation(delegated, context, &templar),
             check,
             diff,
             environment,
-            become_user,
         };
         let outcome = actions::run(action, args, &templar, &mut calls);
-        let warnings = templar.take_warnings();
-        self.show_warnings(warnings);
+        self.show_warnings(templar.take_warnings());
+        drop(templar);
         let result = match outcome {
             Ok(result) => result,
             Err(Trouble::Failed(result, diagnostic)) => {
                 if let Some(diagnostic) = diagnostic {
                     let mut shown = diagnostic;
                     shown.origin.get_or_insert_with(|| task.origin.clone());
-                    self.callback.error(&shown);
+                    self.callback().error(Some(host), &shown);
                 }
                 result
             }
@@ -715,11 +678,13 @@ impl Runner<'_> {
                 let result = Map::new();
                 result.set("changed", false);
                 result.set("unreachable", true);
-                result.set("msg", format!("Failed to connect to the host: {why}"));
+                result.set("msg", format!("Failed to connect to the host via ssh: {why}"));
                 return end(Status::Unreachable, result);
             }
         };
-        self.keep(action, args, host, &result);
+        let facts_of =
+            delegated.filter(|_| self.truth(context.delegate_facts.as_ref(), context, host, local));
+        self.keep(action, args, facts_of.unwrap_or(host), &result);
         for key in INTERNAL {
             if *key != "_ansible_verbose_always" {
                 result.remove(key);
@@ -733,7 +698,7 @@ impl Runner<'_> {
             }
         }
         for warning in result.get("warnings").and_then(|w| w.as_items()).unwrap_or_default() {
-            self.callback.warning(&warning.to_string());
+            self.callback().warning(&warning.to_string());
         }
         if let Some(attempt) = attempt {
             result.set("attempts", attempt);
@@ -742,7 +707,7 @@ impl Runner<'_> {
             // What the module returned stays; the condition's error is why the task failed.
             let mut shown = error.clone();
             shown.origin.get_or_insert_with(|| task.origin.clone());
-            self.callback.error(&shown);
+            self.callback().error(Some(host), &shown);
             result.set("failed", true);
             result.set(key, error.message.as_str());
             result.set("msg", format!("Task failed: {}", error.message));
@@ -759,41 +724,6 @@ impl Runner<'_> {
             Status::Ok
         };
         end(status, result)
-    }
-
-    /// Whether there is a way to the host. Baking has one for every host; a running machine only reaches itself.
-    fn reachable(
-        &self,
-        host: &str,
-        context: &Context,
-        delegated: Option<&str>,
-        action: &str,
-    ) -> Result<(), String> {
-        let needs_target = bakery_modules::find(action).is_some()
-            || matches!(action, "template" | "copy" | "unarchive" | "script" | "fetch");
-        let name = delegated.unwrap_or(host);
-        if !needs_target
-            || matches!(name, "localhost" | "127.0.0.1" | "::1")
-            || self.connections.phase == bakery_modules::Phase::Bake
-        {
-            return Ok(());
-        }
-        let templar = self.templar(host, context, Map::new(), None);
-        let own = if delegated.is_some() {
-            self.host(name).and_then(|s| s.vars.host.get("ansible_connection"))
-        } else {
-            templar.layers.get("ansible_connection").or_else(|| context.connection.clone())
-        };
-        let connection = own
-            .and_then(|v| templar.text(&v).ok())
-            .or_else(|| self.options.connection.clone())
-            .unwrap_or_else(|| "ssh".into());
-        if connection == "local" {
-            return Ok(());
-        }
-        Err(format!(
-            "bakery does not reach hosts by the connection `{connection}`; run on the host itself with `-c local`, or bake the host's image"
-        ))
     }
 }
 

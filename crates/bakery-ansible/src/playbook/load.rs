@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bakery_host::fs;
-use bakery_jinja::{MapScope, Scope, Syntax};
 use bakery_lang::yaml::{self, Node};
 use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 
@@ -12,7 +11,8 @@ use super::roles::{no_roles, without_validation};
 use super::task::{self, Place, is_block, keywords, task};
 use super::{Block, Entry, Play, Playbook, RoleUse, Task};
 use crate::plugins::{Kind, Plugins};
-use crate::{Error, Result, Settings, vault};
+use crate::vars::Layers;
+use crate::{Error, Result, Settings, Templar, vault};
 
 /// Keywords of plays.
 const PLAY: &[&str] = &[
@@ -420,19 +420,14 @@ impl Loader {
         if !text.as_str().contains("{{") {
             return Ok(value.clone());
         }
-        let names = vars.copied();
-        names.set("playbook_dir", self.playbook_dir.display().to_string());
-        names.extend(&self.extra_vars);
-        let environment = bakery_jinja::Environment::new();
-        let scope = MapScope(names);
+        let own = Map::from_iter([("playbook_dir", Value::from(self.playbook_dir.display().to_string()))]);
+        let mut layers = Layers::default();
+        [&self.extra_vars, &own, vars].into_iter().for_each(|map| layers.push(map));
+        let environment = Arc::new(bakery_jinja::Environment::new());
+        let mut templar = Templar::new(environment, layers, vec![self.playbook_dir.clone()]);
+        templar.loader = Some(Arc::new(self.clone()));
         let origin = text.origin().cloned();
-        let resolve = || {
-            let source = Source::new("<import>", text.as_str());
-            environment
-                .parse(&source, &Syntax::default())
-                .and_then(|t| environment.native(&t, &scope as &dyn Scope))
-        };
-        resolve().map_err(|error| {
+        templar.value(value).map_err(|error| {
             let message = format!(
                 "{} (only variables of the play and of the command line are known here)",
                 error.message

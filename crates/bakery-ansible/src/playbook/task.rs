@@ -122,7 +122,8 @@ pub(super) fn keywords<'a>(node: &'a Node, own: &[&str]) -> Result<(Keywords, Ve
             "become" | "sudo" | "su" => k.r#become = v(),
             "become_user" | "sudo_user" | "su_user" => k.become_user = v(),
             "become_method" => k.become_method = v(),
-            "become_flags" | "become_exe" => {}
+            "become_exe" => k.become_exe = v(),
+            "become_flags" => k.become_flags = v(),
             "connection" => k.connection = v(),
             "delegate_to" => k.delegate_to = v(),
             "delegate_facts" => k.delegate_facts = v(),

@@ -18,6 +18,8 @@ pub struct Keywords {
     pub r#become: Option<Value>,
     pub become_user: Option<Value>,
     pub become_method: Option<Value>,
+    pub become_exe: Option<Value>,
+    pub become_flags: Option<Value>,
     pub connection: Option<Value>,
     pub delegate_to: Option<Value>,
     pub delegate_facts: Option<Value>,

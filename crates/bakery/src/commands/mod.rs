@@ -106,7 +106,9 @@ pub(crate) fn run(cli: Cli) -> i32 {
 }
 
 /// Runs a command of the Ansible family with the terminal's streams.
-fn written(run: impl FnOnce(&mut dyn Write, &mut dyn Write, bakery_play::Colour) -> i32) -> i32 {
+fn written(
+    run: impl FnOnce(&mut (dyn Write + Send), &mut (dyn Write + Send), bakery_play::Colour) -> i32,
+) -> i32 {
     let mut out = BufWriter::new(std::io::stdout());
     let code = run(&mut out, &mut std::io::stderr(), terminal::stdout_colour());
     // A reader that went away has what it wanted.
