@@ -397,13 +397,8 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         }
         "to_json" => json::dumps(value, indent(0), sort(false)).into(),
         "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),
-        "to_yaml" => {
-            yaml::emit(value, yaml::Style { indent: 2, sort_keys: sort(true), flow_leaves: true }).into()
-        }
-        "to_nice_yaml" => {
-            yaml::emit(value, yaml::Style { indent: indent(4), sort_keys: sort(true), flow_leaves: false })
-                .into()
-        }
+        "to_yaml" => yaml::emit(value, yaml_style(args, 2, true)).into(),
+        "to_nice_yaml" => yaml::emit(value, yaml_style(args, 4, false)).into(),
         "human_readable" => human(
             value.as_float().or_else(|| text().parse().ok()).unwrap_or(0.0),
             args.flag(0, "isbits", false),
@@ -706,6 +701,24 @@ fn comment(text: &str, args: &Arguments) -> String {
         out.push(end);
     }
     out.join(&newline)
+}
+
+/// What `to_yaml` and `to_nice_yaml` hand on to PyYAML.
+fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> yaml::Style {
+    let number =
+        |name: &str| args.get(usize::MAX, name).and_then(|v| v.as_int()).and_then(|n| n.try_into().ok());
+    let flow = args.get(usize::MAX, "default_flow_style").filter(|v| !v.is_none());
+    yaml::Style {
+        indent: args
+            .get(0, "indent")
+            .and_then(|v| v.as_int())
+            .and_then(|n| n.try_into().ok())
+            .unwrap_or(indent),
+        sort_keys: args.flag(usize::MAX, "sort_keys", true),
+        flow_leaves: flow.map_or(flow_leaves, |v| v.is_true()),
+        width: number("width").unwrap_or(80),
+        literal: false,
+    }
 }
 
 /// Python's `shlex.quote`.

@@ -54,6 +54,15 @@ pub struct Templar {
     depth: AtomicUsize,
 }
 
+/// What people mean by a word as a condition.
+fn as_bool(text: &str) -> Option<bool> {
+    match text.trim().to_lowercase().as_str() {
+        "" | "false" | "no" | "off" | "0" | "none" | "n" | "f" => Some(false),
+        "true" | "yes" | "on" | "1" | "y" | "t" => Some(true),
+        _ => None,
+    }
+}
+
 impl Templar {
     /// A templar over variables.
     pub fn new(environment: Arc<Environment>, layers: Layers, search: Vec<PathBuf>) -> Self {
@@ -149,7 +158,7 @@ impl Templar {
     pub fn condition(&self, condition: &Value) -> Result<bool, Diagnostic> {
         let failed = |e: JinjaError| {
             let mut d = diagnostic(e, condition);
-            d.message = format!("The conditional check '{condition}' failed. The error was: {}", d.message);
+            d.message = format!("Error while evaluating conditional: {}", d.message);
             d
         };
         let value = match condition {
@@ -167,7 +176,14 @@ impl Templar {
                     .and_then(|e| e.strip_suffix("}}"))
                     .filter(|e| !e.contains("{{"));
                 match inner {
-                    Some(inner) => self.environment.expression(inner, self).map_err(failed)?,
+                    Some(inner) => match self.environment.expression(inner, self).map_err(failed)? {
+                        // A variable may hold the condition, as a person wrote it; what was computed is none.
+                        Value::Str(text) if text.origin().is_some() && as_bool(text.as_str()).is_none() => {
+                            self.environment.expression(text.as_str(), self).map_err(failed)?
+                        }
+                        Value::Str(_) if self.strict => return Err(failed(JinjaError::new(UNTRUSTED))),
+                        other => other,
+                    },
                     None if expression.contains("{{") || expression.contains("{%") => {
                         // What a module returned may be in it now, and must not get to call anything.
                         let text = self.value(condition)?.to_string();
@@ -190,10 +206,7 @@ impl Templar {
                 self.warn(format!(
                     "the condition '{condition}' is text, not true or false; it is read as people mean it"
                 ));
-                Ok(!matches!(
-                    text.as_str().trim().to_lowercase().as_str(),
-                    "" | "false" | "no" | "off" | "0" | "none" | "n" | "f"
-                ))
+                Ok(as_bool(text.as_str()).unwrap_or(true))
             }
             other => Ok(other.is_true()),
         }

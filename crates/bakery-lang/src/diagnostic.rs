@@ -43,18 +43,7 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.message)?;
         if let Some(origin) = &self.origin {
-            let number = origin.line.to_string();
-            let pad = " ".repeat(number.len());
-            write!(f, "\n{pad}--> {origin}")?;
-            let excerpt = origin.excerpt();
-            if !excerpt.trim().is_empty() {
-                let caret: String = excerpt
-                    .chars()
-                    .take(origin.column.saturating_sub(1) as usize)
-                    .map(|c| if c == '\t' { '\t' } else { ' ' })
-                    .collect();
-                write!(f, "\n{pad} |\n{number} | {excerpt}\n{pad} | {caret}^")?;
-            }
+            write!(f, "\nOrigin: {origin}{}", excerpt(origin))?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\nhint: {hint}")?;
@@ -64,6 +53,36 @@ impl fmt::Display for Diagnostic {
 }
 
 impl std::error::Error for Diagnostic {}
+
+/// The line that an origin is on with the two before it, and a mark below the column
+/// (`ansible/_internal/_errors/_error_utils.py`, `SourceContext.from_origin`).
+fn excerpt(origin: &Origin) -> String {
+    const BEFORE: usize = 2;
+    const WIDTH: usize = 120;
+    let at = origin.line as usize;
+    let mut lines = origin.source.text.lines().enumerate().skip(at.saturating_sub(BEFORE + 1)).peekable();
+    if at == 0 || origin.source.text.lines().nth(at - 1).is_none_or(|line| line.trim().is_empty()) {
+        return String::new();
+    }
+    let width = at.to_string().len();
+    let room = WIDTH - width - 1;
+    let mut out = String::from("\n");
+    while let Some((index, line)) = lines.next_if(|(index, _)| *index < at) {
+        let line = line.trim_end_matches('\r').replace('\t', " ");
+        let shown: String = if line.chars().count() > room {
+            line.chars().take(room - 3).chain("...".chars()).collect()
+        } else {
+            line
+        };
+        let gap = if shown.is_empty() { "" } else { " " };
+        out += &format!("\n{:>width$}{gap}{shown}", index + 1);
+    }
+    let column = origin.column as usize;
+    if (1..=room).contains(&column) {
+        out += &format!("\n{} {}^ column {column}\n", " ".repeat(width), " ".repeat(column - 1));
+    }
+    out
+}
 
 /// The known name closest to `name`, as a hint, when one is close enough to be a slip of the pen.
 pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {

@@ -106,10 +106,8 @@ fn run(
     play.set("hosts", args.pattern.as_str());
     play.set("gather_facts", false);
     play.set("tasks", vec![task.into()]);
-    let text = yaml::emit(
-        &Value::list(vec![play.into()]),
-        yaml::Style { indent: 2, sort_keys: false, flow_leaves: false },
-    );
+    let text =
+        yaml::emit(&Value::list(vec![play.into()]), yaml::Style { sort_keys: false, ..Default::default() });
     let playbook = loader.playbook_of(&text, Path::new("<adhoc>"))?;
     let options = args.common.options(&loader)?;
     let connections = Connections::local(Some(loader.playbook_dir.clone()));

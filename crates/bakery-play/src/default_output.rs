@@ -5,47 +5,13 @@ use std::io::Write;
 
 use bakery_ansible::callback::TaskInfo;
 use bakery_ansible::{Callback, HostStats, Settings, Status};
-use bakery_lang::{Diagnostic, Map, Origin, Value, json};
-use similar::TextDiff;
+use bakery_lang::{Diagnostic, Map, Origin, json};
 
-/// Whether and how text is coloured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Colour(pub bool);
+use crate::Colour;
+use crate::shown::{Format, is_secret, visible};
 
-impl Colour {
-    fn paint(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
-    }
-    /// For failures.
-    pub fn red(self, text: &str) -> String {
-        self.paint("0;31", text)
-    }
-    fn green(self, text: &str) -> String {
-        self.paint("0;32", text)
-    }
-    fn yellow(self, text: &str) -> String {
-        self.paint("0;33", text)
-    }
-    /// For what only the curious see.
-    pub fn blue(self, text: &str) -> String {
-        self.paint("0;34", text)
-    }
-    fn cyan(self, text: &str) -> String {
-        self.paint("0;36", text)
-    }
-    /// For warnings.
-    pub fn purple(self, text: &str) -> String {
-        self.paint("1;35", text)
-    }
-    pub(crate) fn status(self, status: Status, text: &str) -> String {
-        match status {
-            Status::Ok => self.green(text),
-            Status::Changed => self.yellow(text),
-            Status::Skipped => self.cyan(text),
-            Status::Failed | Status::Unreachable => self.red(text),
-        }
-    }
-}
+/// The width that banners are filled up to.
+const WIDTH: usize = 79;
 
 /// Banners and lines.
 pub struct DefaultOutput<'a> {
@@ -54,11 +20,24 @@ pub struct DefaultOutput<'a> {
     colour: Colour,
     verbosity: u8,
     diff: bool,
-    settings: Settings,
+    check: bool,
+    wants: Wants,
+    format: Format,
     /// Why a task failed, by the host that it will be told of.
     reasons: HashMap<String, String>,
     /// The task whose banner was the last one.
     last_task: u64,
+}
+
+/// What settings say is to be shown.
+#[derive(Debug)]
+struct Wants {
+    skipped: bool,
+    ok: bool,
+    failed_on_stderr: bool,
+    custom_stats: bool,
+    check_markers: bool,
+    path_on_failure: bool,
 }
 
 impl std::fmt::Debug for DefaultOutput<'_> {
@@ -74,15 +53,30 @@ impl<'a> DefaultOutput<'a> {
         err: &'a mut (dyn Write + Send),
         colour: Colour,
         verbosity: u8,
-        diff: bool,
+        (check, diff): (bool, bool),
     ) -> Self {
+        let settings = Settings::load();
+        let flag = |key: &str, default: bool| {
+            settings.flag(&format!("ANSIBLE_{}", key.to_uppercase()), "defaults", key, default)
+        };
+        let wants = Wants {
+            skipped: flag("display_skipped_hosts", true),
+            ok: flag("display_ok_hosts", true),
+            failed_on_stderr: flag("display_failed_stderr", false),
+            custom_stats: flag("show_custom_stats", false),
+            check_markers: flag("check_mode_markers", false),
+            path_on_failure: flag("show_task_path_on_failure", false),
+        };
+        let format = Format::new(&settings, verbosity);
         Self {
             out,
             err,
             colour,
             verbosity,
             diff,
-            settings: Settings::load(),
+            check,
+            wants,
+            format,
             reasons: HashMap::new(),
             last_task: 0,
         }
@@ -94,173 +88,136 @@ impl<'a> DefaultOutput<'a> {
         let _ = self.out.flush();
     }
 
+    /// A line about a failure.
+    fn failure(&mut self, text: &str) {
+        let text = self.colour.red(text);
+        if self.wants.failed_on_stderr {
+            // Nothing else can be done when stderr is gone.
+            let _ = writeln!(self.err, "{text}");
+        } else {
+            self.line(&text);
+        }
+    }
+
     fn banner(&mut self, text: &str) {
-        let width = 79usize.saturating_sub(text.chars().count()).max(3);
+        let width = WIDTH.saturating_sub(text.chars().count()).max(3);
         self.line("");
         self.line(&format!("{text} {}", "*".repeat(width)));
     }
 
-    /// Names the task, unless the last lines were of it.
+    /// Names the task.
     fn task_banner(&mut self, task: &TaskInfo) {
         self.last_task = task.id;
         let word = if task.handler { "RUNNING HANDLER" } else { "TASK" };
-        self.banner(&format!("{word} [{}]", task.name));
-        if self.verbosity > 1 && !task.origin.source.name.starts_with('<') {
-            let path =
-                self.colour.cyan(&format!("task path: {}:{}", task.origin.source.name, task.origin.line));
-            self.line(&path);
+        let marker = if task.check && self.wants.check_markers { " [CHECK MODE]" } else { "" };
+        self.banner(&format!("{word} [{}{marker}]", task.name.trim()));
+        if self.verbosity > 1 {
+            self.task_path(task);
         }
     }
 
-    /// The result as it is shown: sorted, without what only programs read.
-    fn shown(&self, result: &Map, action: &str) -> String {
-        let shown = result.copied();
-        let indent = if shown.remove("_ansible_verbose_always").is_some() { 4 } else { 0 };
-        if self.verbosity < 3 {
-            shown.remove("invocation");
-        }
-        shown.remove("diff");
-        shown.remove("failed");
-        if action == "debug" {
-            // The message alone, or the one variable.
-            let only_message = shown.contains("msg");
-            let hidden = [
-                "changed",
-                "ansible_loop_var",
-                "item",
-                "attempts",
-                "false_condition",
-                "skip_reason",
-                "skipped",
-            ];
-            shown.update(|map| {
-                map.retain(|key, _| {
-                    let key = key.as_str().unwrap_or_default();
-                    if only_message { matches!(key, "msg" | "warnings") } else { !hidden.contains(&key) }
-                });
-            });
-            return json::dumps(&shown.into(), 4, true);
-        }
-        if !shown.contains("changed") {
-            shown.set("changed", false);
-        }
-        json::dumps(&shown.into(), indent, true)
-    }
-
-    fn diffs(&mut self, result: &Map) {
-        let items = match result.get("results").and_then(|r| r.as_items()) {
-            Some(_) => vec![],
-            None => result.get("diff").map(|d| d.as_items().unwrap_or_else(|| vec![d])).unwrap_or_default(),
-        };
-        for diff in items {
-            let text = |name: &str| diff.get(name).map(|v| v.to_string()).unwrap_or_default();
-            let (before, after) = (text("before"), text("after"));
-            let unified = TextDiff::from_lines(&before, &after)
-                .unified_diff()
-                .context_radius(3)
-                .header(
-                    &format!("before: {}", text("before_header")),
-                    &format!("after: {}", text("after_header")),
-                )
-                .to_string();
-            for line in unified.lines() {
-                let painted = match line.chars().next() {
-                    Some('+') => self.colour.green(line),
-                    Some('-') => self.colour.red(line),
-                    Some('@') => self.colour.cyan(line),
-                    _ => line.to_owned(),
-                };
-                self.line(&painted);
-            }
-            self.line("");
+    fn task_path(&mut self, task: &TaskInfo) {
+        if !task.origin.source.name.starts_with('<') {
+            let text = format!("task path: {}:{}", task.origin.source.name, task.origin.line);
+            let text = self.colour.cyan(&text);
+            self.line(&text);
         }
     }
 
-    fn reason(&mut self, text: &str) {
-        let to_stderr =
-            self.settings.flag("ANSIBLE_DISPLAY_FAILED_STDERR", "defaults", "display_failed_stderr", false);
-        if to_stderr {
-            // Nothing else can be done when stderr is gone.
-            let _ = writeln!(self.err, "{text}");
-        } else {
-            self.line(text);
-        }
-    }
-
-    /// Why a task failed, and where it is written.
+    /// Why a task failed, where that was not said already: with what its result says, and where it is written.
     fn explain_failure(&mut self, task: &TaskInfo, result: &Map) {
         let short = task.action.rsplit('.').next().unwrap_or_default();
         let what = if bakery_modules::find(short).is_some() { "Module" } else { "Action" };
         let why = result.get("msg").map(|m| m.to_string()).filter(|m| !m.is_empty());
-        let text = format!("Task failed: {what} failed: {}", why.unwrap_or_else(|| "unknown error".into()));
+        let why = why.unwrap_or_else(|| "unknown error".into());
+        let text = if why.starts_with("Task failed: ") {
+            why
+        } else {
+            format!(
+                "Task failed: {what} failed: {}",
+                why.strip_prefix(&format!("{what} failed: ")).unwrap_or(&why)
+            )
+        };
         self.error(None, &Diagnostic::at(&task.origin, text));
     }
 
-    fn report(
-        &mut self,
-        task: &TaskInfo,
-        host: &str,
-        label: Option<&str>,
-        status: Status,
-        result: &Map,
-        ignored: bool,
-    ) {
+    /// One line for a result of a task, or of an item of its loop.
+    fn report(&mut self, task: &TaskInfo, host: &str, item: Option<&str>, status: Status, result: &Map) {
+        let wanted = match status {
+            Status::Ok => self.wants.ok,
+            Status::Skipped => self.wants.skipped,
+            _ => true,
+        };
+        let reason = self.reasons.remove(host.split(" -> ").next().unwrap_or(host));
+        if !wanted {
+            return;
+        }
         if self.last_task != task.id {
             self.task_banner(task);
         }
-        let hidden = Map::new();
-        let result = if task.no_log {
-            hidden.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
-            hidden.set("changed", result.get("changed").unwrap_or(Value::Bool(false)));
-            &hidden
-        } else {
-            result
-        };
-        match self.reasons.remove(host.split(" -> ").next().unwrap_or(host)) {
-            Some(reason) => self.reason(&reason),
-            None if status == Status::Failed && !task.no_log => self.explain_failure(task, result),
+        let secret = is_secret(task, result);
+        match reason {
+            Some(reason) => self.failure(&reason),
+            None if status == Status::Failed && !secret => self.explain_failure(task, result),
             None => {}
         }
-        if self.diff && !task.no_log {
-            self.diffs(result);
+        let action = task.action.rsplit('.').next().unwrap_or(&task.action);
+        let shown = visible(task, result);
+        if self.diff && !secret && status == Status::Changed {
+            let diffs = self.format.diffs(&shown, self.colour);
+            if !diffs.is_empty() {
+                self.line(&diffs);
+            }
         }
-        let short = task.action.rsplit('.').next().unwrap_or(&task.action).to_owned();
-        let always = result.get("_ansible_verbose_always").is_some();
-        let loud = self.verbosity > 0 || always;
-        let shown = self.shown(result, &short);
-        let item = label.map(|l| if task.no_log { "None" } else { l });
-        let line = match (status, item) {
-            (Status::Failed, None) => format!("fatal: [{host}]: FAILED! => {shown}"),
-            (Status::Failed, Some(item)) => format!("failed: [{host}] (item={item}) => {shown}"),
-            (Status::Unreachable, _) => format!("fatal: [{host}]: UNREACHABLE! => {shown}"),
-            (Status::Skipped, None) if self.verbosity > 0 => format!("skipping: [{host}] => {shown}"),
-            (Status::Skipped, None) => format!("skipping: [{host}]"),
-            (Status::Skipped, Some(item)) if self.verbosity > 0 => {
-                format!("skipping: [{host}] => (item={item})  => {shown}")
-            }
-            (Status::Skipped, Some(item)) => format!("skipping: [{host}] => (item={item}) "),
-            (_, item) => {
-                let word = if status == Status::Changed { "changed" } else { "ok" };
-                let item = item.map(|i| format!(" => (item={i})")).unwrap_or_default();
-                if loud && short != "include_vars" {
-                    format!("{word}: [{host}]{item} => {shown}")
-                } else {
-                    format!("{word}: [{host}]{item}")
-                }
-            }
+        let always = shown.get("_ansible_verbose_always").is_some_and(|v| v.is_true());
+        let loud = (self.verbosity > 0 || always)
+            && !shown.get("_ansible_verbose_override").is_some_and(|v| v.is_true());
+        let text = |loud: bool| match loud {
+            true => format!(" => {}", self.format.text(&shown, action)),
+            false => String::new(),
         };
-        let painted = self.colour.status(status, &line);
-        self.line(&painted);
-        if ignored {
-            let text = self.colour.cyan("...ignoring");
-            self.line(&text);
+        let item = item.map(|i| if secret { "None" } else { i });
+        let of_item = item.map(|i| format!(" => (item={i})")).unwrap_or_default();
+        let line = match (status, item) {
+            (Status::Failed, None) => format!("fatal: [{host}]: FAILED!{}", text(true)),
+            (Status::Failed, Some(item)) => format!("failed: [{host}] (item={item}){}", text(true)),
+            (Status::Unreachable, _) => format!("fatal: [{host}]: UNREACHABLE!{}", text(true)),
+            (Status::Skipped, None) => format!("skipping: [{host}]{}", text(loud)),
+            (Status::Skipped, Some(_)) => format!("skipping: [{host}]{of_item} {}", text(loud)),
+            (Status::Changed, _) => format!("changed: [{host}]{of_item}{}", text(loud)),
+            (Status::Ok, _) => format!("ok: [{host}]{of_item}{}", text(loud && action != "include_vars")),
+        };
+        if matches!(status, Status::Failed | Status::Unreachable) {
+            if self.wants.path_on_failure && self.verbosity < 2 && item.is_none() {
+                self.task_path(task);
+            }
+            self.failure(&line);
+        } else {
+            let painted = self.colour.status(status, &line);
+            self.line(&painted);
         }
     }
 }
 
 impl Callback for DefaultOutput<'_> {
+    fn playbook_start(&mut self, path: &str) {
+        if self.verbosity > 1 {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            self.banner(&format!("PLAYBOOK: {name}"));
+        }
+        if self.check && self.wants.check_markers {
+            self.banner("DRY RUN");
+        }
+    }
+
     fn play_start(&mut self, _: u64, name: &str, _: &Origin) {
-        self.banner(&format!("PLAY [{name}]"));
+        let marker = if self.check && self.wants.check_markers { " [CHECK MODE]" } else { "" };
+        let name = name.trim();
+        self.banner(&if name.is_empty() {
+            format!("PLAY{marker}")
+        } else {
+            format!("PLAY [{name}]{marker}")
+        });
     }
 
     fn no_hosts(&mut self) {
@@ -269,14 +226,15 @@ impl Callback for DefaultOutput<'_> {
     }
 
     fn task_start(&mut self, task: &TaskInfo) {
-        // Hosts that do not wait for each other begin the same task many times: it is named when something is said of it.
-        if task.lockstep {
+        // Hosts that do not wait for each other begin the same task many times, and what is hidden may be all that
+        // there is: then the task is named when something is said of it.
+        if task.lockstep && self.wants.ok && self.wants.skipped {
             self.task_banner(task);
         }
     }
 
     fn item(&mut self, task: &TaskInfo, host: &str, label: &str, status: Status, result: &Map) {
-        self.report(task, host, Some(label), status, result, false);
+        self.report(task, host, Some(label), status, result);
     }
 
     fn result(
@@ -289,28 +247,29 @@ impl Callback for DefaultOutput<'_> {
         delegated: Option<&str>,
     ) {
         let host = delegated.map_or_else(|| host.to_owned(), |other| format!("{host} -> {other}"));
-        if result.get("results").is_some() && status != Status::Skipped && status != Status::Unreachable {
-            // The items were shown one by one.
-            if ignored {
-                let text = self.colour.cyan("...ignoring");
-                self.line(&text);
-            }
-            return;
+        let looped =
+            result.get("results").is_some() && !matches!(status, Status::Skipped | Status::Unreachable);
+        let is_debug = task.action.rsplit('.').next() == Some("debug");
+        if !looped {
+            self.report(task, &host, None, status, result);
+        } else if is_debug && status == Status::Failed && !task.no_log {
+            // Of `debug` nothing but the message is left, so that the whole is shown after its items.
+            let message = Map::from_iter([("msg", result.get("msg").unwrap_or_default())]);
+            let text = self.format.text(&message, "debug");
+            self.failure(&format!("fatal: [{host}]: FAILED! => {text}"));
         }
-        if task.name.is_empty() && status == Status::Failed {
-            let line = self.colour.red(&format!(
-                "fatal: [{host}]: FAILED! => {}",
-                json::dumps(&Value::Map(result.clone()), 0, true)
-            ));
-            self.line(&line);
-            return;
+        if ignored {
+            let text = self.colour.cyan("...ignoring");
+            self.line(&text);
         }
-        self.report(task, &host, None, status, result, ignored);
     }
 
-    fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, _: &Map) {
-        let text =
-            self.colour.yellow(&format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name));
+    fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {
+        let mut text = format!("FAILED - RETRYING: [{host}]: {} ({left} retries left).", task.name);
+        if self.verbosity > 2 {
+            text += &format!("Result was: {}", self.format.text(&visible(task, result), &task.action));
+        }
+        let text = self.colour.yellow(&text);
         self.line(&text);
     }
 
@@ -332,11 +291,11 @@ impl Callback for DefaultOutput<'_> {
     }
 
     fn error(&mut self, host: Option<&str>, diagnostic: &Diagnostic) {
-        let text = self.colour.red(&format!("[ERROR]: {diagnostic}"));
+        let text = format!("[ERROR]: {diagnostic}");
         match host {
             // With several hosts at work, other lines may come between.
             Some(host) => drop(self.reasons.insert(host.to_owned(), text)),
-            None => self.reason(&text),
+            None => self.failure(&text),
         }
     }
 
@@ -357,14 +316,16 @@ impl Callback for DefaultOutput<'_> {
             ));
         }
         self.line("");
-        let show = self.settings.flag("ANSIBLE_SHOW_CUSTOM_STATS", "defaults", "show_custom_stats", false);
-        if show && !custom.is_empty() {
+        if self.wants.custom_stats && !custom.is_empty() {
             self.banner("CUSTOM STATS: ");
             for (host, stats) in custom.pairs() {
                 let name = if host.as_str() == Some("_run") { "RUN".to_owned() } else { host.to_string() };
                 self.line(&format!("\t{name}: {}", json::dumps(&stats, 0, true)));
             }
             self.line("");
+        }
+        if self.check && self.wants.check_markers {
+            self.banner("DRY RUN");
         }
     }
 }

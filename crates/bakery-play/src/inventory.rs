@@ -101,11 +101,7 @@ fn run(args: &InventoryArgs, err: &mut (dyn Write + Send), colour: Colour) -> Re
     }
     let view = View { inventory: &inventory, loader: &loader, args };
     let dump = |value: &Value| {
-        if args.yaml {
-            yaml::emit(value, yaml::Style { indent: 2, sort_keys: true, flow_leaves: false })
-        } else {
-            json::dumps(value, 4, true)
-        }
+        if args.yaml { yaml::emit(value, yaml::Style::default()) } else { json::dumps(value, 4, true) }
     };
     if let Some(host) = &args.host {
         let (hosts, _) = inventory.matching(host)?;

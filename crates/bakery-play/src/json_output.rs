@@ -6,6 +6,8 @@ use bakery_ansible::callback::TaskInfo;
 use bakery_ansible::{Callback, HostStats, Status};
 use bakery_lang::{Diagnostic, Map, Origin, Value, json};
 
+use crate::shown::{is_secret, visible};
+
 /// Collects a run and writes it when it ends.
 pub struct JsonOutput<'a> {
     out: &'a mut (dyn Write + Send),
@@ -83,15 +85,9 @@ impl Callback for JsonOutput<'_> {
         _: Option<&str>,
     ) {
         let Some(entry) = self.entry(task) else { return };
-        let shown = if task.no_log {
-            let hidden = Map::new();
-            hidden.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
-            hidden.set("changed", result.get("changed").unwrap_or(Value::Bool(false)));
-            hidden
-        } else {
-            result.copied()
-        };
-        shown.set("_ansible_no_log", task.no_log);
+        let shown = visible(task, result);
+        shown.remove("exception");
+        shown.set("_ansible_no_log", is_secret(task, result));
         shown.set("action", task.action.as_str());
         match status {
             Status::Failed => shown.set("failed", true),

@@ -4,6 +4,7 @@
 //! A crate of its own because two programs format playbook runs: `bakery` on a workstation and the agent in an image.
 
 mod adhoc;
+mod colour;
 mod default_output;
 mod inventory;
 
@@ -11,6 +12,7 @@ mod json_output;
 mod listing;
 mod minimal_output;
 mod options;
+mod shown;
 mod vault;
 
 use std::io::Write;
@@ -23,7 +25,8 @@ use bakery_ansible::{Callback, Error, RunOutcome};
 use bakery_events::exit;
 
 pub use adhoc::{AdhocArgs, adhoc};
-pub use default_output::{Colour, DefaultOutput};
+pub use colour::Colour;
+pub use default_output::DefaultOutput;
 pub use inventory::{InventoryArgs, inventory};
 pub use json_output::JsonOutput;
 pub use minimal_output::MinimalOutput;
@@ -109,9 +112,13 @@ pub fn with_output(
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {
     match args.output() {
-        Output::Default => {
-            run(&mut DefaultOutput::new(out, err, colour, args.common.verbose, args.common.diff))
-        }
+        Output::Default => run(&mut DefaultOutput::new(
+            out,
+            err,
+            colour,
+            args.common.verbose,
+            (args.common.check, args.common.diff),
+        )),
         Output::Minimal => run(&mut MinimalOutput::new(out, err, colour)),
         Output::Json => {
             let mut json = JsonOutput::new(out, err);

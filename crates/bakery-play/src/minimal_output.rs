@@ -7,6 +7,7 @@ use bakery_ansible::{Callback, Status};
 use bakery_lang::{Diagnostic, Map, Value, json};
 
 use crate::Colour;
+use crate::shown::visible;
 
 /// Actions whose result is shown as text.
 const TEXT: &[&str] = &["command", "shell", "raw", "win_command", "win_shell"];
@@ -43,13 +44,9 @@ impl Callback for MinimalOutput<'_> {
         _: bool,
         _: Option<&str>,
     ) {
-        let shown = result.copied();
-        for key in ["invocation", "_ansible_verbose_always", "diff"] {
+        let shown = visible(task, result);
+        for key in ["invocation", "_ansible_verbose_always", "diff", "exception"] {
             shown.remove(key);
-        }
-        if task.no_log {
-            shown.update(indexmap::IndexMap::clear);
-            shown.set("censored", "the output has been hidden due to the fact that 'no_log: true' was specified for this result");
         }
         let word = match status {
             Status::Ok => "SUCCESS",

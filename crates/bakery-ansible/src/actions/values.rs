@@ -176,7 +176,7 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
     }
     let conditions = match &that {
         Value::List(items) => items.items(),
-        Value::Str(_) | Value::Bool(_) => vec![that.clone()],
+        Value::Str(_) | Value::Bool(_) | Value::None => vec![that.clone()],
         other => {
             return Err(fail(format!(
                 "argument 'that' is of type {} and we were unable to convert to list: '{}' is not a list or string",

@@ -294,11 +294,12 @@ impl Runner<'_> {
             }
             Status::Unreachable => {
                 if end.ignored {
+                    state.stats.ok += 1;
                     state.stats.ignored += 1;
                 } else {
                     state.unreachable = true;
+                    state.stats.unreachable += 1;
                 }
-                state.stats.unreachable += 1;
             }
         }
     }

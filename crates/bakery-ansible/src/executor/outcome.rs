@@ -91,6 +91,7 @@ impl Runner<'_> {
             result.set("msg", "name, host or hostname needs to be provided");
             return;
         };
+        let (name, port) = crate::inventory::with_port(&name);
         let groups = match named(&["groupname", "groups", "group"]) {
             None => vec![],
             Some(groups @ (Value::Str(_) | Value::List(_))) => {
@@ -107,6 +108,9 @@ impl Runner<'_> {
             if !matches!(key.as_str(), Some("name" | "hostname" | "groupname" | "groups")) {
                 vars.insert(key, value);
             }
+        }
+        if let Some(port) = port {
+            vars.set("ansible_ssh_port", port);
         }
         let inventory = Arc::clone(&self.scene().inventory);
         let mut changed = !inventory.has(&name);

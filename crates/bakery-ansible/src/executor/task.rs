@@ -54,6 +54,7 @@ impl Runner<'_> {
             None => self.run_item(task, host, context, Map::new(), None, info),
             Some(each) => self.run_loop(task, each, info, host, context),
         };
+        explained(&end.result);
         if let (Some(name), Some(state)) = (&task.register, self.host(host)) {
             let kept = end.result.copied();
             kept.remove("invocation");
@@ -67,6 +68,7 @@ impl Runner<'_> {
 
     fn failed(&self, diagnostic: &Diagnostic, task: &Task, context: &Context, host: &str) -> End {
         let mut shown = diagnostic.clone();
+        shown.message = format!("Task failed: {}", diagnostic.message);
         if shown.origin.is_none() {
             shown.origin = Some(task.origin.clone());
         }
@@ -74,7 +76,7 @@ impl Runner<'_> {
         let ignored = self.truth(context.ignore_errors.as_ref(), context, host, &Map::new());
         End {
             status: Status::Failed,
-            result: failure(&diagnostic.message),
+            result: failure(&shown.message),
             ignored,
             delegated: None,
             includes: vec![],
@@ -181,7 +183,7 @@ impl Runner<'_> {
         let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) =
             (false, false, false, true, false);
         let mut delegated = None;
-        let mut ignored = false;
+        let mut ignored = None;
         for (index, item) in items.iter().enumerate() {
             if index > 0 && pause > 0.0 {
                 std::thread::sleep(Duration::from_secs_f64(pause));
@@ -246,21 +248,22 @@ impl Runner<'_> {
             if !one.contains("failed") {
                 one.set("failed", end.status == Status::Failed);
             }
+            explained(&one);
             changed |= one.get("changed").is_some_and(|c| c.is_true());
             failed |= end.status == Status::Failed;
             unreachable |= end.status == Status::Unreachable;
             skipped &= end.status == Status::Skipped;
             silent |= end.silent;
-            ignored |= end.ignored;
+            if matches!(end.status, Status::Failed | Status::Unreachable) {
+                // The whole is ignored when each of its failures is.
+                ignored = Some(ignored.unwrap_or(true) && end.ignored);
+            }
             delegated = delegated.or(end.delegated);
             if end.includes.is_empty() && !end.silent {
                 self.callback().item(info, host, &label, end.status, &one);
             }
             includes.extend(end.includes);
             results.push(Value::Map(one.clone()));
-            if unreachable {
-                break;
-            }
             if let Some(stop) = control("break_when") {
                 let local = Map::new();
                 local.set(&variable, item.clone());
@@ -304,6 +307,7 @@ impl Runner<'_> {
         } else {
             Status::Ok
         };
+        let ignored = ignored.unwrap_or(false);
         End { status, result, ignored, delegated, includes, silent }
     }
 
@@ -439,10 +443,22 @@ impl Runner<'_> {
             }
         }
         let variable = raw.remove("_variable_params");
-        let args = match templar.value(&Value::Map(raw))? {
-            Value::Map(map) => map.copied(),
-            _ => Map::new(),
-        };
+        let args = Map::new();
+        for (key, value) in raw.pairs() {
+            // A key may be a template, too.
+            let one = Map::from_iter([(key.clone(), value)]);
+            match templar.value(&Value::Map(one)) {
+                Ok(evaluated) => args.extend(evaluated.as_map().unwrap_or(&Map::new())),
+                Err(mut error) => {
+                    error.message = format!(
+                        "Finalization of task args for '{}' failed: Error while resolving value for '{key}': {}",
+                        full_name(action),
+                        error.message
+                    );
+                    return Err(error);
+                }
+            }
+        }
         if let Some(variable) = variable {
             match templar.value(&variable)? {
                 Value::Map(more) => {
@@ -725,6 +741,18 @@ impl Runner<'_> {
         };
         end(status, result)
     }
+}
+
+/// A failed result has an `exception`, even where there is no traceback (`ansible/executor/task_result.py`).
+fn explained(result: &Map) {
+    if result.get("failed").is_some_and(|f| f.is_true()) && !result.contains("exception") {
+        result.set("exception", "(traceback unavailable)");
+    }
+}
+
+/// The name of an action with its collection.
+fn full_name(action: &str) -> String {
+    if action.contains('.') { action.to_owned() } else { format!("ansible.builtin.{action}") }
 }
 
 fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {

@@ -6,6 +6,7 @@
 mod constructed;
 mod pattern;
 mod sources;
+pub(crate) use sources::with_port;
 
 use std::path::{Path, PathBuf};
 

@@ -386,7 +386,7 @@ fn split_hosts(list: &str) -> Vec<String> {
 }
 
 /// `host:22` and `[2001:db8::1]:22`.
-fn with_port(host: &str) -> (String, Option<i64>) {
+pub(crate) fn with_port(host: &str) -> (String, Option<i64>) {
     if let Some((name, port)) = host.rsplit_once(':')
         && let Ok(port) = port.parse()
         && (!name.contains(':') || name.starts_with('['))

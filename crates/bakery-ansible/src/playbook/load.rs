@@ -77,6 +77,8 @@ pub struct Loader {
     pub playbook_dir: PathBuf,
     /// Variables of the command line, for names in static imports.
     pub extra_vars: Map,
+    /// `vars` of the imports that lead to the playbook.
+    import_vars: Map,
     /// What the environment and `ansible.cfg` say.
     pub settings: Arc<Settings>,
     warnings: Arc<std::sync::Mutex<Vec<String>>>,
@@ -127,6 +129,7 @@ impl Loader {
             libraries,
             playbook_dir,
             extra_vars,
+            import_vars: Map::new(),
             settings: Arc::new(settings),
             warnings: Arc::default(),
             plugins: Arc::default(),
@@ -180,7 +183,8 @@ impl Loader {
     /// Reads a YAML file, a vault or not.
     pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
         let text = self.decrypted(path, fs::read(path)?)?;
-        let mut node = yaml::parse(&Source::new(path.display().to_string(), text)).map_err(Error::parse)?;
+        let name = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+        let mut node = yaml::parse(&Source::new(name.display().to_string(), text)).map_err(Error::parse)?;
         if !node.duplicates.is_empty() {
             self.duplicate_keys(&node)?;
         }
@@ -297,8 +301,11 @@ impl Loader {
                 if let Some(folder) = inner.parent().and_then(|folder| fs::canonicalize(folder).ok()) {
                     loader.playbook_dir = folder;
                 }
-                let imported = loader.playbook(&inner)?;
                 let (keywords, _) = keywords(item, &["user"])?;
+                // What the import says is known where the plays name roles and files, but below what they say themselves.
+                loader.import_vars = loader.import_vars.copied();
+                loader.import_vars.extend(&keywords.vars);
+                let imported = loader.playbook(&inner)?;
                 for mut play in imported.plays {
                     play.keywords.vars.extend(&keywords.vars);
                     play.keywords.when.splice(0..0, keywords.when.clone());
@@ -422,7 +429,7 @@ impl Loader {
         }
         let own = Map::from_iter([("playbook_dir", Value::from(self.playbook_dir.display().to_string()))]);
         let mut layers = Layers::default();
-        [&self.extra_vars, &own, vars].into_iter().for_each(|map| layers.push(map));
+        [&self.extra_vars, &self.import_vars, &own, vars].into_iter().for_each(|map| layers.push(map));
         let environment = Arc::new(bakery_jinja::Environment::new());
         let mut templar = Templar::new(environment, layers, vec![self.playbook_dir.clone()]);
         templar.loader = Some(Arc::new(self.clone()));

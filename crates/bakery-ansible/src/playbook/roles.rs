@@ -205,8 +205,7 @@ impl Loader {
         parent: &Arc<RoleUse>,
         gathered: &mut Gathered,
     ) -> Result<(Entry, Arc<RoleUse>)> {
-        let text =
-            yaml::emit(&value.untrusted(), yaml::Style { indent: 2, sort_keys: false, flow_leaves: false });
+        let text = yaml::emit(&value.untrusted(), yaml::Style { sort_keys: false, ..Default::default() });
         let node = yaml::parse(&Source::new(format!("{}/meta/main.yml", parent.role.path.display()), text))
             .map_err(Error::parse)?;
         self.role_entry(&node, Some(parent), gathered)

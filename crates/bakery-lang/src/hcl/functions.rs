@@ -155,9 +155,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "anytrue" => items(0)?.iter().any(|v| v.to_string().to_lowercase() == "true").into(),
         "jsonencode" => serde_json::to_string(&json::to_json(&arg(0)?)).map_err(|e| e.to_string())?.into(),
         "jsondecode" => json::parse(&string(0)?).map_err(|e| e.to_string())?,
-        "yamlencode" => {
-            yaml::emit(&arg(0)?, yaml::Style { indent: 2, sort_keys: true, flow_leaves: false }).into()
-        }
+        "yamlencode" => yaml::emit(&arg(0)?, yaml::Style::default()).into(),
         "yamldecode" => yaml::parse_data("yamldecode", &string(0)?).map_err(|e| e.message)?,
         "base64encode" => b64.encode(string(0)?).into(),
         "base64decode" => String::from_utf8(b64.decode(string(0)?).map_err(|e| e.to_string())?)

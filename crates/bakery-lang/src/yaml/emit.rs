@@ -1,4 +1,7 @@
-//! PyYAML's block style (`yaml.dump(default_flow_style=False)`), as the `to_yaml` filters write it.
+//! YAML as PyYAML with LibYAML writes it (`yaml.dump`): the same emitter, fed with the events that PyYAML's
+//! representer makes.
+
+use libyaml_safer::{Emitter, Encoding, Event, MappingStyle, ScalarStyle, SequenceStyle};
 
 use crate::Value;
 use crate::yaml::resolve_plain;
@@ -12,24 +15,80 @@ pub struct Style {
     pub sort_keys: bool,
     /// Whether leaf collections are written as `[a, b]`, which is what `to_yaml` does.
     pub flow_leaves: bool,
+    /// The column after which long scalars go on in the next line.
+    pub width: usize,
+    /// Whether text of several lines is a block under `|`, at the price of what a block cannot hold: blanks at ends of
+    /// lines, tabs and control characters (`ansible/plugins/callback/__init__.py`, `_AnsibleCallbackDumper`).
+    pub literal: bool,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self { indent: 2, sort_keys: true, flow_leaves: false, width: 80, literal: false }
+    }
 }
 
 /// The text of a document, ending in a newline.
 pub fn emit(value: &Value, style: Style) -> String {
-    let mut out = String::new();
-    match value {
-        Value::Map(_) | Value::List(_) | Value::Tuple(_) => block(value, style, 0, true, &mut out),
-        scalar => {
-            out.push_str(&plain(scalar, 0));
-            if scalar.as_str().is_none() {
-                out.push_str("\n...");
-            }
+    let mut bytes = Vec::new();
+    let mut emitter = Emitter::new();
+    emitter.set_output_string(&mut bytes);
+    emitter.set_indent(i32::try_from(style.indent).unwrap_or(2));
+    emitter.set_width(i32::try_from(style.width).unwrap_or(80));
+    emitter.set_unicode(true);
+    let mut events = vec![Event::stream_start(Encoding::Utf8), Event::document_start(None, &[], true)];
+    node(value, style, &mut events);
+    events.extend([Event::document_end(true), Event::stream_end()]);
+    for event in events {
+        // Events of a tree are always in order, and memory takes what is written.
+        if emitter.emit(event).is_err() {
+            break;
         }
     }
-    if !out.ends_with('\n') {
-        out.push('\n');
+    drop(emitter);
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
+    match value {
+        Value::Map(map) => {
+            let flow =
+                if style.flow_leaves && is_leaf(value) { MappingStyle::Flow } else { MappingStyle::Block };
+            events.push(Event::mapping_start(None, None, true, flow));
+            let mut pairs = map.pairs();
+            if style.sort_keys {
+                pairs.sort_by_key(|(key, _)| key.to_string());
+            }
+            for (key, item) in pairs {
+                node(&key, style, events);
+                node(&item, style, events);
+            }
+            events.push(Event::mapping_end());
+        }
+        Value::List(_) | Value::Tuple(_) => {
+            let flow =
+                if style.flow_leaves && is_leaf(value) { SequenceStyle::Flow } else { SequenceStyle::Block };
+            events.push(Event::sequence_start(None, None, true, flow));
+            for item in value.as_items().unwrap_or_default() {
+                node(&item, style, events);
+            }
+            events.push(Event::sequence_end());
+        }
+        Value::Str(text) => {
+            let text = text.as_str();
+            if style.literal && text.contains(['\n', '\u{85}', '\u{2028}', '\u{2029}']) {
+                events.push(scalar(&blocked(text), false, ScalarStyle::Literal));
+            } else {
+                // Plain only where it reads back as text.
+                events.push(scalar(text, resolve_plain(text).is_none() && !is_date(text), ScalarStyle::Any));
+            }
+        }
+        other => events.push(scalar(&word(other), true, ScalarStyle::Any)),
     }
-    out
+}
+
+fn scalar(text: &str, plain: bool, style: ScalarStyle) -> Event {
+    Event::scalar(None, None, text, plain, true, style)
 }
 
 fn is_leaf(value: &Value) -> bool {
@@ -40,182 +99,64 @@ fn is_leaf(value: &Value) -> bool {
     }
 }
 
-fn block(value: &Value, style: Style, depth: usize, at_line_start: bool, out: &mut String) {
-    if style.flow_leaves && is_leaf(value) {
-        flow(value, style, out);
-        out.push('\n');
-        return;
-    }
-    let pad = " ".repeat(style.indent * depth);
-    let mut first = true;
-    let mut start = |out: &mut String| {
-        if !first || at_line_start {
-            out.push_str(&pad);
-        }
-        first = false;
-    };
-    match value {
-        Value::Map(map) if map.is_empty() => out.push_str("{}\n"),
-        Value::Map(map) => {
-            for (key, item) in sorted(map.pairs(), style) {
-                start(out);
-                out.push_str(&plain(&key, 0));
-                out.push(':');
-                nested(&item, style, depth, out);
+/// What a block can hold of a text.
+fn blocked(text: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.trim_end().split('\n') {
+        let mut out = String::new();
+        for c in line.trim_end().chars() {
+            match c {
+                '\t' => out.push_str(&" ".repeat(8 - out.chars().count() % 8)),
+                c if c.is_control() && c != '\u{85}' || c == '\u{feff}' => {}
+                c => out.push(c),
             }
         }
-        _ => {
-            let items = value.as_items().unwrap_or_default();
-            if items.is_empty() {
-                out.push_str("[]\n");
-            }
-            for item in items {
-                start(out);
-                out.push('-');
-                match &item {
-                    Value::Map(map) if !map.is_empty() && !(style.flow_leaves && is_leaf(&item)) => {
-                        out.push_str(&" ".repeat(style.indent.max(2) - 1));
-                        block(&item, style, depth + 1, false, out);
-                    }
-                    Value::List(list) if !list.is_empty() && !(style.flow_leaves && is_leaf(&item)) => {
-                        out.push_str(&" ".repeat(style.indent.max(2) - 1));
-                        block(&item, style, depth + 1, false, out);
-                    }
-                    _ => nested(&item, style, depth, out),
-                }
-            }
-        }
+        lines.push(out);
     }
+    lines.join("\n")
 }
 
-fn nested(item: &Value, style: Style, depth: usize, out: &mut String) {
-    match item {
-        Value::Map(map) if !map.is_empty() && !(style.flow_leaves && is_leaf(item)) => {
-            out.push('\n');
-            block(item, style, depth + 1, true, out);
-        }
-        Value::List(_) | Value::Tuple(_) if item.is_true() && !(style.flow_leaves && is_leaf(item)) => {
-            // PyYAML does not indent a sequence inside a mapping.
-            out.push('\n');
-            block(item, style, depth, true, out);
-        }
-        Value::Map(_) | Value::List(_) | Value::Tuple(_) => {
-            out.push(' ');
-            flow(item, style, out);
-            out.push('\n');
-        }
-        scalar => {
-            out.push(' ');
-            out.push_str(&plain(scalar, style.indent * (depth + 1)));
-            out.push('\n');
-        }
-    }
-}
-
-fn sorted(mut pairs: Vec<(Value, Value)>, style: Style) -> Vec<(Value, Value)> {
-    if style.sort_keys {
-        pairs.sort_by_key(|(k, _)| k.to_string());
-    }
-    pairs
-}
-
-fn flow(value: &Value, style: Style, out: &mut String) {
-    match value {
-        Value::Map(map) => {
-            let pairs: Vec<String> = sorted(map.pairs(), style)
-                .iter()
-                .map(|(k, v)| {
-                    let mut inner = format!("{}: ", plain(k, 0));
-                    flow(v, style, &mut inner);
-                    inner
-                })
-                .collect();
-            out.push_str(&format!("{{{}}}", pairs.join(", ")));
-        }
-        Value::List(_) | Value::Tuple(_) => {
-            let items: Vec<String> = value
-                .as_items()
-                .unwrap_or_default()
-                .iter()
-                .map(|v| {
-                    let mut inner = String::new();
-                    flow(v, style, &mut inner);
-                    inner
-                })
-                .collect();
-            out.push_str(&format!("[{}]", items.join(", ")));
-        }
-        scalar => out.push_str(&plain(scalar, 0)),
-    }
-}
-
-fn plain(value: &Value, indent: usize) -> String {
+/// PyYAML's words for what is no text.
+fn word(value: &Value) -> String {
     match value {
         Value::None | Value::Undefined(_) | Value::Omit => "null".into(),
         Value::Bool(b) => b.to_string(),
         Value::Float(f) if f.is_infinite() => if *f > 0.0 { ".inf" } else { "-.inf" }.into(),
         Value::Float(f) if f.is_nan() => ".nan".into(),
-        Value::Str(text) => scalar(text.as_str(), indent),
+        Value::Float(_) => {
+            // YAML 1.1 wants a point in a number with an exponent.
+            let text = value.to_string().to_lowercase();
+            if text.contains('.') { text } else { text.replacen('e', ".0e", 1) }
+        }
         other => other.to_string(),
     }
 }
 
-/// PyYAML's choice of style for text: plain where it reads back the same, then single, then double quotes.
-fn scalar(text: &str, indent: usize) -> String {
-    if text.is_empty() {
-        return "''".into();
-    }
-    let special = text.chars().any(|c| (c.is_control() && c != '\n') || c == '\u{feff}');
-    if special {
-        return double(text);
-    }
-    if text.contains('\n') {
-        let pad = format!("\n\n{}", " ".repeat(indent));
-        return format!("'{}'", text.replace('\'', "''").replace('\n', &pad));
-    }
-    let first = text.chars().next().unwrap_or(' ');
-    let indicator = matches!(
-        first,
-        ',' | '[' | ']' | '{' | '}' | '#' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`'
-    ) || (matches!(first, '-' | '?' | ':')
-        && text.chars().nth(1).is_none_or(char::is_whitespace))
-        || text == "="
-        || text == "<<"
-        || text.starts_with("---")
-        || text.starts_with("...");
-    let inside = text.contains(": ") || text.contains(" #") || text.ends_with(':');
-    let edges = text.starts_with(' ') || text.ends_with(' ');
-    if indicator || inside || edges || resolve_plain(text).is_some() || is_date(text) {
-        return format!("'{}'", text.replace('\'', "''"));
-    }
-    text.to_owned()
-}
-
+/// Whether YAML 1.1 would read a date.
 fn is_date(text: &str) -> bool {
     let bytes = text.as_bytes();
-    bytes.len() >= 8
-        && bytes[..4].iter().all(u8::is_ascii_digit)
-        && bytes[4] == b'-'
-        && bytes[5].is_ascii_digit()
-}
-
-fn double(text: &str) -> String {
-    let mut out = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\t' => out.push_str("\\t"),
-            '\r' => out.push_str("\\r"),
-            '\0' => out.push_str("\\0"),
-            '\u{1b}' => out.push_str("\\e"),
-            c if c.is_control() => out.push_str(&format!("\\x{:02X}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
-    out
+    let digits =
+        |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|b| b.iter().all(u8::is_ascii_digit));
+    let short = bytes.len() == 10 && digits(0..4) && digits(5..7) && digits(8..10);
+    let is_long = || {
+        let (day, rest) = text.split_once(['T', 't', ' ', '\t']).unwrap_or((text, ""));
+        let mut parts = day.split('-');
+        let part = |part: Option<&str>, least: usize, most: usize| {
+            part.is_some_and(|p| (least..=most).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()))
+        };
+        let is_day = part(parts.next(), 4, 4)
+            && part(parts.next(), 1, 2)
+            && part(parts.next(), 1, 2)
+            && parts.next().is_none();
+        let mut clock = rest.trim_start().split(':');
+        let is_clock = part(clock.next(), 1, 2)
+            && part(clock.next(), 2, 2)
+            && clock
+                .next()
+                .is_some_and(|seconds| seconds.len() >= 2 && seconds.as_bytes()[0].is_ascii_digit());
+        is_day && is_clock
+    };
+    (short && bytes[4] == b'-' && bytes[7] == b'-') || is_long()
 }
 
 #[cfg(test)]
@@ -224,10 +165,22 @@ mod tests {
 
     #[test]
     fn nice_yaml_as_pyyaml_writes_it() {
-        let value =
-            crate::json::parse(r#"{"b": [1, {"x": "yes", "y": null}], "a": "k: v", "c": {}}"#).expect("json");
-        let nice = emit(&value, Style { indent: 4, sort_keys: true, flow_leaves: false });
+        let of = |text: &str| crate::json::parse(text).expect("json");
+        let nice = |text: &str| emit(&of(text), Style { indent: 4, ..Style::default() });
         // Recorded from ansible-core 2.19's to_nice_yaml.
-        assert_eq!(nice, "a: 'k: v'\nb:\n- 1\n-   x: 'yes'\n    y: null\nc: {}\n");
+        assert_eq!(
+            nice(r#"{"b": [1, {"x": "yes", "y": null}], "a": "k: v", "c": {}}"#),
+            "a: 'k: v'\nb:\n- 1\n-   x: 'yes'\n    y: null\nc: {}\n"
+        );
+        assert_eq!(
+            nice(r#"{"d": "2020-01-02", "e": "2020-01", "n": 1e17}"#),
+            "d: '2020-01-02'\ne: 2020-01\nn: 1.0e+17\n"
+        );
+        let long = "word ".repeat(30);
+        let text = nice(&format!(r#"{{"long": "{}"}}"#, long.trim()));
+        assert!(text.lines().count() == 2 && text.lines().all(|line| line.len() <= 85), "{text}");
+        let block =
+            emit(&of(r#"{"msg": "a \n\tb"}"#), Style { indent: 4, literal: true, ..Style::default() });
+        assert_eq!(block, "msg: |-\n    a\n            b\n");
     }
 }

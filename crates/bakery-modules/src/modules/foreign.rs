@@ -52,11 +52,18 @@ basic._ANSIBLE_ARGS = json.dumps({'ANSIBLE_MODULE_ARGS': json.loads(spec['params
 basic._ANSIBLE_PROFILE = 'legacy'
 sys.argv = [spec['name']]
 names = dict(_module_fqn=spec['package'] or 'ansible.modules.' + spec['name'], _modlib_path='')
-if spec['package']:
+def run():
+  if spec['package']:
     runpy.run_module(spec['package'], init_globals=names, run_name='__main__', alter_sys=True)
-else:
+  else:
     names.update(__name__='__main__', __file__=spec['name'], __builtins__=__builtins__)
     exec(compile(spec['code'], spec['name'], 'exec'), names)
+try:
+    run()
+except Exception as error:
+    import traceback
+    print('\n' + json.dumps(dict(failed=True, msg='Module failed: ' + str(error), exception=traceback.format_exc())))
+    sys.exit(1)
 ";
 
 fn run(args: Args, host: &mut Host) -> Run {
