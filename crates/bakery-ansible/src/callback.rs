@@ -36,6 +36,8 @@ pub struct TaskInfo {
     pub no_log: bool,
     /// Whether nothing is changed.
     pub check: bool,
+    /// Whether differences are shown.
+    pub diff: bool,
     /// The file that it is in.
     pub path: std::path::PathBuf,
 }
@@ -80,7 +82,7 @@ pub trait Callback: Send {
     /// A task is tried again.
     fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {}
     /// A file was included.
-    fn included(&mut self, file: &str, hosts: &[String], label: Option<&str>) {}
+    fn included(&mut self, task: &TaskInfo, file: &str, hosts: &[String], label: Option<&str>) {}
     /// What is only shown to those who want to know that much (the number of `-v`).
     fn verbose(&mut self, level: u8, text: &str) {}
     /// Something that may be wrong.

@@ -73,7 +73,6 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
         "to_yaml",
         "type_debug",
         "union",
-        "unique",
         "urldecode",
         "urlsplit",
         "win_basename",
@@ -302,31 +301,6 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             let only = a.iter().filter(|v| !b.contains(v)).chain(b.iter().filter(|v| !a.contains(v)));
             dedup(only.cloned().collect()).into()
         }
-        // Jinja2 folds case unless it is told not to; where it cannot, all items are compared as they are.
-        "unique"
-            if args.get(0, "case_sensitive").is_some_and(|v| !v.is_true())
-                && args.get(1, "attribute").is_none()
-                && items(value)?.iter().any(|v| v.as_map().is_some()) =>
-        {
-            return Err(Error::new(
-                "Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied",
-            ));
-        }
-        "unique" => match args.get(1, "attribute").filter(|v| !v.is_none()) {
-            None => dedup(items(value)?).into(),
-            Some(attribute) => {
-                let mut seen = Vec::new();
-                let mut out = Vec::new();
-                for item in items(value)? {
-                    let key = item.get(&attribute.to_string()).unwrap_or_default();
-                    if !seen.contains(&key) {
-                        seen.push(key);
-                        out.push(item);
-                    }
-                }
-                out.into()
-            }
-        },
         "flatten" => {
             let levels = args.get(0, "levels").and_then(|v| v.as_int()).unwrap_or(i128::MAX);
             let skip_nulls = args.flag(1, "skip_nulls", true);

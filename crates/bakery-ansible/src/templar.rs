@@ -165,7 +165,7 @@ impl Templar {
             Value::Str(text) => {
                 let expression = text.as_str().trim();
                 if expression.is_empty() {
-                    return Ok(true);
+                    return self.empty_condition(condition);
                 }
                 if text.origin().is_none() && !matches!(expression.to_lowercase().as_str(), "true" | "false")
                 {
@@ -192,6 +192,7 @@ impl Templar {
                     None => self.environment.expression(expression, self).map_err(failed)?,
                 }
             }
+            Value::None => return self.empty_condition(condition),
             other => self.value(other)?,
         };
         match &value {
@@ -210,6 +211,15 @@ impl Templar {
             }
             other => Ok(other.is_true()),
         }
+    }
+
+    /// A condition that says nothing holds, unless conditions must be true or false.
+    fn empty_condition(&self, condition: &Value) -> Result<bool, Diagnostic> {
+        if self.strict {
+            let error = JinjaError::new("Empty conditional expression was evaluated as True.");
+            return Err(diagnostic(error, condition));
+        }
+        Ok(true)
     }
 
     /// Whether all conditions hold; the first that does not is returned.

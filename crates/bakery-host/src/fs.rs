@@ -115,6 +115,21 @@ pub fn create_private_dir(path: impl AsRef<Path>) -> Result<()> {
     chmod(path, 0o700)
 }
 
+/// Makes a folder and those above it; those that were not there only their owner can enter.
+pub fn create_private_dirs(path: impl AsRef<Path>) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).at("create", path)
+}
+
+/// Makes an empty file; whether it was not there before.
+pub fn create_new(path: impl AsRef<Path>) -> Result<bool> {
+    match std::fs::File::create_new(&path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error).at("create", path),
+    }
+}
+
 /// Whether a folder itself, not a link to it, belongs to this process's user.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
     let meta = std::fs::symlink_metadata(path);

@@ -298,6 +298,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         "truncate" => truncate(&text(), args).into(),
         "unique" => {
             let case_sensitive = args.flag(0, "case_sensitive", false);
+            // Jinja2 keeps a set of what it has seen, so that what has no hash is an error where it may not fall back on
+            // Ansible's own filter (`ansible/plugins/filter/mathstuff.py`).
+            let explicit = args.get(0, "case_sensitive") == Some(Value::Bool(false));
             let mut seen: Vec<Value> = Vec::new();
             let mut out = Vec::new();
             for item in items()? {
@@ -305,6 +308,10 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                     Some(path) if !path.is_none() => deep_attribute(&item, &path)?,
                     _ => item.clone(),
                 };
+                let unhashable = matches!(key, Value::Map(_) | Value::List(_));
+                if unhashable && (explicit || args.get(1, "attribute").is_some_and(|a| !a.is_none())) {
+                    return Err(Error::new("Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied."));
+                }
                 let key = if case_sensitive { key } else { fold(&key) };
                 if !seen.contains(&key) {
                     seen.push(key);

@@ -19,7 +19,6 @@ pub struct DefaultOutput<'a> {
     err: &'a mut (dyn Write + Send),
     colour: Colour,
     verbosity: u8,
-    diff: bool,
     check: bool,
     wants: Wants,
     format: Format,
@@ -53,7 +52,7 @@ impl<'a> DefaultOutput<'a> {
         err: &'a mut (dyn Write + Send),
         colour: Colour,
         verbosity: u8,
-        (check, diff): (bool, bool),
+        check: bool,
     ) -> Self {
         let settings = Settings::load();
         let flag = |key: &str, default: bool| {
@@ -73,7 +72,6 @@ impl<'a> DefaultOutput<'a> {
             err,
             colour,
             verbosity,
-            diff,
             check,
             wants,
             format,
@@ -141,6 +139,16 @@ impl<'a> DefaultOutput<'a> {
         self.error(None, &Diagnostic::at(&task.origin, text));
     }
 
+    /// The differences that a result of a change tells of.
+    fn diffs(&mut self, task: &TaskInfo, result: &Map) {
+        if task.diff && result.get("changed").is_some_and(|c| c.is_true()) {
+            let diffs = self.format.diffs(result, self.colour);
+            if !diffs.is_empty() {
+                self.line(&diffs);
+            }
+        }
+    }
+
     /// One line for a result of a task, or of an item of its loop.
     fn report(&mut self, task: &TaskInfo, host: &str, item: Option<&str>, status: Status, result: &Map) {
         let wanted = match status {
@@ -163,11 +171,8 @@ impl<'a> DefaultOutput<'a> {
         }
         let action = task.action.rsplit('.').next().unwrap_or(&task.action);
         let shown = visible(task, result);
-        if self.diff && !secret && status == Status::Changed {
-            let diffs = self.format.diffs(&shown, self.colour);
-            if !diffs.is_empty() {
-                self.line(&diffs);
-            }
+        if item.is_none() {
+            self.diffs(task, &shown);
         }
         let always = shown.get("_ansible_verbose_always").is_some_and(|v| v.is_true());
         let loud = (self.verbosity > 0 || always)
@@ -250,6 +255,12 @@ impl Callback for DefaultOutput<'_> {
         let looped =
             result.get("results").is_some() && !matches!(status, Status::Skipped | Status::Unreachable);
         let is_debug = task.action.rsplit('.').next() == Some("debug");
+        if looped {
+            // The items were shown one by one.
+            for item in visible(task, result).get("results").and_then(|r| r.as_items()).unwrap_or_default() {
+                self.diffs(task, item.as_map().unwrap_or(&Map::new()));
+            }
+        }
         if !looped {
             self.report(task, &host, None, status, result);
         } else if is_debug && status == Status::Failed && !task.no_log {
@@ -273,7 +284,10 @@ impl Callback for DefaultOutput<'_> {
         self.line(&text);
     }
 
-    fn included(&mut self, file: &str, hosts: &[String], label: Option<&str>) {
+    fn included(&mut self, task: &TaskInfo, file: &str, hosts: &[String], label: Option<&str>) {
+        if self.last_task != task.id {
+            self.task_banner(task);
+        }
         let item = label.map(|l| format!(" => (item={l})")).unwrap_or_default();
         let text = self.colour.cyan(&format!("included: {file} for {}{item}", hosts.join(", ")));
         self.line(&text);

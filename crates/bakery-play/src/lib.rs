@@ -117,7 +117,7 @@ pub fn with_output(
             err,
             colour,
             args.common.verbose,
-            (args.common.check, args.common.diff),
+            args.common.check,
         )),
         Output::Minimal => run(&mut MinimalOutput::new(out, err, colour)),
         Output::Json => {

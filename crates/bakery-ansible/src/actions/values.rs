@@ -57,9 +57,9 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
                 ));
             }
             Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
-                Ok(Value::Undefined(u)) => Value::from(format!("<< error 1 - {} >>", u.message)),
+                Ok(Value::Undefined(u)) => not_there(&result, &u.message),
                 Ok(value) => value.forced(),
-                Err(error) if error.undefined => Value::from(format!("<< error 1 - {} >>", error.message)),
+                Err(error) if error.undefined => not_there(&result, &error.message),
                 Err(error) => {
                     return Err(fail(format!("Error while resolving `var` expression: {}", error.message)));
                 }
@@ -80,6 +80,12 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     }
     result.set("_ansible_verbose_always", true);
     Ok(result)
+}
+
+/// What is shown of a variable that is not there, with a warning of it.
+fn not_there(result: &Map, why: &str) -> Value {
+    result.set("warnings", Value::strings([format!("Encountered 1 template error.\nerror 1 - {why}")]));
+    format!("<< error 1 - {why} >>").into()
 }
 
 pub(super) fn set_stats(args: &Map) -> Outcome {

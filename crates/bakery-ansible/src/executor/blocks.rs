@@ -159,6 +159,7 @@ impl Runner<'_> {
             origin: task.origin.clone(),
             handler: context.handler,
             no_log: false,
+            diff: self.options.diff,
             check: context.check_mode.as_ref().map_or(self.options.check, Value::is_true),
             path: task.file.clone(),
         };
@@ -191,6 +192,7 @@ impl Runner<'_> {
             throttle = usize::try_from(number).ok().filter(|n| *n > 0).map(|n| self.throttle(task, n));
         }
         info.no_log = truth(&context.no_log);
+        info.diff |= truth(&context.diff);
         drop(templar);
         self.callback().task_start(&info);
         let mut includes: Vec<(Include, Vec<String>)> = Vec::new();
@@ -203,6 +205,10 @@ impl Runner<'_> {
             end
         });
         for (host, end) in chosen.iter().zip(ends) {
+            if run_once && matches!(end.status, Status::Ok | Status::Changed) && context.role.is_some() {
+                let mark = had_run(context.role.as_ref());
+                self.progress().completed.extend(hosts.iter().map(|host| (host.clone(), mark.clone())));
+            }
             if run_once && let Some(register) = &task.register {
                 for other in hosts {
                     if let Some(state) = self.host(other) {
@@ -342,12 +348,24 @@ impl Runner<'_> {
         } else {
             self.loader().include_tasks(task, &include.file, &collections)
         };
+        let nested = |entry: &Entry| match entry {
+            Entry::Block(block) => block.block.iter().any(|inner| matches!(inner, Entry::Block(_))),
+            Entry::Task(_) => false,
+        };
+        let loaded = match loaded {
+            Ok(entries) if context.handler && !include.role && entries.iter().any(nested) => {
+                let why = "Using a block as a handler is not supported.";
+                Err(crate::Error::parse(bakery_lang::Diagnostic::at(&task.origin, why)))
+            }
+            loaded => loaded,
+        };
         match loaded {
             Ok(entries) => {
                 if !include.role
                     && let Some(path) = self.loader().include_path(task, &include.file)
                 {
-                    self.callback().included(&path.display().to_string(), hosts, include.label.as_deref());
+                    let shown = path.display().to_string();
+                    self.callback().included(info, &shown, hosts, include.label.as_deref());
                     for host in hosts {
                         self.mark(host, |s| s.stats.ok += 1);
                     }

@@ -213,6 +213,11 @@ impl Runner<'_> {
             result.set("changed", changed);
         }
         if let Some(failed) = failed {
+            if !failed && result.get("failed").is_some_and(|f| f.is_true()) {
+                // What had failed and is no failure is still told.
+                let why = result.remove("exception").unwrap_or_else(|| "(traceback unavailable)".into());
+                result.set("failed_when_suppressed_exception", why);
+            }
             result.set("failed", failed);
             result.set("failed_when_result", failed);
         }

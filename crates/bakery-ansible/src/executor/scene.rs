@@ -42,7 +42,6 @@ struct Magic {
     host: String,
     role: Option<Arc<RoleUse>>,
     search: Vec<PathBuf>,
-    check: bool,
 }
 
 /// Every name that [`Magic`] has, whatever the task.
@@ -108,11 +107,6 @@ impl Scene {
             host: host.to_owned(),
             role: context.role.clone(),
             search: search.clone(),
-            check: context
-                .check_mode
-                .as_ref()
-                .and_then(|v| bakery_modules::args::boolean(v).ok())
-                .unwrap_or(self.options.check),
         };
         let mut templar = Templar::new(Arc::clone(&self.environment), stack, search);
         templar.magic = Some(Arc::new(magic));
@@ -173,7 +167,7 @@ impl Names for Magic {
                 source.map(|path| path.display().to_string()).into()
             }
             "ansible_inventory_sources" => Value::strings(&scene.inventory.sources),
-            "ansible_check_mode" => self.check.into(),
+            "ansible_check_mode" => scene.options.check.into(),
             "ansible_diff_mode" => scene.options.diff.into(),
             "ansible_run_tags" if scene.options.tags.is_empty() => Value::strings(["all"]),
             "ansible_run_tags" => Value::strings(&scene.options.tags),

@@ -443,6 +443,10 @@ impl Runner<'_> {
             }
         }
         let variable = raw.remove("_variable_params");
+        if raw.contains("_raw_params") && !crate::playbook::is_free_form(action) {
+            let text = format!("Action '{}' does not support raw params.", full_name(action));
+            return Err(Diagnostic::at(&task.origin, text));
+        }
         let args = Map::new();
         for (key, value) in raw.pairs() {
             // A key may be a template, too.

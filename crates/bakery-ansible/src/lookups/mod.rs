@@ -1,5 +1,7 @@
 //! Lookups, and the loops of `with_` keywords that are made of them (`ansible/plugins/lookup/`).
 
+mod password;
+mod sequence;
 mod tables;
 
 use bakery_host::{Cmd, fs};
@@ -141,20 +143,8 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             }
             rows.into_iter().map(Value::list).collect()
         }
-        "subelements" => {
-            let terms = listify(terms);
-            let (Some(list), Some(key)) = (terms.first(), terms.get(1)) else {
-                return Err(Error::new("subelements lookup expects a list of two or three items"));
-            };
-            let skip = terms.get(2).and_then(|o| o.get("skip_missing")).is_some_and(|v| v.is_true());
-            let args = Arguments::of(vec![key.clone(), skip.into()]);
-            templar
-                .filter("subelements", list, &args)
-                .unwrap_or_else(|| Ok(Value::None))?
-                .as_items()
-                .unwrap_or_default()
-        }
-        "sequence" => sequence(terms, options)?,
+        "subelements" => tables::subelements(&listify(terms))?,
+        "sequence" => sequence::run(terms, options)?,
         "random_choice" => {
             let list = listify(terms);
             let nanos = std::time::SystemTime::now()
@@ -242,7 +232,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             }
             out
         }
-        "password" => texts().iter().map(|term| password(term)).collect::<Result<_>>()?,
+        "password" => texts().iter().map(|term| password::run(templar, term, options)).collect::<Result<_>>()?,
         "vars" => {
             let mut out = Vec::new();
             for term in terms {
@@ -306,11 +296,20 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
     })
 }
 
+fn file_path(templar: &Templar, name: &str) -> Result<std::path::PathBuf> {
+    templar.find_file("files", name).ok_or_else(|| {
+        Error::new(format!("Unable to access the file '{name}': No such file or directory in the search paths"))
+    })
+}
+
+/// The bytes of a file in the search folders.
+fn file_bytes(templar: &Templar, name: &str) -> Result<Vec<u8>> {
+    fs::read(file_path(templar, name)?).map_err(|e| Error::new(e.to_string()))
+}
+
 /// The text of a file in the search folders, opened if it is a vault.
 fn file_text(templar: &Templar, name: &str) -> Result<String> {
-    let path = templar.find_file("files", name).ok_or_else(|| {
-        Error::new(format!("Unable to access the file '{name}': it was not found in the search paths"))
-    })?;
+    let path = file_path(templar, name)?;
     let bytes = fs::read(&path).map_err(|e| Error::new(e.to_string()))?;
     match &templar.loader {
         Some(loader) => loader.decrypted(&path, bytes).map_err(|e| Error::new(e.diagnostic.message)),
@@ -370,37 +369,13 @@ fn config(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value
 }
 
 fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
-    let mut candidates = Vec::new();
     let mut skip = options.get("skip").is_some_and(|v| v.is_true());
-    let list = |v: Option<Value>| {
-        v.map(|v| {
-            v.as_items()
-                .unwrap_or_else(|| v.to_string().split([',', ';']).map(|s| Value::from(s.trim())).collect())
-        })
-        .unwrap_or_default()
+    let files = match options.get("files") {
+        Some(files) if terms.is_empty() => vec![files],
+        _ => terms.to_vec(),
     };
-    let mut combine = |files: Vec<Value>, paths: Vec<Value>| {
-        for file in &files {
-            if paths.is_empty() {
-                candidates.push(file.to_string());
-            }
-            for path in &paths {
-                candidates.push(format!("{}/{file}", path.to_string().trim_end_matches('/')));
-            }
-        }
-    };
-    if options.contains("files") {
-        combine(list(options.get("files")), list(options.get("paths")));
-    }
-    for term in listify(terms) {
-        match &term {
-            Value::Map(map) => {
-                skip |= map.get("skip").is_some_and(|v| v.is_true());
-                combine(list(map.get("files")), list(map.get("paths")));
-            }
-            other => combine(vec![other.clone()], list(options.get("paths"))),
-        }
-    }
+    let mut candidates = Vec::new();
+    first_found_terms(&files, options, &mut skip, &mut candidates)?;
     for kind in ["files", "templates", "vars", "tasks"] {
         if let Some(found) = candidates.iter().find_map(|c| templar.find_file(kind, c)) {
             return Ok(vec![found.display().to_string().into()]);
@@ -415,104 +390,44 @@ fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<
     )))
 }
 
-/// A number in decimal, hexadecimal (`0x…`) or octal (`0…`).
-fn number(text: &str) -> Option<i128> {
-    let text = text.trim();
-    match text.strip_prefix("0x") {
-        Some(digits) => i128::from_str_radix(digits, 16).ok(),
-        None if text.len() > 1 && text.starts_with('0') => i128::from_str_radix(text, 8).ok(),
-        None => text.parse().ok(),
-    }
-}
-
-fn sequence(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
-    let settings = options.copied();
-    for term in terms {
-        let text = term.to_string();
-        // `[start-]end[/stride][:format]`, numbers also in hexadecimal and octal.
-        if !text.contains('=') {
-            let (rest, format) = text.split_once(':').map_or((text.as_str(), None), |(r, f)| (r, Some(f)));
-            let (range, stride) = rest.split_once('/').map_or((rest, None), |(r, s)| (r, Some(s)));
-            let (start, end) = range.split_once('-').map_or((None, range), |(a, b)| (Some(a), b));
-            settings.set("end", end);
-            for (name, value) in [("start", start), ("stride", stride), ("format", format)] {
-                if let Some(value) = value {
-                    settings.set(name, value);
-                }
-            }
-        } else {
-            settings.extend(&crate::playbook::parse_key_values(&text, None, None));
-        }
-    }
-    let int = |name: &str| settings.get(name).and_then(|v| v.as_int().or_else(|| number(&v.to_string())));
-    let start = int("start").unwrap_or(1);
-    let stride = int("stride").unwrap_or(1);
-    let end = match (int("end"), int("count")) {
-        (Some(end), _) => end,
-        (None, Some(count)) => start + (count - 1) * stride,
-        (None, None) => return Err(Error::new("must specify count or end in with_sequence")),
+/// The paths that terms name, in order: texts, mappings with options of their own, lists of both.
+fn first_found_terms(
+    terms: &[Value],
+    options: &Map,
+    skip: &mut bool,
+    candidates: &mut Vec<String>,
+) -> Result<()> {
+    let split = |value: Option<Value>, at: &[char]| -> Vec<String> {
+        let items = value.map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
+        let texts = items.iter().map(ToString::to_string).collect::<Vec<_>>();
+        texts.iter().flat_map(|t| t.split(at)).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
     };
-    let format = settings.get("format").map_or_else(|| "%d".to_owned(), |v| v.to_string());
-    let mut out = Vec::new();
-    let mut at = start;
-    while stride != 0 && ((stride > 0 && at <= end) || (stride < 0 && at >= end)) && out.len() < 1_000_000 {
-        out.push(bakery_jinja::ops::binary(
-            bakery_jinja::ops::Binary::Mod,
-            &format.as_str().into(),
-            &Value::Int(at),
-        )?);
-        at += stride;
-    }
-    Ok(out)
-}
-
-/// A password kept in a file, made on first use.
-fn password(term: &str) -> Result<Value> {
-    let mut words = term.split_whitespace();
-    let path = words.next().unwrap_or("/dev/null");
-    let mut length = 20;
-    let mut chars: Vec<char> = ('a'..='z').chain('A'..='Z').chain('0'..='9').chain(".,:-_".chars()).collect();
-    for word in words {
-        match word.split_once('=') {
-            Some(("length", n)) => length = n.parse().unwrap_or(20),
-            Some(("chars", set)) => {
-                chars = set
-                    .split(',')
-                    .flat_map(|name| match name {
-                        "ascii_letters" => ('a'..='z').chain('A'..='Z').collect::<Vec<_>>(),
-                        "ascii_lowercase" => ('a'..='z').collect(),
-                        "ascii_uppercase" => ('A'..='Z').collect(),
-                        "digits" => ('0'..='9').collect(),
-                        "hexdigits" => "0123456789abcdefABCDEF".chars().collect(),
-                        other => other.chars().collect(),
-                    })
-                    .collect();
+    for term in terms {
+        let (files, own) = match term {
+            Value::Map(map) => {
+                *skip = map.get("skip").map_or(*skip, |v| v.is_true());
+                (map.get("files"), map)
             }
-            _ => {}
-        }
-    }
-    if path != "/dev/null"
-        && let Ok(text) = fs::read_to_string(path)
-    {
-        return Ok(text.lines().next().unwrap_or("").split(" salt=").next().unwrap_or("").into());
-    }
-    let mut random = fs::open("/dev/urandom").map_err(|e| Error::new(e.to_string()))?;
-    let mut made = String::new();
-    while made.len() < length {
-        let mut byte = [0u8];
-        std::io::Read::read_exact(&mut random, &mut byte).map_err(|e| Error::new(e.to_string()))?;
-        // Bytes past the last whole multiple would favour the first letters.
-        if usize::from(byte[0]) < 256 / chars.len() * chars.len() {
-            made.push(chars[usize::from(byte[0]) % chars.len()]);
-        }
-    }
-    if path != "/dev/null" {
-        let target = std::path::Path::new(path);
-        let write = || -> bakery_host::Result<()> {
-            fs::create_dir_all(target.parent().unwrap_or(target))?;
-            fs::write_atomic_mode(target, format!("{made}\n"), 0o600)
+            Value::Str(_) => (Some(term.clone()), options),
+            Value::List(_) | Value::Tuple(_) => {
+                first_found_terms(&term.as_items().unwrap_or_default(), options, skip, candidates)?;
+                continue;
+            }
+            Value::Undefined(_) => return Err(Error::of_undefined(term)),
+            other => {
+                return Err(Error::new(format!(
+                    "Invalid term supplied. A string, dict or list is required, not '{}').",
+                    other.type_name()
+                )));
+            }
         };
-        write().map_err(|e| Error::new(e.to_string()))?;
+        let paths = split(own.get("paths").or_else(|| options.get("paths")), &[',', ':', ';']);
+        for file in split(files, &[',', ';']) {
+            if paths.is_empty() {
+                candidates.push(file.clone());
+            }
+            candidates.extend(paths.iter().map(|path| format!("{}/{file}", path.trim_end_matches('/'))));
+        }
     }
-    Ok(made.into())
+    Ok(())
 }

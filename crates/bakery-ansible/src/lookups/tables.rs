@@ -1,10 +1,10 @@
-//! Lookups in tables: `ini` and `csvfile` (`ansible/plugins/lookup/{ini,csvfile}.py`).
+//! Lookups in tables: `ini`, `csvfile` and `subelements` (`ansible/plugins/lookup/{ini,csvfile,subelements}.py`).
 
 use bakery_jinja::{Error, Result};
 use bakery_lang::regex::{Flags, compile};
 use bakery_lang::{Map, Value};
 
-use super::file_text;
+use super::{file_bytes, file_text};
 use crate::Templar;
 
 /// A term of the old form, `key option=value …`: its key, and the options with those of the term above the given ones.
@@ -40,6 +40,97 @@ fn flag(options: &Map, name: &str) -> bool {
     options.get(name).is_some_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false))
 }
 
+/// The text of a file in an encoding.
+fn encoded_text(templar: &Templar, name: &str, encoding: &str) -> Result<String> {
+    match encoding.to_lowercase().replace('_', "-").as_str() {
+        "iso8859-1" | "iso-8859-1" | "latin1" | "latin-1" => {
+            // Every byte is the character of its number.
+            Ok(file_bytes(templar, name)?.into_iter().map(char::from).collect())
+        }
+        _ => file_text(templar, name),
+    }
+}
+
+/// Every element of a list with each of those of a list inside it.
+pub(super) fn subelements(terms: &[Value]) -> Result<Vec<Value>> {
+    let wrong = |why: &str| {
+        Error::new(format!("subelements lookup expects a list of two or three items, {why}"))
+    };
+    let (Some(first), Some(key), true) = (terms.first(), terms.get(1), terms.len() <= 3) else {
+        return Err(wrong(""));
+    };
+    let elements = match (first, key) {
+        (Value::Map(map), Value::Str(_)) if map.get("skipped").is_some_and(|s| s != Value::Bool(false)) => {
+            return Ok(vec![]);
+        }
+        (Value::Map(map), Value::Str(_)) => map.pairs().into_iter().map(|(_, v)| v).collect(),
+        (Value::List(_) | Value::Tuple(_), Value::Str(_)) => first.as_items().unwrap_or_default(),
+        _ => return Err(wrong("first a dict or a list, second a string pointing to the subkey")),
+    };
+    let skip_missing = match terms.get(2) {
+        Some(Value::Map(flags)) if flags.keys().iter().all(|k| k.as_str() == Some("skip_missing")) => {
+            flag(flags, "skip_missing")
+        }
+        Some(_) => return Err(wrong("the optional third item must be a dict with flags ('skip_missing',)")),
+        None => false,
+    };
+    let key = key.to_string();
+    let path: Vec<&str> = key.split('.').collect();
+    let mut out = Vec::new();
+    for element in elements {
+        let Value::Map(map) = &element else {
+            return Err(Error::new(format!("subelements lookup expects a dictionary, got '{element}'")));
+        };
+        if map.get("skipped").is_some_and(|s| s != Value::Bool(false)) {
+            continue;
+        }
+        let mut inner = map.clone();
+        let mut found = None;
+        for (at, part) in path.iter().enumerate() {
+            let last = at + 1 == path.len();
+            let problem = match inner.get(part) {
+                None => format!("could not find '{part}' key in iterated item '{}'", Value::Map(inner.clone())),
+                Some(Value::Map(deeper)) if !last => {
+                    inner = deeper;
+                    continue;
+                }
+                Some(list) if last && list.as_items().is_some() => {
+                    found = list.as_items();
+                    break;
+                }
+                Some(other) if last => {
+                    return Err(Error::new(format!("the key {part} should point to a list, got '{other}'")));
+                }
+                Some(other) => format!("the key {part} should point to a dictionary, got '{other}'"),
+            };
+            if !skip_missing {
+                return Err(Error::new(problem));
+            }
+        }
+        // The element is told without the list that it is told with each item of.
+        if found.is_some() {
+            let last = path.last().copied().unwrap_or_default();
+            let rest = without(map, &path[..path.len() - 1], last);
+            out.extend(found.unwrap_or_default().into_iter().map(|item| Value::list(vec![rest.clone(), item])));
+        }
+    }
+    Ok(out)
+}
+
+/// A mapping without the key at the end of a path.
+fn without(map: &Map, path: &[&str], key: &str) -> Value {
+    let copy = map.copied();
+    match path.split_first() {
+        None => drop(copy.remove(key)),
+        Some((first, rest)) => {
+            if let Some(Value::Map(inner)) = copy.get(first) {
+                copy.set(first, without(&inner, rest, key));
+            }
+        }
+    }
+    copy.into()
+}
+
 /// The values of a key in a section of an INI file, or of a properties file.
 pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     const OPTIONS: &[&str] = &[
@@ -58,7 +149,7 @@ pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
     for term in terms {
         let (key, options) = inline(&term.to_string(), options, OPTIONS)?;
         let file = text(&options, "file", "ansible.ini");
-        let content = file_text(templar, &file)?;
+        let content = encoded_text(templar, &file, &text(&options, "encoding", "utf-8"))?;
         let properties = text(&options, "type", "ini") == "properties";
         let section =
             if properties { "java_properties".to_owned() } else { text(&options, "section", "global") };
@@ -195,7 +286,8 @@ pub(super) fn csv(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
             }
         };
         let (column, key_column) = (number("col", 1)?, number("keycol", 0)?);
-        let content = file_text(templar, &text(&options, "file", "ansible.csv"))?;
+        let file = text(&options, "file", "ansible.csv");
+        let content = encoded_text(templar, &file, &text(&options, "encoding", "utf-8"))?;
         let found = rows(&content, delimiter).into_iter().find(|row| row.get(key_column) == Some(&key));
         match found {
             Some(row) => {

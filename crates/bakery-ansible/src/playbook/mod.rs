@@ -13,5 +13,6 @@ mod words;
 pub use load::Loader;
 pub use role::{Dependencies, Role, RoleUse};
 pub use types::{Block, Entry, Keywords, Loop, Play, Playbook, Task};
+pub(crate) use task::is_free_form;
 pub(crate) use words::unquote;
 pub use words::{parse_key_values, split_args};

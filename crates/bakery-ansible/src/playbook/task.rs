@@ -68,6 +68,11 @@ const TASK: &[&str] = &[
 const COMMAND_OPTIONS: &[&str] =
     &["creates", "removes", "chdir", "executable", "warn", "stdin", "stdin_add_newline", "strip_empty_ends"];
 
+/// Whether an action or module takes text that is not `key=value` words.
+pub(crate) fn is_free_form(name: &str) -> bool {
+    FREE_FORM.contains(&bakery_modules::canonical_name(name))
+}
+
 /// Modules whose text is not `key=value` words.
 const FREE_FORM: &[&str] = &[
     "command",
@@ -345,6 +350,10 @@ fn old_action(node: &Node) -> Result<(String, Map)> {
     let rest = name.strip_prefix(&first).unwrap_or_default().trim().to_owned();
     let name = first;
     let args = words(&name, &rest, node);
+    if let Some(Value::Map(own)) = map.get("args") {
+        map.remove("args");
+        args.extend(&own);
+    }
     args.extend(&map);
     Ok((name, args))
 }

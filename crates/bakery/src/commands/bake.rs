@@ -82,7 +82,7 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
         let options = BakeOptions { agent: agent.clone(), no_cache: args.no_cache, refresh: args.refresh };
         let (mut out, mut err) = (std::io::stderr(), std::io::stderr());
         let colour = terminal::stdout_colour();
-        let mut playbook_output = DefaultOutput::new(&mut out, &mut err, colour, 0, (false, false));
+        let mut playbook_output = DefaultOutput::new(&mut out, &mut err, colour, 0, false);
         let mut quiet = bakery_ansible::callback::Quiet;
         let callback: &mut dyn bakery_ansible::Callback =
             if terminal.is_json() { &mut quiet } else { &mut playbook_output };
