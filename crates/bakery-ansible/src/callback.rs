@@ -2,6 +2,9 @@
 
 use bakery_lang::{Diagnostic, Map, Origin};
 
+/// The level of [`Callback::verbose`] that only `ANSIBLE_DEBUG` shows.
+pub const DEBUG: u8 = u8::MAX;
+
 /// How a task ended on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {

@@ -374,8 +374,9 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         "to_yaml" => yaml::emit(value, yaml_style(args, 2, true)).into(),
         "to_nice_yaml" => yaml::emit(value, yaml_style(args, 4, false)).into(),
         "human_readable" => human(
-            value.as_float().or_else(|| text().parse().ok()).unwrap_or(0.0),
+            value.as_float().ok_or_else(|| Error::new("human_readable() failed on bad input"))?,
             args.flag(0, "isbits", false),
+            args.get(1, "unit").filter(|u| !u.is_none()).map(|u| u.to_string()),
         )
         .into(),
         "human_to_bytes" => human_to_bytes(&text())?,
@@ -704,12 +705,16 @@ pub(crate) fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\"'\"'"))
 }
 
-fn human(size: f64, bits: bool) -> String {
+fn human(size: f64, bits: bool, wanted: Option<String>) -> String {
     let units = ["Y", "Z", "E", "P", "T", "G", "M", "K"];
     let base = if bits { "bits" } else { "Bytes" };
     for (at, unit) in units.iter().enumerate() {
         let limit = 1024f64.powi((units.len() - at) as i32);
-        if size >= limit {
+        let fits = match &wanted {
+            Some(wanted) => wanted.eq_ignore_ascii_case(unit),
+            None => size >= limit,
+        };
+        if fits {
             return format!("{:.2} {unit}{}", size / limit, if bits { "b" } else { "B" });
         }
     }

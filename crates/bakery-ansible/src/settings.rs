@@ -14,6 +14,9 @@ pub struct Settings {
     values: HashMap<(String, String), String>,
 }
 
+/// Every setting of ansible-core: name, type, environment variable, section, key, default (`scripts/record-settings`).
+const NAMED: &str = include_str!("settings.tsv");
+
 impl Settings {
     /// Reads `ANSIBLE_CONFIG`, or the first of `ansible.cfg` here, `~/.ansible.cfg` and `/etc/ansible/ansible.cfg`.
     pub fn load() -> Self {
@@ -83,45 +86,55 @@ impl Settings {
         folder.unwrap_or_default().join(path)
     }
 
-    /// A setting by the name that documentation gives it, with its default, for those that matter here.
+    /// A setting by the name that documentation gives it, of its type, with its default; `None` if there is none.
     pub fn named(&self, name: &str) -> Option<Value> {
-        let text = |v: &str, s: &str, k: &str, default: &str| {
-            Value::from(self.text(v, s, k).unwrap_or_else(|| default.to_owned()))
+        if name == "ALLOW_BROKEN_CONDITIONALS" {
+            return Some((!self.strict_conditions()).into());
+        }
+        let row = NAMED.lines().find(|line| line.split('\t').next() == Some(name))?;
+        let mut cells = row.split('\t').skip(1);
+        let mut next = || cells.next().unwrap_or_default();
+        let (kind, variable, section, key, default) = (next(), next(), next(), next(), next());
+        let default = || bakery_lang::json::parse(default).unwrap_or_default();
+        let value = match (self.text(variable, section, key), kind) {
+            (None, "bool" | "boolean" | "int" | "integer" | "float" | "list") => default(),
+            (None, "path" | "tmppath") => match default().as_str() {
+                Some(path) => expanded(path).display().to_string().into(),
+                None => Value::None,
+            },
+            (None, "pathspec" | "pathlist") => {
+                let paths = default().to_string();
+                let paths = paths.split(':').filter(|p| !p.is_empty() && *p != "None");
+                Value::strings(paths.map(|p| expanded(p).display().to_string()))
+            }
+            (None, _) => default(),
+            (Some(_), "bool" | "boolean") => self.flag(variable, section, key, default().is_true()).into(),
+            (Some(text), "int" | "integer") => text.trim().parse::<i64>().map_or(Value::None, Value::from),
+            (Some(text), "float") => text.trim().parse::<f64>().map_or(Value::None, Value::from),
+            (Some(_), "list") => Value::strings(self.list(variable, section, key)),
+            (Some(_), "path" | "tmppath") => {
+                self.path(variable, section, key).map(|p| p.display().to_string()).into()
+            }
+            (Some(_), "pathspec" | "pathlist") => {
+                Value::strings(self.paths(variable, section, key).iter().map(|p| p.display().to_string()))
+            }
+            (Some(text), _) => text.into(),
         };
-        let paths = |v: &str, s: &str, k: &str| {
-            Value::strings(self.paths(v, s, k).iter().map(|p| p.display().to_string()))
-        };
-        Some(match name {
-            "DEFAULT_ROLES_PATH" => paths("ANSIBLE_ROLES_PATH", "defaults", "roles_path"),
-            "COLLECTIONS_PATHS" => paths("ANSIBLE_COLLECTIONS_PATH", "defaults", "collections_path"),
-            "DEFAULT_MODULE_PATH" => paths("ANSIBLE_LIBRARY", "defaults", "library"),
-            "DEFAULT_BECOME_USER" => {
-                text("ANSIBLE_BECOME_USER", "privilege_escalation", "become_user", "root")
-            }
-            "DEFAULT_BECOME" => self.flag("ANSIBLE_BECOME", "privilege_escalation", "become", false).into(),
-            "DEFAULT_GATHERING" => text("ANSIBLE_GATHERING", "defaults", "gathering", "implicit"),
-            "DEFAULT_HASH_BEHAVIOUR" => {
-                text("ANSIBLE_HASH_BEHAVIOUR", "defaults", "hash_behaviour", "replace")
-            }
-            "DEFAULT_FORKS" => self.number("ANSIBLE_FORKS", "defaults", "forks", 5).into(),
-            "DEFAULT_STRATEGY" => text("ANSIBLE_STRATEGY", "defaults", "strategy", "linear"),
-            "DEFAULT_REMOTE_TMP" | "remote_tmp" => {
-                text("ANSIBLE_REMOTE_TMP", "defaults", "remote_tmp", "~/.ansible/tmp")
-            }
-            "RETRY_FILES_ENABLED" => {
-                self.flag("ANSIBLE_RETRY_FILES_ENABLED", "defaults", "retry_files_enabled", false).into()
-            }
-            "HOST_KEY_CHECKING" => {
-                self.flag("ANSIBLE_HOST_KEY_CHECKING", "defaults", "host_key_checking", true).into()
-            }
-            _ => return None,
-        })
+        Some(value)
     }
 
     /// Whether a condition must be true or false, as ansible-core 2.19 wants it; otherwise it is read as people mean it.
     pub fn strict_conditions(&self) -> bool {
-        self.text("BAKERY_CONDITIONALS", "bakery", "conditionals").is_some_and(|text| text == "strict")
-            && !self.flag("ANSIBLE_ALLOW_BROKEN_CONDITIONALS", "defaults", "allow_broken_conditionals", false)
+        let allowed = self.text("ANSIBLE_ALLOW_BROKEN_CONDITIONALS", "defaults", "allow_broken_conditionals");
+        match allowed {
+            Some(_) => !self.flag(
+                "ANSIBLE_ALLOW_BROKEN_CONDITIONALS",
+                "defaults",
+                "allow_broken_conditionals",
+                false,
+            ),
+            None => self.text("BAKERY_CONDITIONALS", "bakery", "conditionals").is_some_and(|t| t == "strict"),
+        }
     }
 
     /// Whether mappings of the same name are merged instead of replaced.

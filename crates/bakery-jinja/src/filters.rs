@@ -310,7 +310,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 };
                 let unhashable = matches!(key, Value::Map(_) | Value::List(_));
                 if unhashable && (explicit || args.get(1, "attribute").is_some_and(|a| !a.is_none())) {
-                    return Err(Error::new("Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied."));
+                    return Err(Error::new(
+                        "Jinja2's unique filter failed and we cannot fall back to Ansible's version as it does not support the parameters supplied.",
+                    ));
                 }
                 let key = if case_sensitive { key } else { fold(&key) };
                 if !seen.contains(&key) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use bakery_ansible::callback::TaskInfo;
+use bakery_ansible::callback::{DEBUG, TaskInfo};
 use bakery_ansible::{Callback, HostStats, Settings, Status};
 use bakery_lang::{Diagnostic, Map, Origin, json};
 
@@ -37,6 +37,7 @@ struct Wants {
     custom_stats: bool,
     check_markers: bool,
     path_on_failure: bool,
+    debug: bool,
 }
 
 impl std::fmt::Debug for DefaultOutput<'_> {
@@ -65,19 +66,10 @@ impl<'a> DefaultOutput<'a> {
             custom_stats: flag("show_custom_stats", false),
             check_markers: flag("check_mode_markers", false),
             path_on_failure: flag("show_task_path_on_failure", false),
+            debug: flag("debug", false),
         };
         let format = Format::new(&settings, verbosity);
-        Self {
-            out,
-            err,
-            colour,
-            verbosity,
-            check,
-            wants,
-            format,
-            reasons: HashMap::new(),
-            last_task: 0,
-        }
+        Self { out, err, colour, verbosity, check, wants, format, reasons: HashMap::new(), last_task: 0 }
     }
 
     fn line(&mut self, text: &str) {
@@ -144,7 +136,7 @@ impl<'a> DefaultOutput<'a> {
         if task.diff && result.get("changed").is_some_and(|c| c.is_true()) {
             let diffs = self.format.diffs(result, self.colour);
             if !diffs.is_empty() {
-                self.line(&diffs);
+                self.line(diffs.strip_suffix('\n').unwrap_or(&diffs));
             }
         }
     }
@@ -166,7 +158,10 @@ impl<'a> DefaultOutput<'a> {
         let secret = is_secret(task, result);
         match reason {
             Some(reason) => self.failure(&reason),
-            None if status == Status::Failed && !secret => self.explain_failure(task, result),
+            // Of a file or role that could not be included, the result says why.
+            None if status == Status::Failed && !secret && !result.contains("reason") => {
+                self.explain_failure(task, result);
+            }
             None => {}
         }
         let action = task.action.rsplit('.').next().unwrap_or(&task.action);
@@ -294,7 +289,7 @@ impl Callback for DefaultOutput<'_> {
     }
 
     fn verbose(&mut self, level: u8, text: &str) {
-        if self.verbosity >= level {
+        if self.verbosity >= level || level == DEBUG && self.wants.debug {
             let text = self.colour.blue(text);
             self.line(&text);
         }

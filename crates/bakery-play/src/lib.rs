@@ -112,13 +112,9 @@ pub fn with_output(
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {
     match args.output() {
-        Output::Default => run(&mut DefaultOutput::new(
-            out,
-            err,
-            colour,
-            args.common.verbose,
-            args.common.check,
-        )),
+        Output::Default => {
+            run(&mut DefaultOutput::new(out, err, colour, args.common.verbose, args.common.check))
+        }
         Output::Minimal => run(&mut MinimalOutput::new(out, err, colour)),
         Output::Json => {
             let mut json = JsonOutput::new(out, err);

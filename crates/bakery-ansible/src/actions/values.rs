@@ -32,6 +32,13 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     }
     if let Some(var) = var {
         let name = var.to_string();
+        // What says that it shall be left out is left out.
+        let omitted = var.has_template() && templar.value(&var).is_ok_and(|v| matches!(v, Value::Omit));
+        if omitted {
+            result.set("msg", "Hello world!");
+            result.set("_ansible_verbose_always", true);
+            return Ok(result);
+        }
         // A template gives the expression, or what is shown.
         let templated = match &var {
             Value::Str(text) if text.is_template() => Some(
@@ -58,6 +65,11 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
             }
             Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
                 Ok(Value::Undefined(u)) => not_there(&result, &u.message),
+                Ok(Value::Omit) => {
+                    let text = format!("The variable '{name}' could not be omitted here.");
+                    result.set("warnings", Value::strings([text]));
+                    "<<Omit>>".into()
+                }
                 Ok(value) => value.forced(),
                 Err(error) if error.undefined => not_there(&result, &error.message),
                 Err(error) => {
@@ -191,6 +203,13 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
             )));
         }
     };
+    let braced = |c: &Value| c.as_str().is_some_and(|t| t.trim().starts_with("{{")) && c.has_template();
+    let deprecations = if conditions.iter().any(braced) {
+        let text = "Conditionals should not be surrounded by templating delimiters such as {{ }} or {% %}.";
+        vec![Value::map([("msg", Value::from(text)), ("version", "2.23".into())])]
+    } else {
+        vec![]
+    };
     let quiet = args.get("quiet").is_some_and(|q| bakery_modules::args::boolean(&q).unwrap_or(false));
     for condition in conditions {
         if !templar.condition(&condition)? {
@@ -210,6 +229,9 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
     }
     let result = ok();
     result.set("msg", args.get("success_msg").unwrap_or_else(|| "All assertions passed".into()));
+    if !deprecations.is_empty() {
+        result.set("deprecations", deprecations);
+    }
     if !quiet {
         result.set("_ansible_verbose_always", true);
     }

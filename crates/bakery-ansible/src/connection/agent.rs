@@ -22,6 +22,21 @@ pub(super) enum Answer {
     TimedOut(u64),
 }
 
+/// How long becoming another user may take.
+const ESCALATION_LIMIT: Duration = Duration::from_secs(12);
+
+/// A time limit under way.
+struct Watch {
+    fired: Arc<AtomicBool>,
+    _done: mpsc::Sender<()>,
+}
+
+impl Watch {
+    fn has_fired(self) -> bool {
+        self.fired.load(Ordering::Relaxed)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Agent {
     child: Child,
@@ -64,13 +79,18 @@ impl Agent {
     /// Waits for the agent's first word.
     pub(super) fn greet(&mut self, password: Option<&Secret>) -> Result<(), Unreachable> {
         if let Some(password) = password {
-            // Whether somebody asks for it cannot be known: the agent passes over what nobody read.
-            let lines = format!("{}\n{}\n", password.0, bakery_protocol::SYNC);
+            // Whether somebody asks for it cannot be known: the agent passes over what nobody read. Who asks again, since
+            // it was wrong, gets a wrong one until it gives up.
+            let lines = format!("{}\n\n{}\n", password.0, bakery_protocol::SYNC);
             let sent = self.stdin.write_all(lines.as_bytes()).and_then(|()| self.stdin.flush());
             sent.map_err(|e| self.failed(&e.to_string()))?;
         }
-        let hello: Hello = bakery_protocol::read(&mut self.stdout)
-            .map_err(|e| self.failed(&format!("the agent did not start: {e}")))?;
+        let watch = self.watch(password.map(|_| ESCALATION_LIMIT));
+        let hello: Result<Hello, _> = bakery_protocol::read(&mut self.stdout);
+        if watch.is_some_and(Watch::has_fired) {
+            return Err(Unreachable("Timed out waiting for become success or become password prompt".into()));
+        }
+        let hello = hello.map_err(|e| self.failed(&format!("the agent did not start: {e}")))?;
         if hello.protocol == bakery_protocol::VERSION {
             return Ok(());
         }
@@ -90,24 +110,28 @@ impl Agent {
         Unreachable(if said.is_empty() { known.to_owned() } else { said })
     }
 
+    /// Kills the program unless the watch is dropped in time.
+    fn watch(&self, limit: Option<Duration>) -> Option<Watch> {
+        let limit = limit?;
+        let fired = Arc::new(AtomicBool::new(false));
+        let (done, waits) = mpsc::channel::<()>();
+        let (flag, pid) = (Arc::clone(&fired), self.child.id());
+        std::thread::spawn(move || {
+            if waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                flag.store(true, Ordering::Relaxed);
+                signal::kill(pid as i32, 9);
+            }
+        });
+        Some(Watch { fired, _done: done })
+    }
+
     /// Sends a request and waits for its answer, so long at most.
     pub(super) fn ask(&mut self, request: &Request, limit: Option<Duration>) -> Result<Answer, Unreachable> {
-        let timed_out = Arc::new(AtomicBool::new(false));
-        let (done, waits) = mpsc::channel::<()>();
-        if let Some(limit) = limit {
-            let (flag, pid) = (Arc::clone(&timed_out), self.child.id());
-            std::thread::spawn(move || {
-                if waits.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    flag.store(true, Ordering::Relaxed);
-                    signal::kill(pid as i32, 9);
-                }
-            });
-        }
+        let watch = self.watch(limit);
         let answer = bakery_protocol::write(&mut self.stdin, request)
             .and_then(|()| bakery_protocol::read::<Response>(&mut self.stdout));
-        drop(done);
         match answer {
-            Err(_) if timed_out.load(Ordering::Relaxed) => {
+            Err(_) if watch.is_some_and(Watch::has_fired) => {
                 Ok(Answer::TimedOut(limit.map_or(0, |l| l.as_secs())))
             }
             Ok(response) => Ok(Answer::Result(response.result)),

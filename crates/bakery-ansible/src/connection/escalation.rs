@@ -23,6 +23,30 @@ impl Escalation {
         self.exe.is_some() || self.flags.is_some()
     }
 
+    /// What a refusal is called that was said while becoming the user; `None` if nothing was refused.
+    pub fn refusal(&self, said: &str) -> Option<String> {
+        let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
+        let what = if has(&[
+            "Sorry, try again",
+            "incorrect password",
+            "Authentication failure",
+            "Authentication failed",
+        ]) {
+            "Incorrect"
+        } else if has(&[
+            "a password is required",
+            "Authentication required",
+            "Authentication token manipulation",
+        ]) {
+            "Missing"
+        } else if said.lines().any(|line| line.starts_with(&format!("{}:", self.method))) {
+            return Some(format!("Task failed: {said}"));
+        } else {
+            return None;
+        };
+        Some(format!("Task failed: {what} {} password", self.method))
+    }
+
     /// The command that runs a program as the user.
     ///
     /// # Errors

@@ -152,7 +152,18 @@ impl Connections {
         let waiting = self.idle().get_mut(&key).and_then(Vec::pop);
         let mut agent = match waiting {
             Some(agent) => agent,
-            None => start(endpoint, here, key.1.as_ref())?,
+            None => match start(endpoint, here, key.1.as_ref()) {
+                Ok(agent) => agent,
+                // Who is not let in has reached the host all the same.
+                Err(why) => match key.1.as_ref().and_then(|wanted| wanted.refusal(&why.0)) {
+                    Some(text) => {
+                        let failed =
+                            [("failed", Value::Bool(true)), ("changed", false.into()), ("msg", text.into())];
+                        return Ok(Value::map(failed));
+                    }
+                    None => return Err(why),
+                },
+            },
         };
         match agent.ask(&request, call.limit) {
             Ok(Answer::Result(result)) => {

@@ -122,6 +122,14 @@ impl Runner<'_> {
                 let templar = self.templar(host, context, Map::new(), Some(task));
                 templar.text(name).unwrap_or_else(|_| name.to_string())
             }
+            None if matches!(
+                bakery_modules::canonical_name(&task.action),
+                "include_role" | "import_role"
+            ) =>
+            {
+                let role = task.args.get("name").or_else(|| task.args.get("role"));
+                return format!("{} : {}", task.action, role.map(|r| r.to_string()).unwrap_or_default());
+            }
             None => task.action.clone(),
         };
         match &context.role {
@@ -268,8 +276,8 @@ impl Runner<'_> {
         let Some(host) = self.host(host) else { return };
         let mut state = host.progress();
         match end.status {
-            // Files are counted as they are included.
-            Status::Ok if end.includes.iter().any(|i| !i.role) => {}
+            // Files and roles are counted as they are included.
+            Status::Ok if !end.includes.is_empty() => {}
             Status::Ok => state.stats.ok += 1,
             Status::Changed => {
                 state.stats.ok += 1;
@@ -339,7 +347,13 @@ impl Runner<'_> {
         let loaded = if include.role {
             self.loader().include_role(task, &include.args, &collections).map(|(used, block, gathered)| {
                 self.collect_handlers(&gathered.handlers, &Context { handler: true, ..inner.clone() });
-                let public = include.args.get("public").is_some_and(|p| p.is_true());
+                let public = include.args.get("public");
+                let settings = &self.loader().settings;
+                // What the setting says holds for includes only where somebody set it.
+                let (variable, section, key) = ("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars");
+                let default = settings.text(variable, section, key).is_some()
+                    && !settings.flag(variable, section, key, false);
+                let public = public.map_or(default, |p| bakery_modules::args::boolean(&p).unwrap_or(false));
                 let roles = gathered.public_roles.into_iter().filter(|r| public && !Arc::ptr_eq(r, &used));
                 let roles: Vec<_> = roles.chain(public.then(|| Arc::clone(&used))).collect();
                 self.change_scene(|scene| scene.public_roles.extend(roles));
@@ -361,23 +375,30 @@ impl Runner<'_> {
         };
         match loaded {
             Ok(entries) => {
-                if !include.role
-                    && let Some(path) = self.loader().include_path(task, &include.file)
-                {
-                    let shown = path.display().to_string();
+                let shown = if include.role {
+                    include.args.get("name").or_else(|| include.args.get("role")).map(|name| name.to_string())
+                } else {
+                    self.loader().include_path(task, &include.file).map(|path| path.display().to_string())
+                };
+                if let Some(shown) = shown {
                     self.callback().included(info, &shown, hosts, include.label.as_deref());
-                    for host in hosts {
-                        self.mark(host, |s| s.stats.ok += 1);
-                    }
+                }
+                for host in hosts {
+                    self.mark(host, |s| s.stats.ok += 1);
                 }
                 self.entries(&entries, hosts, &inner)
             }
             Err(error) => {
-                self.callback().error(None, &error.diagnostic);
                 for host in hosts {
-                    let result = crate::actions::failure(&error.diagnostic.message);
-                    result.set("reason", error.diagnostic.to_string());
-                    result.set("include", include.file.as_str());
+                    let result = Map::new();
+                    result.set("changed", false);
+                    result.set("failed", true);
+                    if include.role {
+                        result.set("reason", error.diagnostic.message.as_str());
+                    } else {
+                        result.set("reason", error.diagnostic.to_string());
+                        result.set("include", include.file.as_str());
+                    }
                     let end = End {
                         status: Status::Failed,
                         result,

@@ -119,6 +119,7 @@ impl Runner<'_> {
         host: &str,
         names: &[String],
         task: &Task,
+        by_handler: bool,
     ) -> std::result::Result<(), Diagnostic> {
         for name in names {
             let found = self.handlers_of(host, name);
@@ -146,7 +147,13 @@ impl Runner<'_> {
                 self.show_warnings(vec![error.message]);
                 continue;
             }
-            self.mark(host, |s| s.notified.extend(found));
+            self.mark(host, |s| {
+                if by_handler {
+                    s.notified.extend(found);
+                } else if !s.notifications.contains(name) {
+                    s.notifications.push(name.clone());
+                }
+            });
         }
         Ok(())
     }
@@ -155,6 +162,17 @@ impl Runner<'_> {
     pub(super) fn flush_handlers(&self, hosts: &[String]) -> Result<()> {
         let of_play = self.scene().play.as_ref().and_then(|p| p.force_handlers.as_ref()).map(Value::is_true);
         let force = of_play.unwrap_or(self.options.force_handlers);
+        for host in hosts {
+            if self.is(host, |s| !s.notifications.is_empty()) {
+                let text = format!("META: triggered running handlers for {host}");
+                self.callback().verbose(crate::callback::DEBUG, &text);
+            }
+            for name in self.mark(host, |s| s.notifications.clone()) {
+                let found = self.handlers_of(host, &name);
+                self.mark(host, |s| s.notified.extend(found));
+            }
+            self.mark(host, |s| s.notifications.clear());
+        }
         let mut at = 0;
         // A host that fails in a handler runs no more of them.
         let mut out: Vec<String> = Vec::new();

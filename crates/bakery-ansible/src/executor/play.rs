@@ -65,6 +65,7 @@ impl Runner<'_> {
             }
             self.mark(host, |s| {
                 s.ended = false;
+                s.notifications.clear();
                 s.notified.clear();
             });
         }

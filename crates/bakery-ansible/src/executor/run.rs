@@ -84,6 +84,9 @@ pub(super) struct HostProgress {
     /// Whether the host left this play by `meta: end_host` or `end_play`.
     pub(super) ended: bool,
     pub(super) stats: HostStats,
+    /// Names and topics that were notified; what they mean is asked when handlers are run, so that those loaded last win.
+    pub(super) notifications: Vec<String>,
+    /// Handlers that are to run, by their position.
     pub(super) notified: HashSet<usize>,
     pub(super) gathered: bool,
     /// Whether the host left the role it is in by `meta: end_role`.

@@ -193,6 +193,7 @@ impl Runner<'_> {
             local.set("ansible_loop_var", variable.as_str());
             if let Some(name) = control("index_var") {
                 local.set(&name.to_string(), index);
+                local.set("ansible_index_var", name);
             }
             if control("extended").is_some_and(|e| e.is_true()) {
                 let extended = Map::new();
@@ -408,7 +409,7 @@ impl Runner<'_> {
                     );
                 }
             }
-            if let Err(error) = self.notify(host, &names, task) {
+            if let Err(error) = self.notify(host, &names, task, context.handler) {
                 return self.failed(&error, task, context, host);
             }
         }
@@ -472,13 +473,19 @@ impl Runner<'_> {
                         }
                     }
                 }
-                Value::Str(text) => {
+                // Old playbooks keep `key=value` words in a variable.
+                Value::Str(text) if text.as_str().contains('=') => {
                     args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None));
                 }
+                Value::Omit | Value::None => {}
                 other => {
                     return Err(Diagnostic::at(
                         &task.origin,
-                        format!("arguments must be a mapping, not {}", other.type_name()),
+                        format!(
+                            "Finalization of task args for '{}' failed: the arguments must be a mapping, not '{}'",
+                            full_name(action),
+                            other.type_name()
+                        ),
                     ));
                 }
             }

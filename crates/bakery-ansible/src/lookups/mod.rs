@@ -1,5 +1,6 @@
 //! Lookups, and the loops of `with_` keywords that are made of them (`ansible/plugins/lookup/`).
 
+mod config;
 mod password;
 mod sequence;
 mod tables;
@@ -49,6 +50,12 @@ pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Resul
     let options: Map = args.named.iter().cloned().collect();
     let wantlist = wantlist || options.remove("wantlist").is_some_and(|v| v.is_true());
     let errors = options.remove("errors").map_or_else(|| "strict".to_owned(), |v| v.to_string());
+    // Lookups do not get to see what is not there.
+    if let Some(marker) =
+        terms.iter().cloned().chain(options.pairs().into_iter().map(|(_, v)| v)).find(Value::is_undefined)
+    {
+        return Ok(marker);
+    }
     let found = match run(templar, bakery_modules::canonical_name(&name), &terms, &options) {
         Ok(found) => found,
         Err(error) if errors == "strict" => {
@@ -65,6 +72,7 @@ pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Resul
         return Ok(found.into());
     }
     Ok(match found.as_slice() {
+        [] => vec![].into(),
         [one] => one.clone(),
         many if many.iter().all(|v| v.as_str().is_some()) => {
             many.iter().map(ToString::to_string).collect::<Vec<_>>().join(",").into()
@@ -163,7 +171,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "csvfile" if terms.is_empty() => return Err(Error::new("Search key is required but was not found")),
         "csvfile" => tables::csv(templar, terms, options)?,
         "url" => url(terms, options)?,
-        "config" => config(templar, terms, options)?,
+        "config" => config::run(templar, terms, options)?,
         "file" | "unvault" => {
             let mut out = Vec::new();
             for name in texts() {
@@ -232,7 +240,9 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             }
             out
         }
-        "password" => texts().iter().map(|term| password::run(templar, term, options)).collect::<Result<_>>()?,
+        "password" => {
+            texts().iter().map(|term| password::run(templar, term, options)).collect::<Result<_>>()?
+        }
         "vars" => {
             let mut out = Vec::new();
             for term in terms {
@@ -298,7 +308,9 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
 
 fn file_path(templar: &Templar, name: &str) -> Result<std::path::PathBuf> {
     templar.find_file("files", name).ok_or_else(|| {
-        Error::new(format!("Unable to access the file '{name}': No such file or directory in the search paths"))
+        Error::new(format!(
+            "Unable to access the file '{name}': No such file or directory in the search paths"
+        ))
     })
 }
 
@@ -344,30 +356,6 @@ fn url(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     Ok(out)
 }
 
-/// A setting of the configuration, by the names that matter here.
-fn config(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
-    let missing = options.get("on_missing").map_or_else(|| "error".to_owned(), |v| v.to_string());
-    let mut out = Vec::new();
-    for term in terms {
-        let Some(name) = term.as_str() else {
-            return Err(Error::new(format!("Invalid setting identifier, \"{term}\" is not a string")));
-        };
-        let found = templar.loader.as_ref().and_then(|loader| loader.settings.named(name));
-        match found {
-            Some(value) => out.push(value),
-            None if missing == "error" => {
-                return Err(Error::new(format!("Unable to find setting {name}")));
-            }
-            None => {
-                if missing == "warn" {
-                    templar.warn(format!("Skipping, did not find setting {name}"));
-                }
-            }
-        }
-    }
-    Ok(out)
-}
-
 fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let mut skip = options.get("skip").is_some_and(|v| v.is_true());
     let files = match options.get("files") {
@@ -400,7 +388,12 @@ fn first_found_terms(
     let split = |value: Option<Value>, at: &[char]| -> Vec<String> {
         let items = value.map(|v| v.as_items().unwrap_or_else(|| vec![v])).unwrap_or_default();
         let texts = items.iter().map(ToString::to_string).collect::<Vec<_>>();
-        texts.iter().flat_map(|t| t.split(at)).map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()
+        texts
+            .iter()
+            .flat_map(|t| t.split(at))
+            .map(|t| t.trim().to_owned())
+            .filter(|t| !t.is_empty())
+            .collect()
     };
     for term in terms {
         let (files, own) = match term {

@@ -127,8 +127,13 @@ fn parameters(term: &str, options: &Map) -> Result<(String, Parameters)> {
     if chars.is_empty() {
         return Err(Error::new("there are no characters to make a password of"));
     }
-    let parameters =
-        Parameters { length, chars, encrypt: text("encrypt"), ident: text("ident"), seed: text("seed") };
+    let parameters = Parameters {
+        length,
+        chars,
+        encrypt: text("encrypt").filter(|e| !e.is_empty()),
+        ident: text("ident"),
+        seed: text("seed"),
+    };
     Ok((path, parameters))
 }
 
@@ -144,7 +149,13 @@ fn characters(name: &str) -> Vec<char> {
         "octdigits" => ('0'..='7').collect(),
         "punctuation" => PUNCTUATION.chars().collect(),
         "whitespace" => " \t\n\r\u{b}\u{c}".chars().collect(),
-        "printable" => [characters("digits"), characters("ascii_letters"), characters("punctuation"), characters("whitespace")].concat(),
+        "printable" => [
+            characters("digits"),
+            characters("ascii_letters"),
+            characters("punctuation"),
+            characters("whitespace"),
+        ]
+        .concat(),
         other => other.chars().collect(),
     }
 }
@@ -152,7 +163,8 @@ fn characters(name: &str) -> Vec<char> {
 fn random(wanted: &Parameters) -> Result<String> {
     let mut made = String::new();
     // A seed makes the same password each time; nobody promises which one.
-    let mut stream = wanted.seed.as_ref().map(|seed| blake3::Hasher::new().update(seed.as_bytes()).finalize_xof());
+    let mut stream =
+        wanted.seed.as_ref().map(|seed| blake3::Hasher::new().update(seed.as_bytes()).finalize_xof());
     let whole = u32::MAX - u32::MAX % wanted.chars.len() as u32;
     for _ in 0..wanted.length {
         // Numbers past the last whole multiple would favour the first letters.

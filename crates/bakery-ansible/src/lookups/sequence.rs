@@ -67,7 +67,7 @@ fn one(settings: &Map, out: &mut Vec<Value>) -> Result<()> {
             None => Ok(None),
             Some(value) => match value.as_int().or_else(|| number(&value.to_string())) {
                 Some(number) => Ok(Some(number)),
-                None => Err(Error::new(format!("can't parse {name}={value} as integer"))),
+                None => Err(Error::new(format!("sequence option '{name}' has an invalid value {value}"))),
             },
         }
     };

@@ -53,9 +53,8 @@ fn encoded_text(templar: &Templar, name: &str, encoding: &str) -> Result<String>
 
 /// Every element of a list with each of those of a list inside it.
 pub(super) fn subelements(terms: &[Value]) -> Result<Vec<Value>> {
-    let wrong = |why: &str| {
-        Error::new(format!("subelements lookup expects a list of two or three items, {why}"))
-    };
+    let wrong =
+        |why: &str| Error::new(format!("subelements lookup expects a list of two or three items, {why}"));
     let (Some(first), Some(key), true) = (terms.first(), terms.get(1), terms.len() <= 3) else {
         return Err(wrong(""));
     };
@@ -89,7 +88,9 @@ pub(super) fn subelements(terms: &[Value]) -> Result<Vec<Value>> {
         for (at, part) in path.iter().enumerate() {
             let last = at + 1 == path.len();
             let problem = match inner.get(part) {
-                None => format!("could not find '{part}' key in iterated item '{}'", Value::Map(inner.clone())),
+                None => {
+                    format!("could not find '{part}' key in iterated item '{}'", Value::Map(inner.clone()))
+                }
                 Some(Value::Map(deeper)) if !last => {
                     inner = deeper;
                     continue;
@@ -111,7 +112,9 @@ pub(super) fn subelements(terms: &[Value]) -> Result<Vec<Value>> {
         if found.is_some() {
             let last = path.last().copied().unwrap_or_default();
             let rest = without(map, &path[..path.len() - 1], last);
-            out.extend(found.unwrap_or_default().into_iter().map(|item| Value::list(vec![rest.clone(), item])));
+            out.extend(
+                found.unwrap_or_default().into_iter().map(|item| Value::list(vec![rest.clone(), item])),
+            );
         }
     }
     Ok(out)

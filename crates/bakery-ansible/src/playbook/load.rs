@@ -562,6 +562,9 @@ impl Loader {
                         keywords.vars.insert(key, value);
                     }
                 }
+                if task.args.contains("apply") {
+                    return Err(at(format!("Invalid options for {}: apply", task.action)));
+                }
                 let node = self.yaml(&path)?;
                 let block = self.entries(&node, &path, role, gathered)?;
                 Ok(Entry::Block(Arc::new(Block {
@@ -583,13 +586,31 @@ impl Loader {
                 let name = self.template(&name, &gathered.vars)?.to_string();
                 let from = |key: &str| task.args.get(key).map(|v| v.to_string());
                 let used = self.use_role(&name, Map::new(), role, &task, &from)?;
-                if !self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false) {
+                let public = task.args.get("public").and_then(|v| bakery_modules::args::boolean(&v).ok());
+                let public = public.unwrap_or_else(|| {
+                    !self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false)
+                });
+                if public {
                     gathered.public_roles.push(Arc::clone(&used));
                 }
                 let mut block = self.role_block(&used, from("tasks_from").as_deref(), gathered)?;
                 block.keywords = task.keywords.clone();
                 without_validation(&mut block, &task.args);
+                // What the import says holds for the role's handlers, too.
+                let before = gathered.handlers.len();
                 self.role_handlers(&used, from("handlers_from").as_deref(), gathered)?;
+                let handlers = gathered.handlers.split_off(before);
+                if !handlers.is_empty() {
+                    gathered.handlers.push(Entry::Block(Arc::new(Block {
+                        name: None,
+                        keywords: task.keywords.clone(),
+                        block: handlers,
+                        rescue: vec![],
+                        always: vec![],
+                        once: None,
+                        role: None,
+                    })));
+                }
                 Ok(Entry::Block(Arc::new(block)))
             }
             _ => Ok(Entry::Task(Arc::new(task))),

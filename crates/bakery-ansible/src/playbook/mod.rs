@@ -12,7 +12,7 @@ mod words;
 
 pub use load::Loader;
 pub use role::{Dependencies, Role, RoleUse};
-pub use types::{Block, Entry, Keywords, Loop, Play, Playbook, Task};
 pub(crate) use task::is_free_form;
+pub use types::{Block, Entry, Keywords, Loop, Play, Playbook, Task};
 pub(crate) use words::unquote;
 pub use words::{parse_key_values, split_args};

@@ -168,6 +168,7 @@ impl Loader {
         }
         match part(&folder, name.trim_end_matches(".yml").trim_end_matches(".yaml")) {
             Some(found) => {
+                inside(&found, &folder, &used.role.name)?;
                 let node = self.yaml(&found)?;
                 block.block.extend(self.entries(&node, &found, Some(used), gathered)?);
             }
@@ -189,6 +190,7 @@ impl Loader {
             &used.role.path.join("handlers"),
             from.unwrap_or("main").trim_end_matches(".yml").trim_end_matches(".yaml"),
         ) {
+            inside(&found, &used.role.path.join("handlers"), &used.role.name)?;
             let node = self.yaml(&found)?;
             let before = std::mem::replace(&mut gathered.in_handlers, true);
             let handlers = self.entries(&node, &found, Some(used), gathered)?;
@@ -285,6 +287,29 @@ impl Loader {
         gathered.depth -= 1;
         Ok((Entry::Block(Arc::new(block)), used))
     }
+}
+
+/// A role brings its own files only (`ansible/playbook/role/__init__.py`, `_load_role_yaml`).
+fn inside(found: &Path, folder: &Path, role: &str) -> Result<()> {
+    let plain = |path: &Path| {
+        let mut out = PathBuf::new();
+        for part in path.components() {
+            match part {
+                std::path::Component::ParentDir => drop(out.pop()),
+                std::path::Component::CurDir => {}
+                other => out.push(other),
+            }
+        }
+        out
+    };
+    if plain(found).starts_with(plain(folder)) {
+        return Ok(());
+    }
+    Err(Error::message(format!(
+        "Failed loading '{}' for role ({role}) as it is not inside the expected role path: '{}'",
+        found.display(),
+        folder.display()
+    )))
 }
 
 /// Roles cannot be handlers.

@@ -319,6 +319,15 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
     if let Some(each) = &mut task.r#loop {
         each.control = control;
     }
+    if matches!(bakery_modules::canonical_name(&task.action), "include_role" | "import_role") {
+        for name in ["tasks_from", "vars_from", "defaults_from", "handlers_from"] {
+            if let Some(value) = task.args.get(name).filter(|v| v.as_str().is_none()) {
+                let kind = value.type_name();
+                let text = format!("Expected a string for {name} but got <class '{kind}'> instead");
+                return Err(Error::parse(Diagnostic::at(&task.origin, text)));
+            }
+        }
+    }
     Ok(task)
 }
 
@@ -397,7 +406,9 @@ fn arguments(name: &str, node: &Node) -> Result<Map> {
                         .hint("give the arguments as a mapping below the module's name"),
                 ));
             }
-            if text.is_template() && !FREE_FORM.contains(&short) && map.contains("_raw_params") {
+            let whole = text.as_str().trim();
+            let whole = whole.starts_with("{{") && whole.ends_with("}}");
+            if whole && !FREE_FORM.contains(&short) && map.contains("_raw_params") {
                 map.remove("_raw_params");
                 map.set("_variable_params", Value::Str(text));
             }

@@ -104,7 +104,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         cmd.arg(given).output()?
     };
     let text = output.text();
-    let Some(result) = document(&text) else {
+    let Some((result, junk)) = document(&text) else {
         let failure = Failure::new(if output.code == 0 {
             "MODULE FAILURE: the module printed no result".to_owned()
         } else {
@@ -115,6 +115,12 @@ fn run(args: Args, host: &mut Host) -> Run {
             .with("module_stderr", output.error_text())
             .with("rc", output.code));
     };
+    if !junk.trim().is_empty() {
+        let mut warnings = result.get("warnings").and_then(|w| w.as_items()).unwrap_or_default();
+        warnings
+            .push(format!("Module invocation had trailing junk after module output: {}", junk.trim()).into());
+        result.set("warnings", warnings);
+    }
     result.remove("_ansible_parsed");
     let changed = result.remove("changed").is_some_and(|c| c.is_true());
     // What the module says is the result, whether it failed or not.
@@ -145,13 +151,13 @@ fn quoted(value: &Value) -> String {
     format!("'{}'", text.replace('\'', "'\"'\"'"))
 }
 
-/// The JSON document among the lines of a module's output.
-fn document(text: &str) -> Option<Map> {
+/// The JSON document among the lines of a module's output, and what stands after it.
+fn document(text: &str) -> Option<(Map, String)> {
     let start = text.lines().position(|l| l.trim_start().starts_with('{'))?;
     let lines: Vec<&str> = text.lines().skip(start).collect();
     (1..=lines.len()).rev().filter(|end| lines[end - 1].trim_end().ends_with('}')).find_map(|end| {
         let value: serde_json::Value = serde_json::from_str(&lines[..end].join("\n")).ok()?;
-        json::from_json(&value).as_map().cloned()
+        Some((json::from_json(&value).as_map().cloned()?, lines[end..].join("\n")))
     })
 }
 
