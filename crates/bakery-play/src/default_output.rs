@@ -128,7 +128,7 @@ impl<'a> DefaultOutput<'a> {
                 why.strip_prefix(&format!("{what} failed: ")).unwrap_or(&why)
             )
         };
-        self.error(None, &Diagnostic::at(&task.origin, text));
+        self.failure(&format!("[ERROR]: {}", Diagnostic::at(&task.origin, text)));
     }
 
     /// The differences that a result of a change tells of.
@@ -303,8 +303,13 @@ impl Callback for DefaultOutput<'_> {
         let text = format!("[ERROR]: {diagnostic}");
         match host {
             // With several hosts at work, other lines may come between.
-            Some(host) => drop(self.reasons.insert(host.to_owned(), text)),
-            None => self.failure(&text),
+            Some(host) => {
+                self.reasons.insert(host.to_owned(), text);
+            }
+            None => {
+                // Nothing else can be done when stderr is gone.
+                let _ = writeln!(self.err, "{}", self.colour.red(&text));
+            }
         }
     }
 

@@ -13,6 +13,8 @@ pub struct Escalation {
     pub exe: Option<String>,
     /// Its options instead of the usual ones.
     pub flags: Option<String>,
+    /// The folder to change to before.
+    pub chdir: Option<String>,
     /// What it may ask for.
     pub password: Option<Secret>,
 }
@@ -20,7 +22,7 @@ pub struct Escalation {
 impl Escalation {
     /// Whether somebody said how to become the user, so that no shorter way will do. Nobody asks root for a password.
     pub fn is_particular(&self) -> bool {
-        self.exe.is_some() || self.flags.is_some()
+        self.exe.is_some() || self.flags.is_some() || self.chdir.is_some()
     }
 
     /// What a refusal is called that was said while becoming the user; `None` if nothing was refused.
@@ -39,7 +41,7 @@ impl Escalation {
             "Authentication token manipulation",
         ]) {
             "Missing"
-        } else if said.lines().any(|line| line.starts_with(&format!("{}:", self.method))) {
+        } else if self.chdir.is_some() && said.contains("cd: ") || said.lines().any(|line| line.starts_with(&format!("{}:", self.method))) {
             return Some(format!("Task failed: {said}"));
         } else {
             return None;
@@ -63,8 +65,13 @@ impl Escalation {
             "sudo" => {
                 // With a password there is something to ask for, by standard input and without a word.
                 let asks = self.password.is_some();
-                let flags = flags("-H -S -n").into_iter().filter(|f| !asks || f != "-n");
-                words.extend(flags);
+                words.extend(flags("-H -S -n").into_iter().filter_map(|flag| {
+                    if !asks || flag.starts_with("--") && flag != "--non-interactive" || !flag.starts_with('-') {
+                        return Some(flag);
+                    }
+                    // `-n` alone or among other letters would refuse to ask.
+                    Some(flag.replacen('n', "", 1)).filter(|rest| rest != "-" && !rest.starts_with("--"))
+                }));
                 words.extend(if asks { vec!["-p".into(), String::new()] } else { vec![] });
                 words.extend(["-u".into(), self.user.clone()]);
                 words.extend(programs);
@@ -85,7 +92,13 @@ impl Escalation {
                 )));
             }
         }
-        Ok(words)
+        Ok(match &self.chdir {
+            None => words,
+            Some(folder) => {
+                let script = format!("cd {} && exec \"$@\"", crate::filters::quote(folder));
+                ["/bin/sh".into(), "-c".into(), script, "sh".into()].into_iter().chain(words).collect()
+            }
+        })
     }
 }
 
@@ -100,6 +113,7 @@ mod tests {
                 user: "app".into(),
                 method: method.into(),
                 exe: None,
+                chdir: None,
                 flags: flags.map(Into::into),
                 password: password.map(|p| Secret(p.into())),
             };

@@ -217,14 +217,10 @@ impl Runner<'_> {
                 let mark = had_run(context.role.as_ref());
                 self.progress().completed.extend(hosts.iter().map(|host| (host.clone(), mark.clone())));
             }
-            if run_once && let Some(register) = &task.register {
-                for other in hosts {
-                    if let Some(state) = self.host(other) {
-                        state.vars.set.set(register, end.result.copied());
-                    }
-                }
+            if run_once {
+                self.share(task, host, &end.result);
             }
-            let targets = if run_once { hosts.to_vec() } else { vec![host.clone()] };
+            let targets = vec![host.clone()];
             for include in end.includes {
                 match includes.iter_mut().find(|(known, _)| *known == include) {
                     Some((_, known)) => known.extend(targets.clone()),
@@ -237,6 +233,23 @@ impl Runner<'_> {
             self.include(task, &info, &include, &targets, &context, outer, fatal.then_some(hosts))?;
         }
         Ok(())
+    }
+
+    /// What a task that runs once registers and finds out is known of all hosts of the batch.
+    fn share(&self, task: &Task, host: &str, result: &Map) {
+        let others: Vec<String> = self.scene().batch.iter().filter(|h| *h != host).cloned().collect();
+        let parts = result.get("results").and_then(|r| r.as_items());
+        let parts = parts.unwrap_or_else(|| vec![Value::Map(result.clone())]);
+        for other in others.iter().filter(|h| self.is(h, |s| !s.unreachable)) {
+            if let (Some(register), Some(state)) = (&task.register, self.host(other)) {
+                state.vars.set.set(register, result.copied());
+            }
+            for part in &parts {
+                if let Some(Value::Map(facts)) = part.get("ansible_facts") {
+                    self.keep_facts(bakery_modules::canonical_name(&task.action), &task.args, other, &facts);
+                }
+            }
+        }
     }
 
     /// `any_errors_fatal` and `max_fail_percentage`: when one host is down, all are.
@@ -389,6 +402,12 @@ impl Runner<'_> {
                 self.entries(&entries, hosts, &inner)
             }
             Err(error) => {
+                if include.role {
+                    let origin = include.args.get("name").and_then(|name| name.origin().cloned());
+                    let origin = origin.unwrap_or_else(|| task.origin.clone());
+                    let shown = bakery_lang::Diagnostic::at(&origin, error.diagnostic.message.as_str());
+                    self.callback().error(None, &shown);
+                }
                 for host in hosts {
                     let result = Map::new();
                     result.set("changed", false);

@@ -13,25 +13,7 @@ impl Runner<'_> {
     /// Facts, included variables, and changes of the inventory.
     pub(super) fn keep(&self, action: &str, args: &Map, host: &str, result: &Map) {
         if let Some(Value::Map(facts)) = result.get("ansible_facts") {
-            let Some(state) = self.host(host) else { return };
-            if action == "set_fact" {
-                state.vars.set.extend(&facts);
-                if args.get("cacheable").is_some_and(|c| c.is_true()) {
-                    state.vars.facts.extend(&facts);
-                }
-            } else {
-                for (key, value) in facts.pairs() {
-                    let key = key.to_string();
-                    if key.starts_with("ansible_")
-                        || action != "setup" && !matches!(key.as_str(), "packages" | "services")
-                    {
-                        state.vars.facts.set(&key, value);
-                    } else {
-                        state.vars.facts.set(&format!("ansible_{key}"), value);
-                    }
-                }
-                state.progress().gathered |= action == "setup";
-            }
+            self.keep_facts(action, args, host, &facts);
         }
         if let Some(Value::Map(vars)) = result.get("ansible_included_vars") {
             if let Some(state) = self.host(host) {
@@ -74,6 +56,29 @@ impl Runner<'_> {
             if let Err(error) = self.refresh_vars(&touched) {
                 self.callback().error(None, &error.diagnostic);
             }
+        }
+    }
+
+    /// Facts that a result has, in the place of the action that found them.
+    pub(super) fn keep_facts(&self, action: &str, args: &Map, host: &str, facts: &Map) {
+        let Some(state) = self.host(host) else { return };
+        if action == "set_fact" {
+            state.vars.set.extend(facts);
+            if args.get("cacheable").is_some_and(|c| c.is_true()) {
+                state.vars.facts.extend(facts);
+            }
+        } else {
+            for (key, value) in facts.pairs() {
+                let key = key.to_string();
+                if key.starts_with("ansible_")
+                    || action != "setup" && !matches!(key.as_str(), "packages" | "services")
+                {
+                    state.vars.facts.set(&key, value);
+                } else {
+                    state.vars.facts.set(&format!("ansible_{key}"), value);
+                }
+            }
+            state.progress().gathered |= action == "setup";
         }
     }
 

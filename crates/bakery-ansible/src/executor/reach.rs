@@ -55,17 +55,6 @@ impl Vars<'_> {
     }
 }
 
-/// sudo's flags with the folder that it shall change to.
-fn flags(own: Option<String>, folder: Option<String>) -> Option<String> {
-    match folder {
-        Some(folder) => {
-            let own = own.unwrap_or_else(|| "-H -S -n".into());
-            Some(format!("{own} --chdir {}", crate::filters::quote(&folder)))
-        }
-        None => own,
-    }
-}
-
 impl Runner<'_> {
     /// Where the modules of a task run.
     ///
@@ -222,10 +211,8 @@ impl Runner<'_> {
                 .or_else(|| self.options.become_user.clone())
                 .unwrap_or_else(|| "root".into()),
             exe: particular("exe").or_else(|| text(&context.become_exe)).or_else(|| setting("exe")),
-            flags: flags(
-                particular("flags").or_else(|| text(&context.become_flags)).or_else(|| setting("flags")),
-                vars.first(&["ansible_sudo_chdir"]).filter(|_| method == "sudo"),
-            ),
+            flags: particular("flags").or_else(|| text(&context.become_flags)).or_else(|| setting("flags")),
+            chdir: vars.first(&["ansible_sudo_chdir"]).filter(|_| method == "sudo"),
             password: particular("password")
                 .or_else(|| particular("pass"))
                 .map(Secret)

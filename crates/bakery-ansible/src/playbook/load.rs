@@ -539,6 +539,9 @@ impl Loader {
             "import_tasks" | "include" => {
                 let name = name_of(&["file", "_raw_params"])
                     .ok_or_else(|| at("No file specified for import_tasks".into()))?;
+                if action == "import_tasks" && task.args.contains("apply") {
+                    return Err(at(format!("Invalid options for {}: apply", task.action)));
+                }
                 // The old `include` is static when its name is plain and it does not loop (Ansible up to 2.15).
                 if action == "include" && (task.r#loop.is_some() || name.has_template()) {
                     return Ok(Entry::Task(Arc::new(task)));
@@ -561,9 +564,6 @@ impl Loader {
                     if !matches!(key.as_str(), Some("file" | "_raw_params" | "apply")) {
                         keywords.vars.insert(key, value);
                     }
-                }
-                if task.args.contains("apply") {
-                    return Err(at(format!("Invalid options for {}: apply", task.action)));
                 }
                 let node = self.yaml(&path)?;
                 let block = self.entries(&node, &path, role, gathered)?;

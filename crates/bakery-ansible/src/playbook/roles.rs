@@ -57,12 +57,13 @@ impl Loader {
 
     /// Where a role is.
     pub(crate) fn find_role(&self, name: &str, parent: Option<&Arc<RoleUse>>) -> Result<PathBuf> {
-        let mut folders = vec![self.playbook_dir.join("roles"), self.playbook_dir.clone()];
+        let mut folders = vec![self.playbook_dir.join("roles")];
         if let Some(parent) = parent {
             folders.extend(parent.role.path.parent().map(Path::to_path_buf));
             folders.push(parent.role.path.join("roles"));
         }
         folders.extend(self.roles_paths.iter().cloned());
+        folders.push(self.playbook_dir.clone());
         let direct = Path::new(name);
         if direct.is_absolute() && direct.is_dir() {
             return Ok(direct.to_path_buf());
