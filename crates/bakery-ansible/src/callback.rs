@@ -84,10 +84,16 @@ pub trait Callback: Send {
     }
     /// A task is tried again.
     fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {}
+    /// A job in the background, which was waited for, ended.
+    fn async_ended(&mut self, host: &str, job: &str, failed: bool) {}
     /// A file was included.
     fn included(&mut self, task: &TaskInfo, file: &str, hosts: &[String], label: Option<&str>) {}
     /// What is only shown to those who want to know that much (the number of `-v`).
     fn verbose(&mut self, level: u8, text: &str) {}
+    /// Asks whoever is there, showing what is typed or not; `None` when nobody can answer.
+    fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
+        None
+    }
     /// Something that may be wrong.
     fn warning(&mut self, text: &str) {}
     /// Why a task failed on a host, or something else did, with its place; what happens to the host is told next.

@@ -38,6 +38,11 @@ pub fn ask_hidden(prompt: &str) -> std::io::Result<String> {
     ask(prompt, false)
 }
 
+/// A line that somebody at the terminal types, shown or not; `None` without a terminal.
+pub fn ask_person(prompt: &str, echo: bool) -> Option<String> {
+    if isatty(std::io::stdin()) { ask(prompt, echo).ok() } else { None }
+}
+
 /// A line that is typed, shown or not; from standard input when there is no terminal.
 ///
 /// # Errors

@@ -166,6 +166,10 @@ impl<'a> DefaultOutput<'a> {
         }
         let action = task.action.rsplit('.').next().unwrap_or(&task.action);
         let shown = visible(task, result);
+        if status == Status::Skipped {
+            // Of a loop, the items were shown one by one.
+            shown.remove("results");
+        }
         if item.is_none() {
             self.diffs(task, &shown);
         }
@@ -262,6 +266,9 @@ impl Callback for DefaultOutput<'_> {
             // Of `debug` nothing but the message is left, so that the whole is shown after its items.
             let message = Map::from_iter([("msg", result.get("msg").unwrap_or_default())]);
             let text = self.format.text(&message, "debug");
+            if self.wants.path_on_failure && self.verbosity < 2 {
+                self.task_path(task);
+            }
             self.failure(&format!("fatal: [{host}]: FAILED! => {text}"));
         }
         if ignored {
@@ -279,6 +286,12 @@ impl Callback for DefaultOutput<'_> {
         self.line(&text);
     }
 
+    fn async_ended(&mut self, host: &str, job: &str, failed: bool) {
+        let word = if failed { "FAILED" } else { "OK" };
+        let text = self.colour.cyan(&format!("ASYNC {word} on {host}: jid={job}"));
+        self.line(&text);
+    }
+
     fn included(&mut self, task: &TaskInfo, file: &str, hosts: &[String], label: Option<&str>) {
         if self.last_task != task.id {
             self.task_banner(task);
@@ -293,6 +306,11 @@ impl Callback for DefaultOutput<'_> {
             let text = self.colour.blue(text);
             self.line(&text);
         }
+    }
+
+    fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
+        let _ = self.out.flush();
+        bakery_host::terminal::ask_person(prompt, echo)
     }
 
     fn warning(&mut self, text: &str) {

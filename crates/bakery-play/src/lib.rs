@@ -40,13 +40,20 @@ pub fn main(
     err: &mut (dyn Write + Send),
     colour: Colour,
 ) -> i32 {
+    if args.common.verbose > 0 {
+        let text = match bakery_ansible::Settings::load().file {
+            Some(file) => format!("Using {} as config file", file.display()),
+            None => "No config file found; using defaults".into(),
+        };
+        let _ = writeln!(out, "{}", colour.blue(&text));
+    }
     let mut code = exit::OK;
     for playbook in &args.playbooks {
         match one(args, Path::new(playbook), out, err, colour) {
             Ok(one) => code |= one,
             Err(error) => {
                 // Nothing else can be done when stderr is gone.
-                let _ = writeln!(err, "{}", colour.red(&format!("ERROR! {}", error.diagnostic)));
+                let _ = writeln!(err, "{}", colour.red(&format!("[ERROR]: {}", error.diagnostic)));
                 return error.code;
             }
         }
@@ -70,6 +77,9 @@ fn one(
         return Ok(exit::OK);
     }
     let options = args.options(&loader)?;
+    if let Some(limit) = &options.limit {
+        inventory.check_limit(limit)?;
+    }
     if args.list_tasks || args.list_tags || args.common.list_hosts {
         listing::list(args, path, &playbook, &inventory, &loader, &options, out);
         return Ok(exit::OK);

@@ -124,7 +124,6 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
             result.set(short, args.clone());
             Ok(result)
         }
-        "pause" => values::pause(args, modules.check()),
         "validate_argument_spec" => values::validate_argument_spec(args, templar),
         "wait_for_connection" => Ok(ok()),
         "template" => files::template(args, templar, modules),

@@ -1,6 +1,4 @@
-//! Actions on values: debug, set_fact, assert, include_vars, pause.
-
-use std::time::Duration;
+//! Actions on values: debug, set_fact, assert, include_vars.
 
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
@@ -420,22 +418,4 @@ pub(super) fn validate_argument_spec(args: &Map, templar: &Templar) -> Outcome {
     result.set("argument_spec_data", spec);
     result.set("validate_args_context", context);
     Err(Trouble::Failed(result, None))
-}
-
-pub(super) fn pause(args: &Map, check: bool) -> Outcome {
-    let number = |name: &str| args.get(name).and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()));
-    let seconds = number("seconds").or_else(|| number("minutes").map(|m| m * 60));
-    let Some(seconds) = seconds else {
-        // Nobody can answer while an image is baked or a machine boots.
-        let result = ok();
-        result.set("msg", "nobody is there to answer; going on");
-        return Ok(result);
-    };
-    if !check {
-        std::thread::sleep(Duration::from_secs(seconds.max(0) as u64));
-    }
-    let result = ok();
-    result.set("delta", seconds);
-    result.set("stdout", format!("Paused for {seconds} seconds"));
-    Ok(result)
 }

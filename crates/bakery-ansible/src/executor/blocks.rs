@@ -228,6 +228,9 @@ impl Runner<'_> {
                 }
             }
         }
+        if let Some(broken) = self.progress().broken.take() {
+            return Err(crate::Error::message(broken.message));
+        }
         self.spread_failure(fatal, hosts);
         for (include, targets) in includes {
             self.include(task, &info, &include, &targets, &context, outer, fatal.then_some(hosts))?;

@@ -44,6 +44,14 @@ impl Runner<'_> {
         hosts: &[String],
         context: &Context,
     ) -> Result<()> {
+        if action == "end_role" && context.handler {
+            let text = "Cannot execute 'end_role' from a handler";
+            return Err(Error::other(Diagnostic::at(&task.origin, text)));
+        }
+        if action == "end_role" && context.role.is_none() {
+            let text = "Cannot execute 'end_role' from outside of a role";
+            return Err(Error::other(Diagnostic::at(&task.origin, text)));
+        }
         let mut chosen: Vec<String> = Vec::new();
         let mut others: Vec<String> = Vec::new();
         // Actions for the whole batch look at their condition once, for the first host.

@@ -2,7 +2,7 @@
 //!
 //! `run` is a run with what it knows, `play` the way through a play, `strategy` how its hosts go side by side, `blocks` the
 //! way through blocks and tasks, `task` one task on one host, `calls` its module calls, `outcome` what its result does, `handlers` and `meta` what their
-//! names say, `reach` how it gets to its
+//! names say, `prompt` what is asked of people, `reach` how it gets to its
 //! host, `context` what a task inherits, `scene` what templates see.
 
 mod blocks;
@@ -12,12 +12,14 @@ mod handlers;
 mod meta;
 mod outcome;
 mod play;
+mod prompt;
 mod reach;
 mod run;
 mod scene;
 mod strategy;
 mod task;
 
+pub(crate) use prompt::check as check_prompts;
 pub use reach::ReachOptions;
 pub use run::{Options, RunOutcome, run};
 

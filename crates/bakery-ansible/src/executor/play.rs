@@ -12,6 +12,16 @@ use crate::playbook::{Entry, Play, Task};
 
 impl Runner<'_> {
     pub(super) fn play(&self, play: &Play) -> Result<()> {
+        let asked;
+        let play = if play.vars_prompt.is_empty() {
+            play
+        } else {
+            let mut with_answers = play.clone();
+            with_answers.keywords.vars = play.keywords.vars.copied();
+            with_answers.keywords.vars.extend(&self.vars_prompt(play)?);
+            asked = with_answers;
+            &asked
+        };
         let id = self.next_id();
         if play.playbook_dir != self.loader().playbook_dir {
             let mut loader = (*self.loader()).clone();

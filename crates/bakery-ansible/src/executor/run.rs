@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bakery_events::exit;
 use bakery_jinja::Environment;
-use bakery_lang::Map;
+use bakery_lang::{Diagnostic, Map};
 use indexmap::IndexMap;
 
 use super::context::Context;
@@ -125,6 +125,8 @@ pub(super) struct Progress {
     pub(super) started: bool,
     /// Whether `any_errors_fatal` or `max_fail_percentage` ended the run.
     pub(super) stopped: bool,
+    /// What ends the run after the task that it happened in.
+    pub(super) broken: Option<Diagnostic>,
     /// Whether `meta: end_play` ended the play for all its batches.
     pub(super) play_ended: bool,
     /// Hosts that `add_host` and `group_by` added, with their group, their variables, and

@@ -410,7 +410,7 @@ impl Runner<'_> {
                 }
             }
             if let Err(error) = self.notify(host, &names, task, context.handler) {
-                return self.failed(&error, task, context, host);
+                self.progress().broken = Some(error);
             }
         }
         end
@@ -688,7 +688,11 @@ impl Runner<'_> {
             diff,
             environment,
         };
-        let outcome = actions::run(action, args, &templar, &mut calls);
+        let outcome = if action == "pause" {
+            self.pause(&self.shown_name(task, context, host), args).map_err(|why| Trouble::Failed(failure(&why), None))
+        } else {
+            actions::run(action, args, &templar, &mut calls)
+        };
         self.show_warnings(templar.take_warnings());
         drop(templar);
         let result = match outcome {
@@ -709,6 +713,14 @@ impl Runner<'_> {
                 return end(Status::Unreachable, result);
             }
         };
+        if seconds > 0 && poll > 0 && !check {
+            let job = result.get("ansible_job_id");
+            let job = job.or_else(|| result.get("async_result").and_then(|r| r.get("ansible_job_id")));
+            if let Some(job) = job {
+                let failed = result.get("failed").is_some_and(|f| f.is_true());
+                self.callback().async_ended(host, &job.to_string(), failed);
+            }
+        }
         let facts_of =
             delegated.filter(|_| self.truth(context.delegate_facts.as_ref(), context, host, local));
         self.keep(action, args, facts_of.unwrap_or(host), &result);

@@ -48,6 +48,21 @@ impl Inventory {
         Ok((out, unmatched))
     }
 
+    /// Fails when `--limit` leaves no host of an inventory that has some: a wrong word must not pass for success.
+    ///
+    /// # Errors
+    /// That, and as [`Inventory::matching`].
+    pub fn check_limit(&self, pattern: &str) -> Result<()> {
+        let mut hosts = self.hosts_of("all");
+        let any = !hosts.is_empty();
+        self.limit(&mut hosts, pattern)?;
+        if any && hosts.is_empty() && self.matching(pattern)?.0.is_empty() {
+            let text = "Specified inventory, host pattern and/or --limit leaves us with no hosts to target.";
+            return Err(crate::Error { code: bakery_events::exit::BAD_OPTIONS, ..crate::Error::message(text) });
+        }
+        Ok(())
+    }
+
     /// Keeps the hosts that a pattern of `--limit` names; one without any part keeps all.
     ///
     /// # Errors

@@ -284,7 +284,7 @@ pub(super) fn csv(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
             match options.get(name) {
                 None => Ok(default),
                 Some(v) => v.to_string().trim().parse().map_err(|_| {
-                    Error::new(format!("Invalid value '{v}' for option '{name}': it must be an integer"))
+                    Error::new(format!("the option '{name}' has an invalid value: '{v}' is not an integer"))
                 }),
             }
         };

@@ -7,7 +7,7 @@ use bakery_host::fs;
 use bakery_lang::yaml::{self, Node};
 use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 
-use super::roles::{no_roles, without_validation};
+use super::roles::{no_roles, once_if_told, without_validation};
 use super::task::{self, Place, is_block, keywords, task};
 use super::{Block, Entry, Play, Playbook, RoleUse, Task};
 use crate::plugins::{Kind, Plugins};
@@ -293,7 +293,8 @@ impl Loader {
             .iter()
             .find_map(|k| item.get(k));
             if let Some(import) = import {
-                let name = self.template(&import.to_value(), &Map::new())?.to_string();
+                let (keywords, _) = keywords(item, &["user"])?;
+                let name = self.template(&import.to_value(), &keywords.vars)?.to_string();
                 let name = name.split_whitespace().next().unwrap_or_default().to_owned();
                 let inner = path.parent().unwrap_or(Path::new(".")).join(&name);
                 let mut loader = self.clone();
@@ -301,7 +302,6 @@ impl Loader {
                 if let Some(folder) = inner.parent().and_then(|folder| fs::canonicalize(folder).ok()) {
                     loader.playbook_dir = folder;
                 }
-                let (keywords, _) = keywords(item, &["user"])?;
                 // What the import says is known where the plays name roles and files, but below what they say themselves.
                 loader.import_vars = loader.import_vars.copied();
                 loader.import_vars.extend(&keywords.vars);
@@ -418,6 +418,7 @@ impl Loader {
         play.handlers = std::mem::take(&mut gathered.handlers);
         play.handlers.extend(own);
         play.public_roles = gathered.public_roles;
+        crate::executor::check_prompts(&play)?;
         Ok(play)
     }
 
@@ -586,6 +587,11 @@ impl Loader {
                 let name = self.template(&name, &gathered.vars)?.to_string();
                 let from = |key: &str| task.args.get(key).map(|v| v.to_string());
                 let used = self.use_role(&name, Map::new(), role, &task, &from)?;
+                for key in ["public", "allow_duplicates", "rolespec_validate"] {
+                    if let Some(value) = task.args.get(key) {
+                        task.args.set(key, self.template(&value, &gathered.vars)?);
+                    }
+                }
                 let public = task.args.get("public").and_then(|v| bakery_modules::args::boolean(&v).ok());
                 let public = public.unwrap_or_else(|| {
                     !self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false)
@@ -595,6 +601,7 @@ impl Loader {
                 }
                 let mut block = self.role_block(&used, from("tasks_from").as_deref(), gathered)?;
                 block.keywords = task.keywords.clone();
+                once_if_told(&mut block, &used, &task.args);
                 without_validation(&mut block, &task.args);
                 // What the import says holds for the role's handlers, too.
                 let before = gathered.handlers.len();

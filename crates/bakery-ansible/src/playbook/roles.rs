@@ -50,6 +50,7 @@ impl Loader {
         let used = self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, &from)?;
         let mut gathered = Gathered { collections: collections.to_vec(), ..Gathered::default() };
         let mut block = self.role_block(&used, from("tasks_from").as_deref(), &mut gathered)?;
+        once_if_told(&mut block, &used, args);
         without_validation(&mut block, args);
         self.role_handlers(&used, from("handlers_from").as_deref(), &mut gathered)?;
         Ok((used, block, gathered))
@@ -262,12 +263,7 @@ impl Loader {
         let mut block = self.role_block(&used, None, gathered)?;
         // A role runs once on a host for the same parameters, variables, conditions and tags.
         if !role.allow_duplicates {
-            block.once = Some(format!(
-                "{} {params:?} {vars:?} {:?} {:?}",
-                path.display(),
-                keywords.when,
-                keywords.tags
-            ));
+            block.once = Some(once_key(&path, &params, &vars, &keywords));
         }
         let before = gathered.handlers.len();
         self.role_handlers(&used, None, gathered)?;
@@ -287,6 +283,20 @@ impl Loader {
         block.keywords = keywords;
         gathered.depth -= 1;
         Ok((Entry::Block(Arc::new(block)), used))
+    }
+}
+
+/// What tells a use of a role from others of the same role that are to run, too.
+fn once_key(path: &Path, params: &Map, vars: &Map, keywords: &Keywords) -> String {
+    format!("{} {params:?} {vars:?} {:?} {:?}", path.display(), keywords.when, keywords.tags)
+}
+
+/// `allow_duplicates` of includes and imports: a role that ran does not run again.
+pub(super) fn once_if_told(block: &mut Block, used: &RoleUse, args: &Map) {
+    let again = args.get("allow_duplicates").and_then(|v| bakery_modules::args::boolean(&v).ok());
+    if again == Some(false) {
+        let (none, keywords) = (Map::new(), Keywords::default());
+        block.once = Some(once_key(&used.role.path, &none, &none, &keywords));
     }
 }
 

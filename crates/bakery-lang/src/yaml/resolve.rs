@@ -54,24 +54,23 @@ fn integer(body: &str) -> Option<i128> {
         };
     }
     if body.contains(':') {
-        let mut parts = digits.split(':');
-        let mut total: i128 =
-            parts.next().filter(|p| !p.is_empty() && p.chars().all(|c| c.is_ascii_digit()))?.parse().ok()?;
-        for part in parts {
-            if part.is_empty() || part.len() > 2 || !part.chars().all(|c| c.is_ascii_digit()) {
-                return None;
-            }
-            let part: i128 = part.parse().ok()?;
-            if part > 59 {
-                return None;
-            }
-            total = total * 60 + part;
-        }
-        return Some(total);
+        return sexagesimal(&digits);
     }
     let ok = body.starts_with(|c: char| c.is_ascii_digit())
         && body.chars().all(|c| c.is_ascii_digit() || c == '_');
     if ok { digits.parse().ok() } else { None }
+}
+
+/// `1:30:00`, in base 60.
+fn sexagesimal(digits: &str) -> Option<i128> {
+    let mut parts = digits.split(':');
+    let number = |part: &str| part.parse().ok().filter(|_| part.bytes().all(|b| b.is_ascii_digit()));
+    let mut total: i128 = number(parts.next()?)?;
+    for part in parts {
+        let part = number(part).filter(|n| *n < 60 && part.len() <= 2)?;
+        total = total.checked_mul(60)?.checked_add(part)?;
+    }
+    Some(total)
 }
 
 fn float(body: &str) -> Option<f64> {
@@ -86,7 +85,7 @@ fn float(body: &str) -> Option<f64> {
         return None;
     }
     if whole.contains(':') && exponent.is_none() {
-        let base = integer(whole).filter(|_| whole.starts_with(|c: char| c.is_ascii_digit()))?;
+        let base = sexagesimal(&whole.replace('_', "")).filter(|_| !whole.starts_with('_'))?;
         return format!("{base}.{}", fraction.replace('_', "")).parse().ok();
     }
     if !digits(whole) || whole.starts_with('_') || (whole.is_empty() && fraction.starts_with('_')) {
