@@ -3,8 +3,8 @@
 use bakery_lang::{Map, Value, json};
 
 use crate::eval::{Evaluator, attribute, item};
-use crate::methods::{capitalize, title};
-use crate::{Arguments, Error, Result, ops, render};
+use crate::methods::capitalize;
+use crate::{Arguments, Error, Result, ops, render, text};
 
 /// The filters of this crate.
 pub const NAMES: &[&str] = &[
@@ -85,7 +85,7 @@ pub(crate) fn call(
 }
 
 fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
-    let text = || value.to_string();
+    let as_text = || value.to_string();
     let items = || ops::iterate(value);
     Ok(match name {
         "abs" => match value {
@@ -101,10 +101,8 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             }
             Value::list(rows.into_iter().map(Value::list).collect())
         }
-        "capitalize" => capitalize(&text()).into(),
-        "center" => {
-            crate::format::pad(&text(), args.int(0, "width", 80).clamp(0, 100_000) as usize, '^', ' ').into()
-        }
+        "capitalize" => capitalize(&as_text()).into(),
+        "center" => text::center(&as_text(), args.int(0, "width", 80).clamp(0, 100_000) as usize, ' ').into(),
         "count" | "length" => match value {
             Value::Map(map) => map.len().into(),
             _ => items()
@@ -113,8 +111,8 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 .into(),
         },
         "dictsort" => dictsort(value, args)?,
-        "e" | "escape" | "forceescape" => escape(&text()).into(),
-        "filesizeformat" => filesize(value.as_float().unwrap_or(0.0), args.flag(0, "binary", false)).into(),
+        "e" | "escape" | "forceescape" => escape(&as_text()).into(),
+        "filesizeformat" => text::file_size(value, args.flag(0, "binary", false))?.into(),
         "first" => items()?
             .into_iter()
             .next()
@@ -131,10 +129,10 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             } else {
                 args.named.iter().map(|(k, v)| (k, v.clone())).collect::<Map>().into()
             };
-            crate::format::percent(&text(), &args)?.into()
+            crate::format::percent(&as_text(), &args)?.into()
         }
         "groupby" => groupby(value, args)?,
-        "indent" => indent(&text(), args).into(),
+        "indent" => indent(&text::only(value, name)?, args).into(),
         "items" => Value::list(
             value
                 .as_map()
@@ -149,16 +147,16 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             let parts: Vec<String> = items()?
                 .iter()
                 .map(|item| match &by {
-                    Some(path) => deep_attribute(item, path).map(|v| v.to_string()),
+                    Some(path) => there(deep_attribute(item, path)?).map(|v| v.to_string()),
                     None => Ok(item.to_string()),
                 })
                 .collect::<Result<_>>()?;
             parts.join(&args.text(0, "d", "")).into()
         }
         "list" => Value::list(items()?),
-        "lower" => text().to_lowercase().into(),
-        "upper" => text().to_uppercase().into(),
-        "title" => title(&text()).into(),
+        "lower" => as_text().to_lowercase().into(),
+        "upper" => as_text().to_uppercase().into(),
+        "title" => text::title(&as_text()).into(),
         "map" => map(evaluator, value, args)?,
         "max" | "min" => {
             let attribute = args.named("attribute");
@@ -187,7 +185,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             }
             best.map_or_else(|| Value::undefined("No aggregated item, sequence was empty."), |(item, _)| item)
         }
-        "pprint" => bakery_lang::repr::repr(value).into(),
+        "pprint" => bakery_lang::repr::repr(&sorted_deep(value)).into(),
         "random" => {
             let items = match value {
                 // A number stands for the range below it.
@@ -213,8 +211,8 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         "replace" => {
             let (from, to) = (args.text(0, "old", ""), args.text(1, "new", ""));
             match args.get(2, "count").and_then(|v| v.as_int()) {
-                Some(count) if count >= 0 => text().replacen(&from, &to, count as usize).into(),
-                _ => text().replace(&from, &to).into(),
+                Some(count) if count >= 0 => as_text().replacen(&from, &to, count as usize).into(),
+                _ => as_text().replace(&from, &to).into(),
             }
         }
         "reverse" => match value {
@@ -223,14 +221,22 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         },
         "round" => {
             let number = value.as_float().ok_or_else(|| Error::new("round needs a number"))?;
-            let factor = 10f64.powi(args.int(0, "precision", 0) as i32);
-            Value::Float(match args.text(1, "method", "common").as_str() {
+            let precision = args.int(0, "precision", 0).clamp(-300, 300) as i32;
+            let factor = 10f64.powi(precision);
+            let method = args.text(1, "method", "common");
+            if method == "common" && value.as_int().is_some() && precision >= 0 {
+                // A whole number stays one.
+                return Ok(Value::Int(value.as_int().unwrap_or(0)));
+            }
+            Value::Float(match method.as_str() {
                 "ceil" => (number * factor).ceil() / factor,
                 "floor" => (number * factor).floor() / factor,
+                // As written in decimals, and not as multiplied in halves.
+                _ if precision >= 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
                 _ => (number * factor).round_ties_even() / factor,
             })
         }
-        "safe" | "string" => text().into(),
+        "safe" | "string" => as_text().into(),
         "slice" => {
             let (count, items) = (args.int(0, "slices", 1).max(1) as usize, items()?);
             let (per, extra) = (items.len() / count, items.len() % count);
@@ -239,7 +245,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             for row in 0..count {
                 let end = at + per + usize::from(row < extra);
                 let mut part = items[at..end].to_vec();
-                if let Some(fill) = args.get(1, "fill_with").filter(|_| extra > 0 && row >= extra) {
+                if let Some(fill) = args.get(1, "fill_with").filter(|v| !v.is_none() && row >= extra) {
                     part.push(fill);
                 }
                 rows.push(Value::list(part));
@@ -254,10 +260,15 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 None => Value::list(sort_values(items()?, reverse, case_sensitive)?),
                 Some(paths) => {
                     let paths: Vec<Value> = paths.to_string().split(',').map(Value::from).collect();
-                    sort_by(items()?, reverse, case_sensitive, |item| {
+                    let items = items()?;
+                    // Of one item nothing is compared.
+                    if items.len() < 2 {
+                        return Ok(Value::list(items));
+                    }
+                    sort_by(items, reverse, case_sensitive, |item| {
                         paths
                             .iter()
-                            .map(|path| deep_attribute(item, path))
+                            .map(|path| deep_attribute(item, path).and_then(there))
                             .collect::<Result<Vec<_>>>()
                             .map(Value::tuple)
                     })?
@@ -267,7 +278,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         "striptags" => {
             let mut out = String::new();
             let mut inside = false;
-            for c in text().chars() {
+            for c in as_text().chars() {
                 match c {
                     '<' => inside = true,
                     '>' => inside = false,
@@ -288,14 +299,19 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             }
             total
         }
-        "tojson" => json::dumps(value, args.int(0, "indent", 0).clamp(0, 16) as usize, true).into(),
+        "tojson" => {
+            // For HTML: what would end a script does not stand in it.
+            let json = json::dumps(value, args.int(0, "indent", 0).clamp(0, 16) as usize, true);
+            let safe = [('<', "\\u003c"), ('>', "\\u003e"), ('&', "\\u0026"), ('\'', "\\u0027")];
+            safe.iter().fold(json, |json, (from, to)| json.replace(*from, to)).into()
+        }
         "trim" => {
             let set = args.get(0, "chars").filter(|v| !v.is_none()).map(|v| v.to_string());
-            text()
+            as_text()
                 .trim_matches(|c: char| set.as_ref().map_or(c.is_whitespace(), |set| set.contains(c)))
                 .into()
         }
-        "truncate" => truncate(&text(), args).into(),
+        "truncate" => text::truncate(value, args)?,
         "unique" => {
             let case_sensitive = args.flag(0, "case_sensitive", false);
             // Jinja2 keeps a set of what it has seen, so that what has no hash is an error where it may not fall back on
@@ -305,7 +321,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             let mut out = Vec::new();
             for item in items()? {
                 let key = match args.get(1, "attribute") {
-                    Some(path) if !path.is_none() => deep_attribute(&item, &path)?,
+                    Some(path) if !path.is_none() => there(deep_attribute(&item, &path)?)?,
                     _ => item.clone(),
                 };
                 let unhashable = matches!(key, Value::Map(_) | Value::List(_));
@@ -336,6 +352,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 let mut parts = Vec::new();
                 for pair in items()? {
                     let pair = crate::ops::iterate(&pair)?;
+                    if pair.len() != 2 {
+                        return Err(Error::new("urlencode needs a mapping, or pairs"));
+                    }
                     let part = |at: usize| {
                         percent_encode(&pair.get(at).map(ToString::to_string).unwrap_or_default(), "")
                             .replace("%20", "+")
@@ -344,14 +363,14 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 }
                 parts.join("&").into()
             }
-            _ => percent_encode(&text(), "/").into(),
+            _ => percent_encode(&as_text(), "/").into(),
         },
-        "wordcount" => text().split_whitespace().count().into(),
-        "wordwrap" => wordwrap(&text(), args).into(),
+        "wordcount" => text::word_count(&as_text()).into(),
+        "wordwrap" => text::word_wrap(&text::only(value, name)?, args).into(),
         "xmlattr" => value
             .as_map()
             .map(Map::pairs)
-            .unwrap_or_default()
+            .ok_or_else(|| Error::new("xmlattr needs a mapping"))?
             .iter()
             .filter(|(_, v)| !v.is_none() && !v.is_undefined())
             .map(|(k, v)| format!(" {}=\"{}\"", escape(&k.to_string()), escape(&v.to_string())))
@@ -371,6 +390,20 @@ fn dictsort(value: &Value, args: &Arguments) -> Result<Value> {
     })
 }
 
+/// Mappings with sorted keys, at any depth.
+fn sorted_deep(value: &Value) -> Value {
+    match value {
+        Value::Map(map) => {
+            let mut pairs: Vec<(Value, Value)> =
+                map.pairs().into_iter().map(|(k, v)| (k, sorted_deep(&v))).collect();
+            pairs.sort_by_key(|(key, _)| key.to_string());
+            Value::Map(pairs.into_iter().collect())
+        }
+        Value::List(list) => Value::list(list.items().iter().map(sorted_deep).collect()),
+        other => other.clone(),
+    }
+}
+
 /// `a.b.0.c` on nested values.
 pub(crate) fn deep_attribute(value: &Value, path: &Value) -> Result<Value> {
     if path.as_int().is_some() {
@@ -384,6 +417,16 @@ pub(crate) fn deep_attribute(value: &Value, path: &Value) -> Result<Value> {
         };
     }
     Ok(value)
+}
+
+/// A value that is there.
+fn there(value: Value) -> Result<Value> {
+    if value.is_undefined() { Err(Error::of_undefined(&value)) } else { Ok(value) }
+}
+
+/// The items of what `map` and `select` go through: nothing has none.
+fn items_or_none(value: &Value) -> Result<Vec<Value>> {
+    if !value.is_undefined() && !value.is_true() { Ok(vec![]) } else { ops::iterate(value) }
 }
 
 fn fold(value: &Value) -> Value {
@@ -438,7 +481,7 @@ fn groupby(value: &Value, args: &Arguments) -> Result<Value> {
 }
 
 fn map(evaluator: &mut Evaluator<'_>, value: &Value, args: &Arguments) -> Result<Value> {
-    let items = ops::iterate(value)?;
+    let items = items_or_none(value)?;
     if let Some(path) = args.named("attribute") {
         let default = args.named("default");
         let mapped = items.iter().map(|item| {
@@ -465,14 +508,14 @@ fn select(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argum
     let test = args.positional.get(offset).map(ToString::to_string);
     let rest = Arguments::of(args.positional.iter().skip(offset + 1).cloned().collect());
     let mut out = Vec::new();
-    for item in ops::iterate(value)? {
+    for item in items_or_none(value)? {
         let subject = match &path {
             Some(path) => deep_attribute(&item, path)?,
             None => item.clone(),
         };
         let holds = match &test {
             Some(test) => evaluator.test(test, &subject, &rest)?,
-            None => subject.is_true(),
+            None => there(subject)?.is_true(),
         };
         if holds == wanted {
             out.push(item);
@@ -523,57 +566,6 @@ fn indent(text: &str, args: &Arguments) -> String {
         })
         .collect();
     lines.join("\n")
-}
-
-fn truncate(text: &str, args: &Arguments) -> String {
-    let length = args.int(0, "length", 255).max(0) as usize;
-    let end = args.text(2, "end", "...");
-    let leeway = args.int(3, "leeway", 5).max(0) as usize;
-    let chars: Vec<char> = text.chars().collect();
-    if chars.len() <= length + leeway {
-        return text.to_owned();
-    }
-    let cut: String = chars[..length.saturating_sub(end.chars().count())].iter().collect();
-    if args.flag(1, "killwords", false) {
-        return cut + &end;
-    }
-    cut.rsplit_once(' ').map_or(cut.as_str(), |(head, _)| head).to_owned() + &end
-}
-
-fn wordwrap(text: &str, args: &Arguments) -> String {
-    let width = args.int(0, "width", 79).max(1) as usize;
-    let glue = args.text(2, "wrapstring", "\n");
-    let mut lines = Vec::new();
-    for line in text.lines() {
-        let mut current = String::new();
-        for word in line.split(' ') {
-            if !current.is_empty() && current.chars().count() + 1 + word.chars().count() > width {
-                lines.push(std::mem::take(&mut current));
-            }
-            if !current.is_empty() {
-                current.push(' ');
-            }
-            current.push_str(word);
-        }
-        lines.push(current);
-    }
-    lines.join(&glue)
-}
-
-fn filesize(bytes: f64, binary: bool) -> String {
-    let base: f64 = if binary { 1024.0 } else { 1000.0 };
-    if bytes < base {
-        return if bytes as i64 == 1 { "1 Byte".into() } else { format!("{} Bytes", bytes as i64) };
-    }
-    let units = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
-    let mut size = bytes;
-    let mut unit = 0;
-    while size >= base && unit < units.len() {
-        size /= base;
-        unit += 1;
-    }
-    let name = units[unit.saturating_sub(1)];
-    if binary { format!("{size:.1} {}iB", name.to_uppercase()) } else { format!("{size:.1} {name}B") }
 }
 
 fn escape(text: &str) -> String {

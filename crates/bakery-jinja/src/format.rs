@@ -44,7 +44,7 @@ pub(crate) fn percent(format: &str, args: &Value) -> Result<String> {
         };
         out.push_str(&field(&value, &spec, verb)?);
     }
-    if args_left.next().is_some() && !matches!(args, Value::Map(_)) && !format.contains('%') {
+    if args_left.next().is_some() && !matches!(args, Value::Map(_)) {
         return Err(Error::new("not all arguments converted during string formatting"));
     }
     Ok(out)
@@ -177,6 +177,23 @@ fn spec_field(value: &Value, spec: &str) -> Result<String> {
     let (width, precision) = digits.split_once('.').map_or((digits, ""), |(w, p)| (w, p));
     let inner = if precision.is_empty() { String::new() } else { format!(".{precision}") };
     let numeric = value.as_float().is_some();
+    if !spec.is_empty()
+        && matches!(
+            value,
+            Value::None | Value::Undefined(_) | Value::List(_) | Value::Tuple(_) | Value::Map(_)
+        )
+    {
+        return Err(Error::new(format!(
+            "unsupported format string passed to {}.__format__",
+            value.type_name()
+        )));
+    }
+    // A truth value with a format is the number that it is.
+    let as_number = match value {
+        Value::Bool(b) if !spec.is_empty() => Some(Value::Int(i128::from(*b))),
+        _ => None,
+    };
+    let value = as_number.as_ref().unwrap_or(value);
     let body = match verb {
         Some(verb) => field(value, &inner, verb)?,
         None if !precision.is_empty() && numeric => field(value, &inner, 'f')?,

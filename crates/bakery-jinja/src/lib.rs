@@ -18,6 +18,7 @@ mod parser;
 mod render;
 mod scope;
 mod tests;
+mod text;
 
 pub use environment::{Environment, Template};
 pub use error::{Error, Result};

@@ -34,6 +34,7 @@ pub(crate) fn call(object: &Value, name: &str, args: &Arguments) -> Result<Value
             "bit_length" => Some(Ok((128 - i.unsigned_abs().leading_zeros()).into())),
             _ => None,
         },
+        Value::Bool(b) if name == "bit_length" => Some(Ok(i128::from(*b).into())),
         Value::Float(f) => match name {
             "is_integer" => Some(Ok((f.fract() == 0.0).into())),
             _ => None,
@@ -62,7 +63,8 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
     let all = |test: fn(char) -> bool| Value::Bool(!s.is_empty() && s.chars().all(test));
     Some(Ok(match name {
         "upper" => s.to_uppercase().into(),
-        "lower" | "casefold" => s.to_lowercase().into(),
+        "lower" => s.to_lowercase().into(),
+        "casefold" => s.to_lowercase().replace('ß', "ss").into(),
         "capitalize" => capitalize(s).into(),
         "title" => title(s).into(),
         "swapcase" => s
@@ -142,8 +144,8 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
         "zfill" => pad(s, width(), '>', '0').into(),
         "ljust" => pad(s, width(), '<', fill()).into(),
         "rjust" => pad(s, width(), '>', fill()).into(),
-        "center" => pad(s, width(), '^', fill()).into(),
-        "expandtabs" => s.replace('\t', &" ".repeat(args.int(0, "tabsize", 8).clamp(0, 64) as usize)).into(),
+        "center" => crate::text::center(s, width(), fill()).into(),
+        "expandtabs" => crate::text::expand_tabs(s, args.int(0, "tabsize", 8).clamp(0, 64) as usize).into(),
         "isdigit" | "isdecimal" | "isnumeric" => all(char::is_numeric),
         "isalpha" => all(char::is_alphabetic),
         "isalnum" => all(char::is_alphanumeric),
@@ -166,8 +168,12 @@ pub(crate) fn title(s: &str) -> String {
     let mut start = true;
     s.chars()
         .flat_map(|c| {
-            let out: Vec<char> = if start { c.to_uppercase().collect() } else { c.to_lowercase().collect() };
-            start = !c.is_alphanumeric();
+            let mut out: Vec<char> =
+                if start { c.to_uppercase().collect() } else { c.to_lowercase().collect() };
+            // `ß` begins a word as `Ss`; what has no case ends one.
+            let rest = out.split_off(1.min(out.len()));
+            out.extend(rest.into_iter().flat_map(char::to_lowercase));
+            start = !c.is_uppercase() && !c.is_lowercase();
             out
         })
         .collect()

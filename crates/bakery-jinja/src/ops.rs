@@ -59,6 +59,10 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
             let items = list.items();
             return Ok(Value::list(std::iter::repeat_n(items, n).flatten().collect()));
         }
+        (Binary::Mul, Value::Tuple(items), n) | (Binary::Mul, n, Value::Tuple(items)) => {
+            let n = n.as_int().ok_or_else(|| unsupported(symbol, left, right))?.clamp(0, 1_000_000) as usize;
+            return Ok(Value::tuple(std::iter::repeat_n(items.to_vec(), n).flatten().collect()));
+        }
         (Binary::Mod, Value::Str(format), args) => {
             return crate::format::percent(format.as_str(), args).map(Value::from);
         }

@@ -71,12 +71,17 @@ pub(crate) fn call(
         }
         "callable" | "escaped" => Ok(false),
         "odd" | "even" => {
-            value.as_int().map(|i| (i.rem_euclid(2) == 1) == (name == "odd")).ok_or_else(|| {
+            let rest = value.as_int().map(|i| i.rem_euclid(2) as f64);
+            let rest = rest.or_else(|| value.as_float().map(|f| f.rem_euclid(2.0)));
+            rest.map(|rest| rest == f64::from(u8::from(name == "odd"))).ok_or_else(|| {
                 Error::new(format!("not all arguments converted: {} is not a number", value.type_name()))
             })
         }
         "divisibleby" => match (value.as_int(), args.positional.first().and_then(Value::as_int)) {
             (Some(a), Some(b)) if b != 0 => Ok(a % b == 0),
+            (None, Some(b)) if b != 0 && value.as_float().is_some() => {
+                Ok(value.as_float().is_some_and(|a| a % b as f64 == 0.0))
+            }
             _ => Err(Error::new("divisibleby needs two integers, the second not zero")),
         },
         "eq" | "equalto" | "==" => other().map(|other| *value == other),
@@ -87,8 +92,14 @@ pub(crate) fn call(
         "gt" | "greaterthan" | ">" => order(">", std::cmp::Ordering::is_gt),
         "ge" | ">=" => order(">=", std::cmp::Ordering::is_ge),
         "in" => other().and_then(|other| ops::contains(&other, value)),
-        "lower" => Ok(value.to_string() == value.to_string().to_lowercase()),
-        "upper" => Ok(value.to_string() == value.to_string().to_uppercase()),
+        "lower" | "upper" => {
+            let text = value.to_string();
+            let (is, not): (fn(char) -> bool, fn(char) -> bool) = match name {
+                "lower" => (char::is_lowercase, char::is_uppercase),
+                _ => (char::is_uppercase, char::is_lowercase),
+            };
+            Ok(text.contains(is) && !text.contains(not))
+        }
         "filter" | "test" => {
             let name = value.to_string();
             let none = Arguments::default();

@@ -41,7 +41,9 @@ impl Escalation {
             "Authentication token manipulation",
         ]) {
             "Missing"
-        } else if self.chdir.is_some() && said.contains("cd: ") || said.lines().any(|line| line.starts_with(&format!("{}:", self.method))) {
+        } else if self.chdir.is_some() && said.contains("cd: ")
+            || said.lines().any(|line| line.starts_with(&format!("{}:", self.method)))
+        {
             return Some(format!("Task failed: {said}"));
         } else {
             return None;
@@ -66,7 +68,10 @@ impl Escalation {
                 // With a password there is something to ask for, by standard input and without a word.
                 let asks = self.password.is_some();
                 words.extend(flags("-H -S -n").into_iter().filter_map(|flag| {
-                    if !asks || flag.starts_with("--") && flag != "--non-interactive" || !flag.starts_with('-') {
+                    if !asks
+                        || flag.starts_with("--") && flag != "--non-interactive"
+                        || !flag.starts_with('-')
+                    {
                         return Some(flag);
                     }
                     // `-n` alone or among other letters would refuse to ask.

@@ -28,7 +28,8 @@ pub(crate) fn check(play: &Play) -> Result<()> {
         if !entry.contains("name") {
             return Err(wrong("missing 'name' key".into()));
         }
-        if let Some(key) = entry.keys().iter().map(ToString::to_string).find(|k| !KEYS.contains(&k.as_str())) {
+        if let Some(key) = entry.keys().iter().map(ToString::to_string).find(|k| !KEYS.contains(&k.as_str()))
+        {
             return Err(wrong(format!("found unsupported key '{key}'")));
         }
     }
@@ -103,13 +104,16 @@ impl Runner<'_> {
     pub(super) fn pause(&self, name: &str, args: &Map) -> std::result::Result<Map, String> {
         let number = |name: &str| match args.get(name).filter(|v| !v.is_none()) {
             None => Ok(None),
-            Some(v) => v
-                .as_float()
-                .or_else(|| v.to_string().trim().parse().ok())
-                .map(|n| Some(n as i64))
-                .ok_or_else(|| {
-                    format!("argument '{name}' is of type {} and we were unable to convert to int: '{v}'", v.type_name())
-                }),
+            Some(v) => {
+                v.as_float().or_else(|| v.to_string().trim().parse().ok()).map(|n| Some(n as i64)).ok_or_else(
+                    || {
+                        format!(
+                            "argument '{name}' is of type {} and we were unable to convert to int: '{v}'",
+                            v.type_name()
+                        )
+                    },
+                )
+            }
         };
         for key in args.keys() {
             if !matches!(key.as_str(), Some("echo" | "minutes" | "seconds" | "prompt" | "_raw_params")) {
@@ -156,13 +160,15 @@ impl Runner<'_> {
             }
         }
         let took = began.elapsed().as_secs_f64();
-        let (amount, unit) =
-            if seconds.is_some() { (took, "seconds") } else { (took / 60.0, "minutes") };
+        let (amount, unit) = if seconds.is_some() { (took, "seconds") } else { (took / 60.0, "minutes") };
         let result = Map::from_iter([
             ("changed", Value::from(false)),
             ("rc", 0.into()),
             ("stderr", "".into()),
-            ("stdout", format!("Paused for {} {unit}", Value::Float((amount * 100.0).round() / 100.0)).into()),
+            (
+                "stdout",
+                format!("Paused for {} {unit}", Value::Float((amount * 100.0).round() / 100.0)).into(),
+            ),
             ("start", start.into()),
             ("stop", now().into()),
             ("delta", (took as i64).into()),

@@ -689,7 +689,8 @@ impl Runner<'_> {
             environment,
         };
         let outcome = if action == "pause" {
-            self.pause(&self.shown_name(task, context, host), args).map_err(|why| Trouble::Failed(failure(&why), None))
+            self.pause(&self.shown_name(task, context, host), args)
+                .map_err(|why| Trouble::Failed(failure(&why), None))
         } else {
             actions::run(action, args, &templar, &mut calls)
         };

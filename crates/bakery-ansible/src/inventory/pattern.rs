@@ -7,22 +7,37 @@ use bakery_lang::regex::{Flags, compile};
 use super::Inventory;
 use crate::{Error, Result};
 
+/// The parts of a pattern, with those of the files that it names by `@`.
+fn parts(pattern: &str) -> Result<Vec<String>> {
+    let mut parts = Vec::new();
+    for part in split(pattern) {
+        match part.strip_prefix('@') {
+            Some(file) => {
+                let path = std::path::Path::new(file);
+                if !path.exists() {
+                    return Err(crate::Error::message(format!("Unable to find limit file {file}")));
+                }
+                if !path.is_file() {
+                    return Err(crate::Error::message(format!(
+                        "Limit starting with \"@\" must be a file, not a directory: {file}"
+                    )));
+                }
+                let text = fs::read_to_string(file)?;
+                parts.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
+            }
+            None => parts.push(part),
+        }
+    }
+    Ok(parts)
+}
+
 impl Inventory {
     /// The hosts that a pattern names, and the parts of it that name nothing.
     ///
     /// # Errors
     /// A file of patterns that cannot be read, a regular expression that is none.
     pub fn matching(&self, pattern: &str) -> Result<(Vec<String>, Vec<String>)> {
-        let mut parts = Vec::new();
-        for part in split(pattern) {
-            match part.strip_prefix('@') {
-                Some(file) => {
-                    let text = fs::read_to_string(file)?;
-                    parts.extend(text.lines().map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned));
-                }
-                None => parts.push(part),
-            }
-        }
+        let parts = parts(pattern)?;
         let of = |mark: char| parts.iter().filter(move |p| p.starts_with(mark));
         let plain: Vec<&String> = parts.iter().filter(|p| !p.starts_with(['!', '&'])).collect();
         let mut out: Vec<String> = Vec::new();
@@ -56,9 +71,12 @@ impl Inventory {
         let mut hosts = self.hosts_of("all");
         let any = !hosts.is_empty();
         self.limit(&mut hosts, pattern)?;
-        if any && hosts.is_empty() && self.matching(pattern)?.0.is_empty() {
+        if any && hosts.is_empty() && self.matching(pattern)?.0.is_empty() && !parts(pattern)?.is_empty() {
             let text = "Specified inventory, host pattern and/or --limit leaves us with no hosts to target.";
-            return Err(crate::Error { code: bakery_events::exit::BAD_OPTIONS, ..crate::Error::message(text) });
+            return Err(crate::Error {
+                code: bakery_events::exit::BAD_OPTIONS,
+                ..crate::Error::message(text)
+            });
         }
         Ok(())
     }
@@ -68,7 +86,7 @@ impl Inventory {
     /// # Errors
     /// As [`Inventory::matching`].
     pub fn limit(&self, hosts: &mut Vec<String>, pattern: &str) -> Result<()> {
-        if !split(pattern).is_empty() {
+        if !parts(pattern)?.is_empty() {
             let (allowed, _) = self.matching(pattern)?;
             hosts.retain(|h| allowed.contains(h));
         }

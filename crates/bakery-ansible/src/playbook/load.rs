@@ -103,6 +103,17 @@ pub(crate) struct Gathered {
     pub(super) handler_blocks: usize,
 }
 
+/// Options of `import_role` that may be templates.
+const IMPORT_ROLE: &[&str] = &[
+    "allow_duplicates",
+    "defaults_from",
+    "handlers_from",
+    "public",
+    "rolespec_validate",
+    "tasks_from",
+    "vars_from",
+];
+
 impl Loader {
     /// A loader for a playbook; roles are also searched in `ANSIBLE_ROLES_PATH` and the usual system folders.
     pub fn new(playbook: &Path, extra_vars: Map) -> Self {
@@ -584,14 +595,16 @@ impl Loader {
                 }
                 let name = name_of(&["name", "role", "_raw_params"])
                     .ok_or_else(|| at("'name' is a required field for import_role.".into()))?;
-                let name = self.template(&name, &gathered.vars)?.to_string();
-                let from = |key: &str| task.args.get(key).map(|v| v.to_string());
-                let used = self.use_role(&name, Map::new(), role, &task, &from)?;
-                for key in ["public", "allow_duplicates", "rolespec_validate"] {
+                let vars = gathered.vars.copied();
+                vars.extend(&task.keywords.vars);
+                let name = self.template(&name, &vars)?.to_string();
+                for key in IMPORT_ROLE {
                     if let Some(value) = task.args.get(key) {
-                        task.args.set(key, self.template(&value, &gathered.vars)?);
+                        task.args.set(key, self.template(&value, &vars)?);
                     }
                 }
+                let from = |key: &str| task.args.get(key).map(|v| v.to_string());
+                let used = self.use_role(&name, Map::new(), role, &task, &from)?;
                 let public = task.args.get("public").and_then(|v| bakery_modules::args::boolean(&v).ok());
                 let public = public.unwrap_or_else(|| {
                     !self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false)
