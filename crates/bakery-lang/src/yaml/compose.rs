@@ -237,9 +237,11 @@ impl Composer<'_> {
             EventData::Scalar { anchor, tag, value, plain_implicit, style, .. } => {
                 let typed = match tag.as_deref() {
                     Some("tag:yaml.org,2002:str" | "!" | "!unsafe" | "!vault" | "!vault-encrypted") => None,
-                    Some("tag:yaml.org,2002:int" | "tag:yaml.org,2002:float" | "tag:yaml.org,2002:bool") => {
-                        resolve_plain(&value)
+                    Some("tag:yaml.org,2002:null") => Some(Value::None),
+                    Some("tag:yaml.org,2002:float") => {
+                        resolve_plain(&value).map(|number| number.as_float().map_or(number, Value::Float))
                     }
+                    Some("tag:yaml.org,2002:int" | "tag:yaml.org,2002:bool") => resolve_plain(&value),
                     _ if style == ScalarStyle::Plain && plain_implicit => resolve_plain(&value),
                     _ => None,
                 };

@@ -9,7 +9,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bakery_lang::{Source, Value, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
+use serde_json::Value as Json;
 
 /// The release whose targets are run.
 const RELEASE: &str = "2.19.14";
@@ -17,7 +19,7 @@ const RELEASE: &str = "2.19.14";
 fn main() {
     let args = Arguments::from_args();
     let rows = include_str!("targets.tsv").lines().filter(|l| !l.starts_with('#'));
-    let trials = rows
+    let mut trials: Vec<Trial> = rows
         .map(|row| {
             let mut cells = row.split('\t');
             let (name, status) = (cells.next().unwrap_or_default(), cells.next().unwrap_or_default());
@@ -25,16 +27,88 @@ fn main() {
             Trial::test(name, move || run(&target)).with_kind(status).with_ignored_flag(status != "passes")
         })
         .collect();
+    trials.push(Trial::test("every YAML file of ansible-core as PyYAML reads it", read_yaml));
     libtest_mimic::run(&args, trials).exit();
+}
+
+fn reference() -> Result<PathBuf, Failed> {
+    let named = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
+    named.ok_or_else(|| {
+        "BAKERY_REFERENCE names no folder with ansible-core's programs; scripts/test sets it".into()
+    })
+}
+
+/// Reads ansible-core's YAML files, of which there are some two thousand, beside PyYAML.
+fn read_yaml() -> Result<(), Failed> {
+    let reference = reference()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/read-yaml.py");
+    let output = Command::new(reference.join("python")).arg(script).arg(sources(&reference)?).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    let mut wrong = Vec::new();
+    let text = String::from_utf8(output.stdout)?;
+    for line in text.lines() {
+        let (path, expected): (String, Option<Vec<Json>>) = serde_json::from_str(line)?;
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            // PyYAML reads UTF-16, too; playbooks are UTF-8.
+            continue;
+        };
+        let read = yaml::parse_all(&Source::new(path.as_str(), text));
+        let same = match (&read, &expected) {
+            (Ok(read), Some(expected)) => {
+                read.len() == expected.len() && read.iter().zip(expected).all(|(r, e)| is(&r.to_value(), e))
+            }
+            (Err(_), None) => true,
+            _ => false,
+        };
+        if !same {
+            wrong.push(format!("{path}: {}", read.err().map_or("other values".into(), |e| e.message)));
+        }
+    }
+    let files = text.lines().count();
+    if files < 1000 {
+        return Err(format!("only {files} files were found").into());
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("{} of {files}:\n{}", wrong.len(), wrong.join("\n")).into())
+    }
+}
+
+/// Whether a value is what PyYAML made, as `read-yaml.py` writes it.
+fn is(value: &Value, expected: &Json) -> bool {
+    let Json::Array(tagged) = expected else {
+        return match (value, expected) {
+            (Value::None, Json::Null) => true,
+            (Value::Bool(value), Json::Bool(expected)) => value == expected,
+            (Value::Str(value), Json::String(expected)) => value.as_str() == expected,
+            _ => false,
+        };
+    };
+    let inner = tagged.get(1).and_then(Json::as_array).map(Vec::as_slice).unwrap_or_default();
+    match (tagged[0].as_str(), value) {
+        (Some("map"), Value::Map(map)) => {
+            let pairs = map.pairs();
+            pairs.len() == inner.len()
+                && pairs.iter().zip(inner).all(|((k, v), e)| is(k, &e[0]) && is(v, &e[1]))
+        }
+        (Some("list"), _) => value.as_items().is_some_and(|items| {
+            items.len() == inner.len() && items.iter().zip(inner).all(|(v, e)| is(v, e))
+        }),
+        (Some("int" | "float"), Value::Int(_) | Value::Float(_)) => {
+            tagged[1].as_str() == Some(&value.to_string())
+        }
+        // Dates stay the text that they are written as, and so do other types that Ansible's variables do not have.
+        (Some("date" | "bytes"), Value::Str(_)) => true,
+        _ => false,
+    }
 }
 
 /// Runs a target; what it said is the failure.
 fn run(target: &str) -> Result<(), Failed> {
-    let Some(reference) = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from) else {
-        return Err(
-            "BAKERY_REFERENCE names no folder with ansible-core's programs; scripts/test sets it".into()
-        );
-    };
+    let reference = reference()?;
     let programs = match std::env::var_os("BAKERY_BIN") {
         Some(folder) => PathBuf::from(folder),
         None => Path::new(env!("CARGO_BIN_EXE_bakery")).with_file_name(""),

@@ -4,6 +4,7 @@ mod bake_and_boot;
 mod classic_files;
 mod command_line;
 mod hostile;
+mod many_hosts;
 mod playbooks;
 
 use std::path::{Path, PathBuf};

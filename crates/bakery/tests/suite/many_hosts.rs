@@ -1,0 +1,181 @@
+//! Several hosts: at the same time, each at its own pace, over ssh to a real server, and without telling secrets.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use super::{bakery, fails, ok, write};
+
+/// An ssh server on loopback for this machine's root, with a home folder of its own; it ends with the test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    fn start(at: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        for key in ["host-key", "key"] {
+            let made = Command::new("ssh-keygen")
+                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+                .arg(at.join(key))
+                .status();
+            assert!(made.expect("ssh-keygen runs").success());
+        }
+        std::fs::create_dir_all("/run/sshd").expect("made");
+        std::fs::create_dir_all(at.join("home")).expect("made");
+        let place = at.display();
+        let text = format!(
+            "Port {port}\nListenAddress 127.0.0.1\nHostKey {place}/host-key\nAuthorizedKeysFile {place}/key.pub\n\
+             StrictModes no\nPermitRootLogin yes\nUsePAM no\nPidFile none\nSetEnv HOME={place}/home\nMaxStartups 100\n"
+        );
+        write(at, "sshd_config", &text);
+        let mut command = Command::new("/usr/sbin/sshd");
+        command.args(["-D", "-e", "-f"]).arg(at.join("sshd_config")).stderr(Stdio::null());
+        let child = command.spawn().expect("sshd runs");
+        let server = Self { child, port };
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return server;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("sshd does not answer");
+    }
+}
+
+/// `bakery play` with a home folder of its own, so that sessions that are shared end soon and by themselves.
+fn play(at: &Path, args: &[&str]) -> Command {
+    let mut command = bakery(at, &[&["play", "-i", "hosts"], args].concat());
+    command.env("HOME", at).env("ANSIBLE_SSH_ARGS", "-o ControlMaster=auto -o ControlPersist=1s");
+    command
+}
+
+fn inventory(at: &Path, server: &Server, hosts: &[&str]) {
+    let text = format!(
+        "[all:vars]\nansible_host=127.0.0.1\nansible_port={}\nansible_user=root\n\
+         ansible_ssh_private_key_file={}/key\nansible_host_key_checking=false\n[web]\n{}\n",
+        server.port,
+        at.display(),
+        hosts.join("\n")
+    );
+    write(at, "hosts", &text);
+}
+
+#[test]
+fn hosts_are_reached_by_ssh() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let server = Server::start(at);
+    inventory(at, &server, &["one", "two", "three", "off ansible_port=1"]);
+    write(at, "t.j2", "{{ inventory_hostname }} of {{ ansible_play_hosts | length }}\n");
+    write(
+        at,
+        "p.yml",
+        &format!(
+            "- hosts: all\n  vars: {{ out: {}/out }}\n  tasks:\n\
+             \x20 - file: {{ path: '{{{{ out }}}}', state: directory, mode: '0755' }}\n\
+             \x20 - template: {{ src: t.j2, dest: '{{{{ out }}}}/{{{{ inventory_hostname }}}}' }}\n\
+             \x20 - command: id -un\n    become: true\n    become_user: nobody\n    register: me\n    changed_when: false\n\
+             \x20 - assert: {{ that: [me.stdout == 'nobody', ansible_facts.os_family is defined] }}\n\
+             \x20 - fetch: {{ src: '{{{{ out }}}}/{{{{ inventory_hostname }}}}', dest: fetched/, flat: true }}\n\
+             \x20 - set_fact: {{ mine: 'of {{{{ inventory_hostname }}}}' }}\n    delegate_to: one\n\
+             \x20 - assert: {{ that: \"hostvars['two'].mine == 'of two'\" }}\n\
+             \x20 - meta: reset_connection\n\
+             \x20 - wait_for_connection:\n",
+            at.display()
+        ),
+    );
+    std::fs::set_permissions(at, std::fs::Permissions::from_mode(0o755)).expect("opened");
+    let (code, text) = fails(play(at, &["p.yml"]));
+    assert_eq!(code, 4, "{text}");
+    assert!(text.contains("fatal: [off]: UNREACHABLE!") && text.contains("Connection refused"), "{text}");
+    assert!(text.contains("three                      : ok=9 "), "{text}");
+    for host in ["one", "two", "three"] {
+        let made = std::fs::read_to_string(at.join("out").join(host)).expect("made");
+        assert_eq!(made, format!("{host} of 3\n"));
+        assert!(at.join("fetched").join(host).is_file());
+    }
+    let agents = std::fs::read_dir(at.join("home/.bakery")).expect("copied").count();
+    assert_eq!(agents, 1, "the agent is copied once");
+    let text = ok(play(at, &["p.yml", "-l", "web:!off"]));
+    assert!(text.contains("two                        : ok=9    changed=0 "), "{text}");
+    let (code, text) = fails(play(at, &["p.yml", "-l", "nobody-knows"]));
+    assert!(code == 5 && text.contains("no hosts to target"), "{text}");
+}
+
+#[test]
+fn hosts_are_at_work_at_the_same_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(at, "hosts", "[all:vars]\nansible_connection=local\n[web]\na\nb\nc\nd\n");
+    // Every host waits for all of them to have come so far.
+    let meet = "m={{ playbook_dir }}/here; mkdir -p $m; touch $m/{{ inventory_hostname }}; for i in $(seq 20); do [ $(ls $m | wc -l) = 4 ] && exit 0; sleep 0.05; done; exit 1";
+    let book =
+        |more: &str| format!("- hosts: all\n  gather_facts: false\n  tasks:\n  - shell: \"{meet}\"\n{more}");
+    write(at, "p.yml", &book(""));
+    ok(play(at, &["-f", "4", "p.yml"]));
+    for (name, more, forks) in [("one.yml", "", "1"), ("throttled.yml", "    throttle: 3\n", "4")] {
+        std::fs::remove_dir_all(at.join("here")).expect("there");
+        write(at, name, &book(more));
+        let (code, text) = fails(play(at, &["-f", forks, name]));
+        assert_eq!(code, 2, "{text}");
+    }
+    // `a` waits for what `b` does in a later task, which it never would in lockstep.
+    write(
+        at,
+        "free.yml",
+        "- hosts: a,b\n  gather_facts: false\n  strategy: free\n  vars: { mark: '{{ playbook_dir }}/late' }\n  tasks:\n\
+         \x20 - wait_for: { path: '{{ mark }}', timeout: 20 }\n    when: inventory_hostname == 'a'\n\
+         \x20 - file: { path: '{{ mark }}', state: touch }\n    when: inventory_hostname == 'b'\n",
+    );
+    let text = ok(play(at, &["free.yml"]));
+    assert!(text.contains("b                          : ok=1    changed=1 "), "{text}");
+}
+
+#[test]
+fn secrets_are_told_nowhere() {
+    const SECRETS: [&str; 4] = ["hunter2", "vaulted-word", "become-word", "login-word"];
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let server = Server::start(at);
+    inventory(at, &server, &["one ansible_password=login-word"]);
+    write(at, "pass", "vault-password\n");
+    let mut vault = bakery(
+        at,
+        &["vault", "encrypt_string", "--vault-password-file", "pass", "vaulted-word", "--name", "secret"],
+    );
+    vault.env("HOME", at);
+    write(at, "vars.yml", &ok(vault));
+    write(
+        at,
+        "p.yml",
+        "- hosts: all\n  gather_facts: false\n  vars_files: [vars.yml]\n  tasks:\n\
+         \x20 - command: echo hunter2 {{ secret }}\n    no_log: true\n    register: said\n\
+         \x20 - assert: { that: \"said.stdout == 'hunter2 vaulted-word'\", quiet: true }\n    no_log: true\n\
+         \x20 - command: echo {{ item }}\n    no_log: true\n    loop: [hunter2, '{{ secret }}']\n\
+         \x20 - copy: { content: '{{ secret }}', dest: /dev/null }\n    no_log: true\n    ignore_errors: true\n\
+         \x20 - shell: exit 3; echo {{ secret }}\n    no_log: true\n    ignore_errors: true\n\
+         \x20 - command: ps -eo args\n    become: true\n    become_user: nobody\n    vars: { ansible_become_password: become-word }\n    register: seen\n    changed_when: false\n\
+         \x20 - user: { name: nobody, password: hunter2, update_password: on_create }\n    check_mode: true\n\
+         \x20 - debug: { msg: \"{{ seen.stdout_lines | length > 3 }}\" }\n",
+    );
+    for how in [&["-vvvv", "--diff"][..], &["--output", "json"], &["--output", "minimal"]] {
+        let mut command = play(at, &[&["--vault-password-file", "pass", "p.yml"], how].concat());
+        let output = command.output().expect("runs");
+        let text = super::said(&output);
+        assert!(output.status.success(), "{text}");
+        for secret in SECRETS {
+            assert!(!text.contains(secret), "{secret} is in the output of {how:?}:\n{text}");
+        }
+    }
+}
