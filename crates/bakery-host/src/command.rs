@@ -156,10 +156,14 @@ impl Cmd {
     /// Starts it with pipes for stdin and stdout; stderr goes where ours goes unless set otherwise.
     ///
     /// It may outlive the thread that asks for it: the kernel ends a child with the thread that started it
-    /// (`PR_SET_PDEATHSIG` in prctl(2)), so a thread that lasts as long as the process does that.
+    /// (`PR_SET_PDEATHSIG` in prctl(2)), so a thread that lasts as long as the process does that. The first thread lasts,
+    /// and has namespaces of its own that others may not share: it starts its programs itself.
     pub fn spawn_piped(mut self) -> Result<Child> {
         static STARTER: OnceLock<Mutex<Sender<Starting>>> = OnceLock::new();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        if rustix::thread::gettid() == rustix::process::getpid() {
+            return self.command.spawn().map_err(|e| self.error(e));
+        }
         let starter = STARTER.get_or_init(|| {
             let (sender, orders) = channel::<Starting>();
             std::thread::spawn(move || {

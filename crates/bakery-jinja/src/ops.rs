@@ -55,12 +55,12 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
             return Ok(s.as_str().repeat(n).into());
         }
         (Binary::Mul, Value::List(list), n) | (Binary::Mul, n, Value::List(list)) => {
-            let n = n.as_int().ok_or_else(|| unsupported(symbol, left, right))?.clamp(0, 1_000_000) as usize;
+            let n = times(n.as_int().ok_or_else(|| unsupported(symbol, left, right))?, list.len())?;
             let items = list.items();
             return Ok(Value::list(std::iter::repeat_n(items, n).flatten().collect()));
         }
         (Binary::Mul, Value::Tuple(items), n) | (Binary::Mul, n, Value::Tuple(items)) => {
-            let n = n.as_int().ok_or_else(|| unsupported(symbol, left, right))?.clamp(0, 1_000_000) as usize;
+            let n = times(n.as_int().ok_or_else(|| unsupported(symbol, left, right))?, items.len())?;
             return Ok(Value::tuple(std::iter::repeat_n(items.to_vec(), n).flatten().collect()));
         }
         (Binary::Mod, Value::Str(format), args) => {
@@ -178,6 +178,15 @@ pub fn iterate(value: &Value) -> Result<Vec<Value>> {
         Value::Undefined(_) => Err(Error::of_undefined(value)),
         other => Err(Error::new(format!("'{}' object is not iterable", other.type_name()))),
     }
+}
+
+/// How often a sequence is repeated, unless that takes the memory.
+fn times(n: i128, length: usize) -> Result<usize> {
+    let n = usize::try_from(n.max(0)).unwrap_or(usize::MAX);
+    if n.saturating_mul(length) > 10_000_000 {
+        return Err(Error::new("the repeated list is too long"));
+    }
+    Ok(n)
 }
 
 /// `dict(value)`: a mapping, or pairs.

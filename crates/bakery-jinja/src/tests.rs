@@ -73,7 +73,8 @@ pub(crate) fn call(
         "odd" | "even" => {
             let rest = value.as_int().map(|i| i.rem_euclid(2) as f64);
             let rest = rest.or_else(|| value.as_float().map(|f| f.rem_euclid(2.0)));
-            rest.map(|rest| rest == f64::from(u8::from(name == "odd"))).ok_or_else(|| {
+            let wanted = if name == "odd" { 1.0 } else { 0.0 };
+            rest.map(|rest| (rest - wanted).abs() < f64::EPSILON).ok_or_else(|| {
                 Error::new(format!("not all arguments converted: {} is not a number", value.type_name()))
             })
         }

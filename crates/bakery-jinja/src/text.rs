@@ -195,7 +195,7 @@ pub(crate) fn file_size(value: &Value, binary: bool) -> Result<String> {
     };
     let bytes: f64 = bytes.ok_or_else(|| Error::new(format!("could not convert {value:?} to float")))?;
     let base: f64 = if binary { 1024.0 } else { 1000.0 };
-    if bytes == 1.0 {
+    if (bytes - 1.0).abs() < f64::EPSILON {
         return Ok("1 Byte".into());
     }
     if bytes < base {

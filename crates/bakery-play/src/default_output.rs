@@ -176,9 +176,8 @@ impl<'a> DefaultOutput<'a> {
         let always = shown.get("_ansible_verbose_always").is_some_and(|v| v.is_true());
         let loud = (self.verbosity > 0 || always)
             && !shown.get("_ansible_verbose_override").is_some_and(|v| v.is_true());
-        let text = |loud: bool| match loud {
-            true => format!(" => {}", self.format.text(&shown, action)),
-            false => String::new(),
+        let text = |loud: bool| {
+            if loud { format!(" => {}", self.format.text(&shown, action)) } else { String::new() }
         };
         let item = item.map(|i| if secret { "None" } else { i });
         let of_item = item.map(|i| format!(" => (item={i})")).unwrap_or_default();

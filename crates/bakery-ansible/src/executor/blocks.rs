@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bakery_lang::{Map, Value};
 
 use super::context::{Context, selected};
-use super::run::Runner;
+use super::run::{HostProgress, Runner};
 use super::strategy::side_by_side;
 use super::task::{End, Include};
 use crate::Result;
@@ -257,7 +257,7 @@ impl Runner<'_> {
 
     /// `any_errors_fatal` and `max_fail_percentage`: when one host is down, all are.
     fn spread_failure(&self, fatal: bool, hosts: &[String]) {
-        let down = |h: &&String| self.is(h, |s| s.is_down());
+        let down = |h: &&String| self.is(h, HostProgress::is_down);
         let failed_now = hosts.iter().filter(down).count();
         let batch = &self.scene().batch;
         let failed_ever = batch.iter().filter(down).count();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bakery_lang::{Map, Source, Value};
 
 use super::context::Context;
-use super::run::{HostState, Runner};
+use super::run::{HostProgress, HostState, Runner};
 use super::strategy::Strategy;
 use crate::Result;
 use crate::playbook::{Entry, Play, Task};
@@ -42,7 +42,7 @@ impl Runner<'_> {
             self.scene().inventory.limit(&mut hosts, limit)?;
         }
         let matched = hosts.len();
-        hosts.retain(|h| !self.is(h, |s| s.is_down()));
+        hosts.retain(|h| !self.is(h, HostProgress::is_down));
         let order =
             play.order.as_ref().map(|o| self.loader().template(o, &play.keywords.vars)).transpose()?;
         match order.map(|o| o.to_string()).as_deref() {
@@ -127,7 +127,7 @@ impl Runner<'_> {
                 }
                 Ok(())
             })?;
-            let all_down = batch.iter().all(|h| self.is(h, |s| s.is_down()));
+            let all_down = batch.iter().all(|h| self.is(h, HostProgress::is_down));
             let progress = self.progress();
             if all_down || progress.stopped || progress.play_ended {
                 break;

@@ -19,7 +19,7 @@ pub(super) fn apply(inventory: &mut Inventory, config: &Map, path: &Path, loader
         "constructed" => {}
         "advanced_host_list" | "host_list" => {
             for host in config.get("hosts").and_then(|h| h.as_items()).unwrap_or_default() {
-                ranges(&host.to_string()).iter().for_each(|h| {
+                ranges(&host.to_string())?.iter().for_each(|h| {
                     inventory.add_host(h, "ungrouped");
                 });
             }

@@ -11,6 +11,9 @@ use super::{Inventory, constructed};
 use crate::playbook::{Loader, split_args, unquote};
 use crate::{Error, Result};
 
+/// How many hosts one pattern may stand for.
+const MOST_NAMES: usize = 1_000_000;
+
 /// What a folder has beside inventories, and files that are none (`INVENTORY_IGNORE_EXTS`).
 const IGNORED: &[&str] =
     &[".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry"];
@@ -28,7 +31,7 @@ impl Inventory {
         let mut parsed = 0;
         for source in sources {
             let read = if source.contains(',') {
-                inventory.host_list(source);
+                inventory.host_list(source)?;
                 Ok(())
             } else {
                 inventory.source(Path::new(source), loader, &mut warnings)
@@ -72,9 +75,9 @@ impl Inventory {
         if self.merge { crate::vars::merge(into, from) } else { into.extend(from) }
     }
 
-    fn host_list(&mut self, list: &str) {
+    fn host_list(&mut self, list: &str) -> Result<()> {
         for pattern in split_hosts(list) {
-            for host in ranges(&pattern) {
+            for host in ranges(&pattern)? {
                 let (name, port) = with_port(&host);
                 let vars = self.add_host(&name, "ungrouped");
                 if let Some(port) = port {
@@ -82,6 +85,7 @@ impl Inventory {
                 }
             }
         }
+        Ok(())
     }
 
     fn source(&mut self, path: &Path, loader: &Loader, warnings: &mut Vec<String>) -> Result<()> {
@@ -205,7 +209,7 @@ impl Inventory {
         let own = self.group_vars(name);
         self.put(&own, &part("vars")?);
         for (pattern, vars) in part("hosts")?.pairs() {
-            for host in ranges(&pattern.to_string()) {
+            for host in ranges(&pattern.to_string())? {
                 let (host, port) = with_port(&host);
                 let known = self.add_host(&host, name);
                 if let Some(port) = port {
@@ -276,7 +280,7 @@ impl Inventory {
                     if pattern.contains('=') || pattern.ends_with(':') && !pattern.contains('[') {
                         return Err(wrong(at, format!("Invalid host pattern '{pattern}' supplied")));
                     }
-                    for host in ranges(&pattern) {
+                    for host in ranges(&pattern)? {
                         let (host, port) = with_port(&host);
                         let vars = self.add_host(&host, &section);
                         if let Some(port) = port {
@@ -397,23 +401,55 @@ pub(crate) fn with_port(host: &str) -> (String, Option<i64>) {
 }
 
 /// `web[01:03]`, `db[a:c]` and `n[0:9:3]`.
-pub(super) fn ranges(pattern: &str) -> Vec<String> {
-    let Some((head, rest)) = pattern.split_once('[') else { return vec![pattern.to_owned()] };
-    let Some((range, tail)) = rest.split_once(']') else { return vec![pattern.to_owned()] };
+///
+/// # Errors
+/// When there would be more than [`MOST_NAMES`].
+pub(super) fn ranges(pattern: &str) -> Result<Vec<String>> {
+    let mut names = vec![pattern.to_owned()];
+    loop {
+        let mut next = Vec::new();
+        let mut expanded = false;
+        for name in &names {
+            match range(name) {
+                Some(more) => {
+                    expanded = true;
+                    next.extend(more);
+                }
+                None => next.push(name.clone()),
+            }
+            if next.len() > MOST_NAMES {
+                return Err(Error::message(format!("{pattern} stands for more than {MOST_NAMES} hosts")));
+            }
+        }
+        names = next;
+        if !expanded {
+            return Ok(names);
+        }
+    }
+}
+
+/// The names that the first range of a name stands for; `None` if there is no range in it.
+fn range(name: &str) -> Option<Vec<String>> {
+    let (head, rest) = name.split_once('[')?;
+    let (range, tail) = rest.split_once(']')?;
     let mut parts = range.split(':');
-    let (Some(from), Some(to)) = (parts.next(), parts.next()) else { return vec![pattern.to_owned()] };
+    let (from, to) = (parts.next()?, parts.next()?);
     let step: usize = parts.next().and_then(|s| s.parse().ok()).unwrap_or(1).max(1);
     let from = if from.is_empty() { "0" } else { from };
     let middle: Vec<String> = match (from.parse::<u32>(), to.parse::<u32>()) {
-        (Ok(a), Ok(b)) => (a..=b).step_by(step).map(|n| format!("{n:0width$}", width = from.len())).collect(),
+        (Ok(a), Ok(b)) => (a..=b)
+            .step_by(step)
+            .take(MOST_NAMES + 1)
+            .map(|n| format!("{n:0width$}", width = from.len()))
+            .collect(),
         _ => match (from.chars().next(), to.chars().next()) {
             (Some(a), Some(b)) if from.len() == 1 && to.len() == 1 => {
                 (a..=b).step_by(step).map(String::from).collect()
             }
-            _ => return vec![pattern.to_owned()],
+            _ => return None,
         },
     };
-    middle.iter().flat_map(|m| ranges(&format!("{head}{m}{tail}"))).collect()
+    Some(middle.iter().map(|m| format!("{head}{m}{tail}")).collect())
 }
 
 /// Values in INI inventories are Python literals where they can be.

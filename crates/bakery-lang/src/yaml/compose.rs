@@ -1,8 +1,9 @@
 //! Events to a tree of located nodes: anchors, merge keys, tags.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use libyaml_safer::{EventData, Parser, ScalarStyle};
 
@@ -159,10 +160,32 @@ pub fn parse_all(source: &Arc<Source>) -> Result<Vec<Node>, Diagnostic> {
     let hook = || {
         Composer { source, text: &text, anchors: HashMap::new(), nodes: 0, duplicates: vec![] }.documents()
     };
-    catch_unwind(AssertUnwindSafe(hook)).unwrap_or_else(|_| {
+    quietly(hook).unwrap_or_else(|_| {
         let origin = Origin { source: Arc::clone(source), line: 1, column: 1 };
         Err(Diagnostic::at(&origin, "the text is not valid YAML"))
     })
+}
+
+thread_local! {
+    /// Whether a panic of this thread is caught, and so no news.
+    static CAUGHT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs what may panic; the panic says nothing on its own.
+fn quietly<R>(run: impl FnOnce() -> R) -> std::thread::Result<R> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let tell = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !CAUGHT.get() {
+                tell(panic);
+            }
+        }));
+    });
+    CAUGHT.set(true);
+    let result = catch_unwind(AssertUnwindSafe(run));
+    CAUGHT.set(false);
+    result
 }
 
 struct Composer<'a> {
