@@ -7,6 +7,7 @@
 
 mod actions;
 mod argspec;
+mod bundle;
 pub mod callback;
 pub mod connection;
 mod error;

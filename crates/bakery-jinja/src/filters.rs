@@ -81,7 +81,15 @@ pub(crate) fn call(
     if value.is_undefined() {
         return Some(Err(Error::of_undefined(value)));
     }
-    Some(run(evaluator, name, value, args))
+    Some(run(evaluator, name, value, args).and_then(bounded))
+}
+
+/// Text that grows with every filter must not take the memory.
+pub(crate) fn bounded(value: Value) -> Result<Value> {
+    match value.as_str() {
+        Some(text) if text.len() > ops::MOST_TEXT => Err(Error::new("the text is too long")),
+        _ => Ok(value),
+    }
 }
 
 fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Arguments) -> Result<Value> {

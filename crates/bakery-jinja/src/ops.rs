@@ -33,6 +33,9 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
     };
     match (operator, left, right) {
         (Binary::Add, Value::Str(a), Value::Str(b)) => {
+            if a.as_str().len() + b.as_str().len() > MOST_TEXT {
+                return Err(Error::new("the text is too long"));
+            }
             return Ok(format!("{}{}", a.as_str(), b.as_str()).into());
         }
         (Binary::Add, Value::Str(_), other) => {
@@ -49,7 +52,7 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
         }
         (Binary::Mul, Value::Str(s), n) | (Binary::Mul, n, Value::Str(s)) => {
             let n = n.as_int().ok_or_else(|| unsupported(symbol, left, right))?.max(0) as usize;
-            if s.as_str().len().saturating_mul(n) > 64 * 1024 * 1024 {
+            if s.as_str().len().saturating_mul(n) > MOST_TEXT {
                 return Err(Error::new("the repeated text is too long"));
             }
             return Ok(s.as_str().repeat(n).into());
@@ -179,6 +182,9 @@ pub fn iterate(value: &Value) -> Result<Vec<Value>> {
         other => Err(Error::new(format!("'{}' object is not iterable", other.type_name()))),
     }
 }
+
+/// How long a text may become, in bytes.
+pub const MOST_TEXT: usize = 64 * 1024 * 1024;
 
 /// How often a sequence is repeated, unless that takes the memory.
 fn times(n: i128, length: usize) -> Result<usize> {

@@ -52,11 +52,28 @@ fn key(value: &Value) -> String {
 /// Python's `json.dumps(value, indent=…, sort_keys=…)`, non-ASCII escaped; `indent` 0 means one line.
 pub fn dumps(value: &Value, indent: usize, sort_keys: bool) -> String {
     let mut out = String::new();
-    write(value, indent, sort_keys, 0, &mut out);
+    write(value, Layout { indent, sort: sort_keys, ascii: true }, 0, &mut out);
     out
 }
 
-fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut String) {
+/// As [`dumps`], with sorted keys and every letter as it is (`ensure_ascii=False`): for people.
+pub fn dumps_readable(value: &Value, indent: usize) -> String {
+    let mut out = String::new();
+    write(value, Layout { indent, sort: true, ascii: false }, 0, &mut out);
+    out
+}
+
+#[derive(Clone, Copy)]
+struct Layout {
+    /// Spaces a level; 0 for one line.
+    indent: usize,
+    sort: bool,
+    /// Whether other letters than those of ASCII are escaped.
+    ascii: bool,
+}
+
+fn write(value: &Value, layout: Layout, depth: usize, out: &mut String) {
+    let indent = layout.indent;
     let newline = |out: &mut String, depth: usize| {
         if indent > 0 {
             out.push('\n');
@@ -71,7 +88,7 @@ fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut Strin
         Value::Float(f) if f.is_nan() => out.push_str("NaN"),
         Value::Float(f) if f.is_infinite() => out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" }),
         Value::Float(f) => out.push_str(&crate::repr::float(*f)),
-        Value::Str(text) => quote(text.as_str(), out),
+        Value::Str(text) => quote(text.as_str(), layout.ascii, out),
         Value::List(_) | Value::Tuple(_) => {
             let items = value.as_items().unwrap_or_default();
             out.push('[');
@@ -80,7 +97,7 @@ fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut Strin
                     out.push_str(separator);
                 }
                 newline(out, depth + 1);
-                write(item, indent, sort, depth + 1, out);
+                write(item, layout, depth + 1, out);
             }
             if !items.is_empty() {
                 newline(out, depth);
@@ -90,7 +107,7 @@ fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut Strin
         Value::Map(map) => {
             let mut pairs: Vec<(String, Value)> =
                 map.pairs().into_iter().map(|(k, v)| (key(&k), v)).collect();
-            if sort {
+            if layout.sort {
                 pairs.sort_by(|a, b| a.0.cmp(&b.0));
             }
             out.push('{');
@@ -99,9 +116,9 @@ fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut Strin
                     out.push_str(separator);
                 }
                 newline(out, depth + 1);
-                quote(k, out);
+                quote(k, layout.ascii, out);
                 out.push_str(": ");
-                write(v, indent, sort, depth + 1, out);
+                write(v, layout, depth + 1, out);
             }
             if !pairs.is_empty() {
                 newline(out, depth);
@@ -111,7 +128,7 @@ fn write(value: &Value, indent: usize, sort: bool, depth: usize, out: &mut Strin
     }
 }
 
-fn quote(text: &str, out: &mut String) {
+fn quote(text: &str, ascii: bool, out: &mut String) {
     out.push('"');
     for c in text.chars() {
         match c {
@@ -122,7 +139,7 @@ fn quote(text: &str, out: &mut String) {
             '\t' => out.push_str("\\t"),
             '\u{8}' => out.push_str("\\b"),
             '\u{c}' => out.push_str("\\f"),
-            c if (' '..'\u{7f}').contains(&c) => out.push(c),
+            c if (' '..'\u{7f}').contains(&c) || !ascii && c >= ' ' => out.push(c),
             c => {
                 let mut units = [0; 2];
                 for unit in c.encode_utf16(&mut units) {

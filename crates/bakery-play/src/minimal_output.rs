@@ -70,7 +70,7 @@ impl Callback for MinimalOutput<'_> {
         } else {
             let mark = if status == Status::Failed { "FAILED!" } else { word };
             let indent = if self.one_line { 0 } else { 4 };
-            format!("{host} | {mark} => {}", json::dumps(&Value::Map(shown), indent, true))
+            format!("{host} | {mark} => {}", json::dumps_readable(&Value::Map(shown), indent))
         };
         let _ = writeln!(self.out, "{}", self.colour.status(status, line.trim_end_matches('\n')));
         let _ = self.out.flush();

@@ -94,7 +94,7 @@ impl Format {
             always || self.pretty == Some(true) || self.verbosity > 2 || self.yaml && self.pretty.is_none();
         let indent = if wide && self.pretty != Some(false) { 4 } else { 0 };
         if !self.yaml {
-            return json::dumps(&shown.into(), indent, true);
+            return json::dumps_readable(&shown.into(), indent);
         }
         let lossy = self.pretty != Some(false);
         for stream in ["stdout", "stderr"] {

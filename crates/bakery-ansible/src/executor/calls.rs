@@ -1,11 +1,13 @@
 //! The module calls of one task: on its target, in the background, by modules that bakery does not have itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bakery_lang::{Map, Value, json};
 
 use crate::actions::{self, Modules, failure};
+use crate::bundle::{self, Bundle};
 use crate::connection::{Call, Connections, Endpoint, Escalation, Unreachable};
 use crate::foreign;
 use crate::playbook::Loader;
@@ -53,6 +55,24 @@ pub(super) struct Calls<'a> {
 }
 
 impl Calls<'_> {
+    /// What a module in Python needs on another machine; its call then names what is in the bundle.
+    fn bundle(&self, call: &Map) -> crate::Result<Option<Arc<Bundle>>> {
+        let is_python = call.get("style").is_some_and(|s| s.as_str() == Some("python"));
+        if !is_python || !matches!(self.endpoint, Ok(Endpoint::Ssh(_))) {
+            return Ok(None);
+        }
+        let folders = |name: &str| -> Vec<PathBuf> {
+            let items = call.get(name).and_then(|v| v.as_items()).unwrap_or_default();
+            items.iter().map(|path| PathBuf::from(path.to_string())).collect()
+        };
+        let package = call.get("package").filter(|p| !p.is_none()).map(|p| p.to_string());
+        let bundle = bundle::of(&folders("paths"), &folders("utils"), package.as_deref())?;
+        call.set("bundle", bundle.digest.as_str());
+        call.set("paths", Value::strings(["."]));
+        call.set("utils", Value::strings(&bundle.utils));
+        Ok(Some(bundle))
+    }
+
     fn call(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
         let call = Call {
             module: name,
@@ -153,7 +173,20 @@ impl Modules for Calls<'_> {
             Ok(call) => call,
             Err(error) => return Some(Err(error.diagnostic.into())),
         };
-        let result = match self.module("foreign", &call) {
+        let bundle = match self.bundle(&call) {
+            Ok(bundle) => bundle,
+            Err(error) => return Some(Err(error.diagnostic.into())),
+        };
+        let mut result = self.module("foreign", &call);
+        if let (Some(bundle), Ok(answer)) = (bundle, &result)
+            && answer.get("bundle_is_missing").is_some_and(|m| m.is_true())
+        {
+            // Only the first module of its kind on a target.
+            use base64::Engine as _;
+            call.set("bundle_data", base64::engine::general_purpose::STANDARD.encode(&bundle.bytes));
+            result = self.module("foreign", &call);
+        }
+        let result = match result {
             Ok(result) => result.as_map().cloned().unwrap_or_default(),
             Err(unreachable) => return Some(Err(unreachable.into())),
         };

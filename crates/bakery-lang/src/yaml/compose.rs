@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Once};
 
-use libyaml_safer::{EventData, Parser, ScalarStyle};
+use libyaml_safer::{Encoding, EventData, Parser, ScalarStyle};
 
 use crate::yaml::resolve_plain;
 use crate::{Diagnostic, Map, Origin, Source, Text, Value};
@@ -205,6 +205,8 @@ impl Composer<'_> {
         let text = self.text;
         let mut bytes = text.as_bytes();
         let mut parser = Parser::new();
+        // Without this, a text that begins with a letter whose first byte is that of a byte order mark is refused.
+        parser.set_encoding(Encoding::Utf8);
         parser.set_input_string(&mut bytes);
         let mut documents = Vec::new();
         loop {

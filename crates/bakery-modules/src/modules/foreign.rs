@@ -6,7 +6,9 @@
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 
+use bakery_host::fs;
 use bakery_lang::{Map, Value, json};
 use bakery_macros::ModuleArgs;
 use base64::Engine as _;
@@ -37,6 +39,10 @@ struct Args {
     utils: Vec<String>,
     /// Its name as a Python module, for modules of collections.
     package: Option<String>,
+    /// The digest of an archive that the paths and utilities are in, kept on this machine.
+    bundle: Option<String>,
+    /// That archive, in base64, when this machine does not have it.
+    bundle_data: Option<String>,
 }
 
 /// Sets the scene for a new-style module and runs it.
@@ -70,6 +76,16 @@ fn run(args: Args, host: &mut Host) -> Run {
     let program = base64::engine::general_purpose::STANDARD
         .decode(&args.program)
         .map_err(|e| Failure::new(format!("the module {} did not arrive whole: {e}", args.name)))?;
+    let mut args = args;
+    if let Some(digest) = args.bundle.clone() {
+        let Some(folder) = bundle(&digest, args.bundle_data.as_deref())? else {
+            return Err(Failure::new("the module's utilities are not on this machine")
+                .with("bundle_is_missing", true));
+        };
+        let inside = |paths: &[String]| paths.iter().map(|p| folder.join(p).display().to_string()).collect();
+        args.paths = inside(&args.paths);
+        args.utils = inside(&args.utils);
+    }
     let output = if args.style == "python" {
         let interpreter = args.interpreter.as_deref().unwrap_or("/usr/bin/python3");
         let spec = serde_json::json!({
@@ -125,6 +141,35 @@ fn run(args: Args, host: &mut Host) -> Run {
     let changed = result.remove("changed").is_some_and(|c| c.is_true());
     // What the module says is the result, whether it failed or not.
     Ok(Outcome { changed, fields: result })
+}
+
+/// The folder of an archive that was sent, unpacked; `None` when it has to be sent.
+fn bundle(digest: &str, data: Option<&str>) -> Result<Option<PathBuf>, Failure> {
+    let failed = |e: &dyn std::fmt::Display| Failure::new(format!("the module's utilities: {e}"));
+    if !digest.bytes().all(|b| b.is_ascii_alphanumeric()) {
+        return Err(failed(&"their digest is none"));
+    }
+    // Every user has a folder of its own, which nobody else may write to.
+    let own = PathBuf::from(format!("/var/tmp/.bakery-{}", bakery_host::users::effective_uid()));
+    let folder = own.join(format!("utils-{digest}"));
+    let is_ours = || fs::is_ours(&own);
+    if folder.is_dir() && is_ours() {
+        return Ok(Some(folder));
+    }
+    let Some(data) = data else { return Ok(None) };
+    let bytes = base64::engine::general_purpose::STANDARD.decode(data).map_err(|e| failed(&e))?;
+    fs::create_dir_all(&own).map_err(|e| failed(&e))?;
+    if !is_ours() {
+        return Err(failed(&format!("{} is not ours", own.display())));
+    }
+    let fresh = tempfile::Builder::new().prefix(".utils-").tempdir_in(&own).map_err(|e| failed(&e))?;
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_slice()));
+    archive.unpack(fresh.path()).map_err(|e| failed(&e))?;
+    // Whole or not at all; somebody else may have been quicker.
+    if fs::rename(fresh.path(), &folder).is_ok() {
+        let _ = fresh.keep();
+    }
+    Ok(Some(folder))
 }
 
 /// The file that a module that is no new-style Python reads.

@@ -111,7 +111,8 @@ fn yaml_reader(bytes: &[u8]) {
         // What was read can be written and read again.
         for document in documents {
             let written = yaml::emit(&document.to_value(), yaml::Style::default());
-            assert!(yaml::parse_all(&Source::new("written", written.as_str())).is_ok(), "{written}");
+            let again = yaml::parse_all(&Source::new("written", written.as_str()));
+            assert!(again.is_ok(), "{written:?}: {:?}", again.err());
         }
     }
 }
@@ -241,7 +242,7 @@ fn try_out(corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Failed> {
     }
     if worker.join().is_err() {
         let case = current.lock().expect("no panic holds it").clone();
-        return Err(format!("it panics on {:?}", text(&case)).into());
+        return Err(format!("it panics on {:?}", case.escape_ascii().to_string()).into());
     }
     let tried = count.load(Ordering::Relaxed);
     if tried < 10 { Err(format!("only {tried} texts were tried").into()) } else { Ok(()) }

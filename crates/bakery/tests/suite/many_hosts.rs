@@ -114,6 +114,34 @@ fn hosts_are_reached_by_ssh() {
 }
 
 #[test]
+fn modules_in_python_run_on_other_machines_with_what_they_need() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let server = Server::start(at);
+    inventory(at, &server, &["one ansible_python_interpreter=/usr/bin/python3"]);
+    write(at, "module_utils/words.py", "def greeting(name):\n    return 'hello ' + name\n");
+    write(
+        at,
+        "library/greet.py",
+        "from ansible.module_utils.basic import AnsibleModule\n\
+         from ansible.module_utils.words import greeting\n\
+         m = AnsibleModule(dict(name=dict(required=True)))\n\
+         m.exit_json(changed=False, said=greeting(m.params['name']))\n",
+    );
+    write(
+        at,
+        "p.yml",
+        "- hosts: one\n  gather_facts: false\n  tasks:\n  - greet: {name: '{{ item }}'}\n    loop: [a, b]\n    register: r\n\
+         \x20 - assert: {that: \"r.results | map(attribute='said') | list == ['hello a', 'hello b']\"}\n",
+    );
+    // The interpreter of the reference programs has the module utilities; the target's has none.
+    let reference = std::env::var("BAKERY_REFERENCE").expect("scripts/test sets it");
+    let mut command = play(at, &["p.yml"]);
+    command.env("PATH", format!("{reference}:{}", std::env::var("PATH").unwrap_or_default()));
+    ok(command);
+}
+
+#[test]
 fn hosts_are_at_work_at_the_same_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
