@@ -102,7 +102,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         },
         "attr" => attribute(value, &args.text(0, "name", ""))?,
         "batch" => {
-            let size = args.int(0, "linecount", 1).max(1) as usize;
+            let size = ops::times(args.int(0, "linecount", 1).max(1), 1)?;
             let mut rows: Vec<Vec<Value>> = items()?.chunks(size).map(<[Value]>::to_vec).collect();
             if let (Some(fill), Some(last)) = (args.get(1, "fill_with"), rows.last_mut()) {
                 last.resize(size, fill);
@@ -246,7 +246,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         }
         "safe" | "string" => as_text().into(),
         "slice" => {
-            let (count, items) = (args.int(0, "slices", 1).max(1) as usize, items()?);
+            let (count, items) = (ops::times(args.int(0, "slices", 1).max(1), 1)?, items()?);
             let (per, extra) = (items.len() / count, items.len() % count);
             let mut rows = Vec::new();
             let mut at = 0;

@@ -97,7 +97,7 @@ fn field(value: &Value, spec: &str, verb: char) -> Result<String> {
 }
 
 pub(crate) fn pad(body: &str, width: usize, align: char, fill: char) -> String {
-    let missing = width.saturating_sub(body.chars().count());
+    let missing = width.min(crate::ops::MOST_TEXT).saturating_sub(body.chars().count());
     let fills = |n: usize| std::iter::repeat_n(fill, n).collect::<String>();
     match align {
         '<' => format!("{body}{}", fills(missing)),

@@ -187,7 +187,7 @@ pub fn iterate(value: &Value) -> Result<Vec<Value>> {
 pub const MOST_TEXT: usize = 64 * 1024 * 1024;
 
 /// How often a sequence is repeated, unless that takes the memory.
-fn times(n: i128, length: usize) -> Result<usize> {
+pub(crate) fn times(n: i128, length: usize) -> Result<usize> {
     let n = usize::try_from(n.max(0)).unwrap_or(usize::MAX);
     if n.saturating_mul(length) > 10_000_000 {
         return Err(Error::new("the repeated list is too long"));

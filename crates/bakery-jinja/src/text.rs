@@ -15,7 +15,7 @@ pub(crate) fn only(value: &Value, filter: &str) -> Result<String> {
 
 /// `str.center`: an odd blank goes to the left when the width is odd, too.
 pub(crate) fn center(text: &str, width: usize, fill: char) -> String {
-    let missing = width.saturating_sub(text.chars().count());
+    let missing = width.min(crate::ops::MOST_TEXT).saturating_sub(text.chars().count());
     let left = missing / 2 + (missing & width & 1);
     let fills = |n: usize| std::iter::repeat_n(fill, n).collect::<String>();
     format!("{}{text}{}", fills(left), fills(missing - left))

@@ -14,6 +14,9 @@ use crate::{Error, Result};
 /// How many hosts one pattern may stand for.
 const MOST_NAMES: usize = 1_000_000;
 
+/// How long all of their names may be together, in bytes.
+const MOST_LETTERS: usize = 64 << 20;
+
 /// What a folder has beside inventories, and files that are none (`INVENTORY_IGNORE_EXTS`).
 const IGNORED: &[&str] =
     &[".pyc", ".pyo", ".swp", ".bak", "~", ".rpm", ".md", ".txt", ".rst", ".orig", ".ini", ".cfg", ".retry"];
@@ -408,16 +411,17 @@ pub(super) fn ranges(pattern: &str) -> Result<Vec<String>> {
     let mut names = vec![pattern.to_owned()];
     loop {
         let mut next = Vec::new();
-        let mut expanded = false;
+        let (mut expanded, mut length) = (false, 0);
         for name in &names {
             match range(name) {
                 Some(more) => {
                     expanded = true;
+                    length += more.iter().map(String::len).sum::<usize>();
                     next.extend(more);
                 }
                 None => next.push(name.clone()),
             }
-            if next.len() > MOST_NAMES {
+            if next.len() > MOST_NAMES || length > MOST_LETTERS {
                 return Err(Error::message(format!("{pattern} stands for more than {MOST_NAMES} hosts")));
             }
         }

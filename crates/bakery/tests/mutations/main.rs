@@ -213,6 +213,8 @@ fn frame() -> Vec<u8> {
 /// Runs a reader over mutated texts for as long as there is time.
 fn try_out(corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Failed> {
     let seconds = std::env::var("BAKERY_MUTATION_SECONDS").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
+    // For what ends the process: the text that it was at.
+    let trace = std::env::var_os("BAKERY_MUTATION_TRACE");
     let until = Instant::now() + Duration::from_secs(seconds);
     let current: Arc<Mutex<Vec<u8>>> = Arc::default();
     let count = Arc::new(AtomicU64::new(0));
@@ -224,6 +226,9 @@ fn try_out(corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Failed> {
             while Instant::now() < until {
                 let case = chance.mutated(&corpus);
                 current.lock().expect("no panic holds it").clone_from(&case);
+                if let Some(file) = &trace {
+                    std::fs::write(file, &case).expect("written");
+                }
                 reader(&case);
                 count.fetch_add(1, Ordering::Relaxed);
             }
