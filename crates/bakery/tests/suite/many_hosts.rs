@@ -146,15 +146,18 @@ fn hosts_are_at_work_at_the_same_time() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     write(at, "hosts", "[all:vars]\nansible_connection=local\n[web]\na\nb\nc\nd\n");
-    // Every host waits for all of them to have come so far.
-    let meet = "m={{ playbook_dir }}/here; mkdir -p $m; touch $m/{{ inventory_hostname }}; for i in $(seq 20); do [ $(ls $m | wc -l) = 4 ] && exit 0; sleep 0.05; done; exit 1";
-    let book =
-        |more: &str| format!("- hosts: all\n  gather_facts: false\n  tasks:\n  - shell: \"{meet}\"\n{more}");
-    write(at, "p.yml", &book(""));
+    // Every host waits for all of them to have come so far, so many twentieths of a second.
+    let book = |patience: u32, more: &str| {
+        let meet = format!(
+            "m={{{{ playbook_dir }}}}/here; mkdir -p $m; touch $m/{{{{ inventory_hostname }}}}; for i in $(seq {patience}); do [ $(ls $m | wc -l) = 4 ] && exit 0; sleep 0.05; done; exit 1"
+        );
+        format!("- hosts: all\n  gather_facts: false\n  tasks:\n  - shell: \"{meet}\"\n{more}")
+    };
+    write(at, "p.yml", &book(400, ""));
     ok(play(at, &["-f", "4", "p.yml"]));
     for (name, more, forks) in [("one.yml", "", "1"), ("throttled.yml", "    throttle: 3\n", "4")] {
         std::fs::remove_dir_all(at.join("here")).expect("there");
-        write(at, name, &book(more));
+        write(at, name, &book(10, more));
         let (code, text) = fails(play(at, &["-f", forks, name]));
         assert_eq!(code, 2, "{text}");
     }
