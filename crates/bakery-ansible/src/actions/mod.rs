@@ -125,7 +125,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
             Ok(result)
         }
         "validate_argument_spec" => values::validate_argument_spec(args, templar),
-        "wait_for_connection" => Ok(ok()),
+        "wait_for_connection" => values::wait_for_connection(args, modules),
         "template" => files::template(args, templar, modules),
         "copy" => files::copy(args, templar, modules),
         "unarchive" => files::unarchive(args, templar, modules),

@@ -1,5 +1,7 @@
 //! Actions on values: debug, set_fact, assert, include_vars.
 
+use std::time::{Duration, Instant};
+
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
 
@@ -233,6 +235,36 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
     if !quiet {
         result.set("_ansible_verbose_always", true);
     }
+    Ok(result)
+}
+
+/// Waits until modules can run on the target (`ansible/plugins/action/wait_for_connection.py`).
+pub(super) fn wait_for_connection(args: &Map, modules: &mut dyn Modules) -> Outcome {
+    let seconds = |name: &str, default: u64| {
+        let value = args.get(name).filter(|v| !v.is_none());
+        let number = value.and_then(|v| v.as_float().or_else(|| v.to_string().trim().parse().ok()));
+        Duration::from_secs_f64(number.unwrap_or(default as f64).clamp(0.0, 1e8))
+    };
+    let began = Instant::now();
+    let result = ok();
+    if modules.check() {
+        result.set("skipped", true);
+        result.set("elapsed", 0);
+        return Ok(result);
+    }
+    std::thread::sleep(seconds("delay", 0));
+    let (limit, pause) = (seconds("timeout", 600), seconds("sleep", 1));
+    loop {
+        let Err(unreachable) = modules.module("ping", &Map::new()) else { break };
+        if began.elapsed() >= limit || bakery_host::signal::caught().is_some() {
+            let why = format!("timed out waiting for ping module test: {}", unreachable.0);
+            let result = failure(&why);
+            result.set("elapsed", began.elapsed().as_secs());
+            return Err(Trouble::Failed(result, None));
+        }
+        std::thread::sleep(pause.min(limit.saturating_sub(began.elapsed())));
+    }
+    result.set("elapsed", began.elapsed().as_secs());
     Ok(result)
 }
 

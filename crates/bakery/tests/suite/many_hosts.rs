@@ -109,6 +109,13 @@ fn hosts_are_reached_by_ssh() {
     assert_eq!(agents, 1, "the agent is copied once");
     let text = ok(play(at, &["p.yml", "-l", "web:!off"]));
     assert!(text.contains("two                        : ok=9    changed=0 "), "{text}");
+    write(
+        at,
+        "wait.yml",
+        "- hosts: 'off'\n  gather_facts: false\n  tasks:\n  - wait_for_connection: {timeout: 1, sleep: 0.2}\n",
+    );
+    let (code, text) = fails(play(at, &["wait.yml"]));
+    assert!(code == 2 && text.contains("timed out waiting for ping module test"), "{text}");
     let (code, text) = fails(play(at, &["p.yml", "-l", "nobody-knows"]));
     assert!(code == 5 && text.contains("no hosts to target"), "{text}");
 }
