@@ -175,7 +175,7 @@ fn script(program: &Program, escalation: Option<&Escalation>) -> Result<String, 
     let _ = write!(
         script,
         r#"d={folder}; a="$d/agent-{digest}"; umask 022
-mkdir -p "$d" && [ -O "$d" ] || {{ echo "{MARK}$d is not ours"; exit 1; }}
+mkdir -p "$d" && [ ! -h "$d" ] && [ -O "$d" ] || {{ echo "{MARK}$d is not ours"; exit 1; }}
 if [ ! -x "$a" ]; then
 echo "{MARK}need $(uname -s) $(uname -m)"; read -r n g || exit 1; a="$d/agent-$g"
 t=$(mktemp "$a.XXXXXX") && head -c "$n" > "$t" && [ "$(wc -c < "$t")" -eq "$n" ] && chmod 755 "$t" && mv -f "$t" "$a" && find "$d" -name "agent-*" -mtime +7 -delete || {{ rm -f "$t"; echo "{MARK}no room in $d"; exit 1; }}

@@ -120,7 +120,7 @@ pub(super) struct Progress {
     /// Whether the play's hosts do each task together.
     pub(super) lockstep: bool,
     /// What `throttle` lets run at the same time, by task.
-    throttles: HashMap<usize, Arc<Slots>>,
+    throttles: HashMap<usize, (Arc<Task>, Arc<Slots>)>,
     /// Whether the task to start at was reached.
     pub(super) started: bool,
     /// Whether `any_errors_fatal` or `max_fail_percentage` ended the run.
@@ -286,7 +286,10 @@ impl<'a> Runner<'a> {
     /// The leave to run a task that has a `throttle` of so many hosts at a time.
     pub(super) fn throttle(&self, task: &Arc<Task>, hosts: usize) -> Arc<Slots> {
         let key = Arc::as_ptr(task) as usize;
-        Arc::clone(self.progress().throttles.entry(key).or_insert_with(|| Arc::new(Slots::new(hosts))))
+        let mut progress = self.progress();
+        // The task is held, so that no other one comes to have its address.
+        let made = || (Arc::clone(task), Arc::new(Slots::new(hosts)));
+        Arc::clone(&progress.throttles.entry(key).or_insert_with(made).1)
     }
 
     /// Says what may be wrong, each thing once.

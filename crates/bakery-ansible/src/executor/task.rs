@@ -10,6 +10,7 @@ use super::context::Context;
 use super::run::Runner;
 use crate::actions::{self, Trouble, failure};
 use crate::callback::{Status, TaskInfo};
+use crate::connection::Endpoint;
 use crate::playbook::{Loop, Task};
 use crate::{Templar, foreign, lookups};
 
@@ -688,6 +689,7 @@ impl Runner<'_> {
             diff,
             environment,
         };
+        let by_ssh = matches!(calls.endpoint, Ok(Endpoint::Ssh(_)));
         let outcome = if action == "pause" {
             self.pause(&self.shown_name(task, context, host), args)
                 .map_err(|why| Trouble::Failed(failure(&why), None))
@@ -710,7 +712,8 @@ impl Runner<'_> {
                 let result = Map::new();
                 result.set("changed", false);
                 result.set("unreachable", true);
-                result.set("msg", format!("Failed to connect to the host via ssh: {why}"));
+                let way = if by_ssh { " via ssh" } else { "" };
+                result.set("msg", format!("Failed to connect to the host{way}: {why}"));
                 return end(Status::Unreachable, result);
             }
         };
