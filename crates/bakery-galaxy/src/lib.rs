@@ -1,21 +1,57 @@
-//! Roles of `requirements.yml` into the project: from git, tarballs and folders, by the user's own git.
+//! Roles and collections: requirements → resolution → lock → cache → `roles/` and `collections/`.
 //!
-//! Invariant: a role is made beside its place and renamed into it, so an install that is killed leaves the old role or
-//! the new one.
+//! | | |
+//! |---|---|
+//! | [`requirements`] | what is wanted, and from where |
+//! | [`fetch`] | what is at a source: [`scm`], [`api`], [`http`], archives, folders; kept in the [`cache`] |
+//! | [`project`], [`resolve`] | which version of everything; the solver is a pure function over an index |
+//! | [`lock`] | what was resolved, beside the requirements |
+//! | [`install`] | into place, whole or not at all |
+//! | [`installed`], [`skeleton`] | lists, checks, removal, and new ones |
+//! | [`command`], [`config`] | what can be typed, and the settings that ansible-galaxy has, too |
+//!
+//! Invariants: a failed or killed install leaves what was there; nothing of an archive is written outside of its place;
+//! a locked version that now means something else is refused.
 
-mod install;
-mod requirements;
+pub mod api;
+pub mod cache;
+pub mod collection;
+pub mod command;
+pub mod config;
+pub mod fetch;
+pub mod http;
+pub mod install;
+pub mod installed;
+pub mod lock;
+pub mod project;
+pub mod requirements;
+pub mod resolve;
+pub mod scm;
+pub mod signature;
+pub mod skeleton;
+pub mod tree;
+pub mod version;
 
-pub use install::{Installed, install, list, remove};
-pub use requirements::{Requirement, read};
-
-/// What goes wrong.
-#[derive(Debug, thiserror::Error)]
+/// What goes wrong, in words.
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("{0}")]
-pub struct Error(pub String);
+pub struct Error(String);
 
 /// A result of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// What it is about, before why.
+    #[must_use]
+    pub fn about(self, what: impl std::fmt::Display) -> Self {
+        Self(format!("{what}: {}", self.0))
+    }
+}
 
 impl From<bakery_host::Error> for Error {
     fn from(error: bakery_host::Error) -> Self {

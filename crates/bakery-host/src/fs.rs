@@ -170,6 +170,14 @@ pub fn rename(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     std::fs::rename(&from, &to).at("move", from)
 }
 
+/// Exchanges two paths of a file system in one step (`RENAME_EXCHANGE` in renameat2(2)).
+pub fn exchange(one: impl AsRef<Path>, other: impl AsRef<Path>) -> Result<()> {
+    let flags = rustix::fs::RenameFlags::EXCHANGE;
+    rustix::fs::renameat_with(rustix::fs::CWD, one.as_ref(), rustix::fs::CWD, other.as_ref(), flags)
+        .map_err(std::io::Error::from)
+        .at("exchange", one)
+}
+
 /// Copies a file's bytes and mode.
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     std::fs::copy(&from, &to).map(|_| ()).at("copy", from)

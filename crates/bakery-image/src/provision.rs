@@ -7,6 +7,8 @@ use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::Loader;
 use bakery_ansible::{Callback, Options, vars};
 use bakery_events::{Reporter, exit};
+use bakery_galaxy::install::Places;
+use bakery_galaxy::requirements::Kind;
 use bakery_host::namespace::Overlay;
 use bakery_host::sandbox::Sandbox;
 use bakery_host::{Cmd, fs};
@@ -82,21 +84,36 @@ fn duration(text: &str) -> Result<std::time::Duration> {
 ///
 /// # Errors
 /// Which role could not be installed, and why.
-pub fn install_roles(template: &Template, reporter: &dyn Reporter) -> Result<()> {
+pub fn install_roles(template: &Template, store: &Store, reporter: &dyn Reporter) -> Result<()> {
     for component in &template.provisioners {
         if let Some(requirements) = component.text("galaxy_file") {
             let roles = component
                 .text("roles_path")
                 .or_else(|| component.text("galaxy_roles_path"))
                 .unwrap_or_else(|| "roles".into());
-            let force = component.flag("galaxy_force_install", false);
-            bakery_galaxy::install(
-                &template.folder.join(requirements),
-                &template.folder.join(roles),
-                force,
-                reporter,
-            )
-            .map_err(|e| Error::new(e.to_string()))?;
+            let file = template.folder.join(requirements);
+            let places = Places {
+                roles: template.folder.join(roles),
+                collections: template
+                    .folder
+                    .join(component.text("collections_path").unwrap_or_else(|| "collections".into())),
+            };
+            let options = bakery_galaxy::install::Options {
+                kinds: vec![Kind::Role, Kind::Collection],
+                lock: Some(bakery_galaxy::lock::path_of(&file)),
+                force: component.flag("galaxy_force_install", false),
+                force_with_deps: component.flag("galaxy_force_with_deps", false),
+                ..Default::default()
+            };
+            let settings = bakery_ansible::Settings::load();
+            let lookup = |variable: &str, section: &str, key: &str| settings.text(variable, section, key);
+            let fetcher =
+                bakery_galaxy::config::fetcher(store.root().join("galaxy"), &lookup, &Default::default());
+            bakery_galaxy::requirements::read(&file)
+                .and_then(|wanted| {
+                    bakery_galaxy::install::install(&wanted.all, &places, &options, &fetcher, reporter)
+                })
+                .map_err(|e| Error::new(e.to_string()))?;
         }
     }
     Ok(())

@@ -54,8 +54,8 @@ pub(crate) enum Verb {
     Vault(bakery_play::VaultArgs),
     /// Say what runs at bake and what at boot, task by task
     Explain(ExplainArgs),
-    /// Install roles, as ansible-galaxy does
-    Galaxy(GalaxyArgs),
+    /// Install roles and collections, exactly as locked (`ansible-galaxy`)
+    Galaxy(bakery_galaxy::command::GalaxyArgs),
     /// Show what `apply` would do
     Plan(TfArgs),
     /// Make machines and volumes as Terraform files say, on this host
@@ -187,52 +187,6 @@ pub(crate) struct ExplainArgs {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct GalaxyArgs {
-    #[command(subcommand)]
-    pub(crate) verb: GalaxyVerb,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum GalaxyVerb {
-    /// Install the roles of a requirements file
-    Install(GalaxyInstall),
-    /// List installed roles
-    List(GalaxyPath),
-    /// Remove a role
-    Remove {
-        /// The role
-        name: String,
-        #[command(flatten)]
-        path: GalaxyPath,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GalaxyInstall {
-    /// The requirements file
-    #[arg(
-        short,
-        long = "role-file",
-        alias = "requirements-file",
-        value_name = "FILE",
-        default_value = "requirements.yml"
-    )]
-    pub(crate) requirements: PathBuf,
-    #[command(flatten)]
-    pub(crate) path: GalaxyPath,
-    /// Replace roles that are there
-    #[arg(short, long)]
-    pub(crate) force: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct GalaxyPath {
-    /// Where roles are
-    #[arg(short = 'p', long, default_value = "roles", value_name = "FOLDER")]
-    pub(crate) roles_path: PathBuf,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct TfArgs {
     /// The file, or the folder of *.tf files
     #[arg(default_value = ".")]
@@ -307,20 +261,11 @@ pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
             }));
             return out;
         }
-        _ => return without_role(args),
+        _ => return args,
     };
     let mut out = vec![OsString::from("bakery"), OsString::from(verb)];
     out.extend(args.into_iter().skip(1));
-    without_role(out)
-}
-
-/// `galaxy role install` is `galaxy install`: roles are what there is.
-fn without_role(mut args: Vec<OsString>) -> Vec<OsString> {
-    let at = args.iter().position(|a| a == "galaxy").map(|at| at + 1);
-    if let Some(at) = at.filter(|at| args.get(*at).is_some_and(|a| a == "role")) {
-        args.remove(at);
-    }
-    args
+    out
 }
 
 #[cfg(test)]

@@ -76,7 +76,7 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
     for skipped in template.builders.iter().filter(|b| has_disk && b.kind.starts_with("amazon-")) {
         terminal.note(&format!("the builder {} needs an AWS account and is left out", skipped.kind));
     }
-    bakery_image::install_roles(&template, terminal)?;
+    bakery_image::install_roles(&template, &store, terminal)?;
     for builder in chosen {
         let planned = plan(&template, builder, args.local, args.base.as_deref(), &agent)?;
         let options = BakeOptions { agent: agent.clone(), no_cache: args.no_cache, refresh: args.refresh };

@@ -1,41 +1,30 @@
-//! `galaxy`: roles of requirements files.
+//! `galaxy`: roles and collections of requirements files.
 
-use bakery_events::exit;
+use bakery_galaxy::command::{GalaxyArgs, Surroundings, run};
+use bakery_store::Store;
 
 use super::Outcome;
-use crate::cli::GalaxyVerb;
-use crate::terminal::{self, Terminal};
+use crate::terminal::Terminal;
 
-pub(crate) fn galaxy(verb: &GalaxyVerb, terminal: &Terminal) -> Outcome {
-    match verb {
-        GalaxyVerb::Install(args) => {
-            let done =
-                bakery_galaxy::install(&args.requirements, &args.path.roles_path, args.force, terminal)?;
-            terminal.settle();
-            for role in done {
-                terminal::say(&format!(
-                    "- {} ({}) was installed successfully",
-                    role.name,
-                    role.version.or(role.commit).unwrap_or_else(|| "unversioned".into())
-                ));
-            }
-            Ok(exit::OK)
-        }
-        GalaxyVerb::List(path) => {
-            terminal::say(&format!("# {}", path.roles_path.display()));
-            for role in bakery_galaxy::list(&path.roles_path)? {
-                terminal::say(&format!(
-                    "- {}, {}",
-                    role.name,
-                    role.version.unwrap_or_else(|| "(unknown version)".into())
-                ));
-            }
-            Ok(exit::OK)
-        }
-        GalaxyVerb::Remove { name, path } => {
-            bakery_galaxy::remove(&path.roles_path, name)?;
-            terminal::say(&format!("- successfully removed {name}"));
-            Ok(exit::OK)
-        }
+pub(crate) fn galaxy(args: &GalaxyArgs, terminal: &Terminal) -> Outcome {
+    let settings = bakery_ansible::Settings::load();
+    let paths = |name: &str| {
+        let paths = settings.named(name).and_then(|paths| paths.as_items()).unwrap_or_default();
+        paths.iter().map(|path| path.to_string().into()).collect()
+    };
+    let around = Surroundings {
+        lookup: &|variable, section, key| settings.text(variable, section, key),
+        roles: paths("DEFAULT_ROLES_PATH"),
+        collections: paths("COLLECTIONS_PATHS"),
+        cache: Store::open()?.root().join("galaxy"),
+        reporter: terminal,
+        json: terminal.is_json(),
+    };
+    let mut text = Vec::new();
+    let code = run(args, &around, &mut text);
+    terminal.settle();
+    if !text.is_empty() {
+        crate::terminal::data(String::from_utf8_lossy(&text).trim_end());
     }
+    Ok(code?)
 }

@@ -82,7 +82,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         }
         Verb::Vault(args) => Ok(written(|out, err, colour| bakery_play::vault(&args, out, err, colour))),
         Verb::Explain(args) => explain::explain(&args, &terminal),
-        Verb::Galaxy(args) => galaxy::galaxy(&args.verb, &terminal),
+        Verb::Galaxy(args) => galaxy::galaxy(&args, &terminal),
         Verb::Plan(args) => machines::plan(&args, &terminal),
         Verb::Apply(args) => machines::apply(&args, &terminal),
         Verb::Destroy(args) => machines::destroy(&args, &terminal),

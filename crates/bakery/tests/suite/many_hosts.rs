@@ -7,9 +7,9 @@ use std::process::{Child, Command, Stdio};
 use super::{bakery, fails, ok, write};
 
 /// An ssh server on loopback for this machine's root, with a home folder of its own; it ends with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Drop for Server {
@@ -20,7 +20,7 @@ impl Drop for Server {
 }
 
 impl Server {
-    fn start(at: &Path) -> Self {
+    pub(crate) fn start(at: &Path) -> Self {
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);

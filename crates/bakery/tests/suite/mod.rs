@@ -3,6 +3,7 @@
 mod bake_and_boot;
 mod classic_files;
 mod command_line;
+mod galaxy;
 mod hostile;
 mod many_hosts;
 mod playbooks;
