@@ -180,9 +180,10 @@ impl Fetcher {
             )));
         }
         if all.is_empty() {
-            return Err(match failures.is_empty() {
-                true => self.unknown(name, "collection"),
-                false => Error::new(failures.join("; ")),
+            return Err(if failures.is_empty() {
+                self.unknown(name, "collection")
+            } else {
+                Error::new(failures.join("; "))
             });
         }
         locked(&self.collections).insert(source.clone(), all.clone());

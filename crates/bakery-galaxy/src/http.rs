@@ -3,8 +3,9 @@
 
 use std::io::Read as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use bakery_host::signal;
 use base64::Engine as _;
 
 use crate::tree::MOST_BYTES;
@@ -133,14 +134,22 @@ impl Client {
         let whole = header("content-length").and_then(|l| l.parse::<usize>().ok()).map(|l| l + body.len());
         let encoded = header("content-encoding").is_some();
         let chunks = chunks_of(response.into_body());
+        let mut last = Instant::now();
         loop {
-            match chunks.recv_timeout(self.patience) {
-                Ok(Ok(chunk)) => body.extend_from_slice(&chunk),
+            match chunks.recv_timeout(Duration::from_millis(200)) {
+                Ok(Ok(chunk)) => {
+                    body.extend_from_slice(&chunk);
+                    last = Instant::now();
+                }
                 Ok(Err(error)) => {
                     let message = format!("the download of {} was cut off: {error}", shown(url));
                     return Err(Refused { status: 0, message });
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) if signal::caught().is_some() => {
+                    return Err(Refused { status: 499, message: "interrupted".into() });
+                }
+                Err(RecvTimeoutError::Timeout) if last.elapsed() < self.patience => {}
                 Err(RecvTimeoutError::Timeout) => {
                     let seconds = self.patience.as_secs();
                     let message = format!("the download of {} stalled for {seconds} s", shown(url));
@@ -188,8 +197,8 @@ fn chunks_of(body: ureq::Body) -> Receiver<std::io::Result<Vec<u8>>> {
                 buffer.truncate(read);
                 buffer
             });
-            let last = read.as_ref().map_or(true, Vec::is_empty);
-            if last && read.is_ok() || sender.send(read).is_err() || last {
+            let (ended, failed) = (read.as_ref().is_ok_and(Vec::is_empty), read.is_err());
+            if ended || sender.send(read).is_err() || failed {
                 return;
             }
         }

@@ -292,7 +292,7 @@ fn check_moved(before: &LockFile, now: &[Resolved], fetcher: &Fetcher) -> Result
         }
         match &pin.source {
             // Folders are what they are now, and branches move.
-            Source::Folder(_) | Source::Hg(_) => continue,
+            Source::Folder(_) | Source::Hg(_) => {}
             Source::Git(url, _) => {
                 if scm::refs(url, fetcher.scm)?.iter().any(|r| r.is_tag && r.name == pin.version) {
                     return Err(Error::new(format!(

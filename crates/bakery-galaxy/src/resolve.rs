@@ -95,7 +95,7 @@ impl DependencyProvider for Provider<'_> {
     ) -> std::result::Result<Option<Version>, Carried> {
         match package {
             Package::Project => Ok(Some(Version::new("0"))),
-            _ => self.index.choose(package, range).map_err(carried),
+            Package::Named(..) => self.index.choose(package, range).map_err(carried),
         }
     }
 
@@ -106,7 +106,7 @@ impl DependencyProvider for Provider<'_> {
     ) -> std::result::Result<Dependencies<Package, Ranges<Version>, String>, Carried> {
         let needs = match package {
             Package::Project => self.roots.to_vec(),
-            _ => self.index.needs(package, version).map_err(carried)?,
+            Package::Named(..) => self.index.needs(package, version).map_err(carried)?,
         };
         let mut all: pubgrub::DependencyConstraints<Package, Ranges<Version>> = Default::default();
         for (needed, range) in needs {
@@ -256,7 +256,7 @@ mod tests {
             let mut known = Known::default();
             for name in 0..4 {
                 for version in 1..=3 {
-                    let needs: Vec<(String, String)> = (0..1 + next(2))
+                    let needs: Vec<(String, String)> = (0..=next(2))
                         .map(|_| {
                             let conditions = ["3.0.0", ">=2.0.0", "<2.0.0", "1.0.0", "!=2.0.0"];
                             (format!("n.c{}", next(4)), conditions[next(5) as usize].to_owned())

@@ -317,26 +317,20 @@ impl Tree {
         digest_of(&self.listing())
     }
 
-    /// Writes it as the folder that is not there yet. Files have mode 644 or 755 and folders 755, whatever the umask.
+    /// Writes it as the folder that is not there yet. Files have mode 644 or 755, whatever the umask;
+    /// folders are as the umask lets them, as for ansible-galaxy.
     ///
     /// # Errors
     /// What cannot be written.
     pub fn write(&self, root: &Path) -> Result<()> {
-        use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
-        fn failed(path: &Path) -> impl Fn(std::io::Error) -> Error + '_ {
-            move |e| Error::new(format!("cannot write {}: {e}", path.display()))
-        }
-        let made = |path: &Path| -> Result<()> {
-            let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true).mode(0o755).create(path).map_err(failed(path))
-        };
-        made(root)?;
-        let mut last = PathBuf::new();
+        use std::os::unix::fs::PermissionsExt as _;
+        fs::create_dir_all(root)?;
+        let (mut last, mut masked) = (PathBuf::new(), [None, None]);
         for (name, entry) in &self.entries {
             let path = root.join(name);
             let folder = if *entry == Entry::Folder { Some(path.as_path()) } else { path.parent() };
             if let Some(folder) = folder.filter(|f| **f != last) {
-                made(folder)?;
+                fs::create_dir_all(folder)?;
                 last = folder.to_path_buf();
             }
             match entry {
@@ -344,11 +338,14 @@ impl Tree {
                 Entry::Link(target) => fs::symlink(target, &path)?,
                 Entry::File { bytes, executable, modified } => {
                     let mode = if *executable { 0o755 } else { 0o644 };
-                    let mut options = std::fs::OpenOptions::new();
-                    let mut file =
-                        options.write(true).create_new(true).mode(mode).open(&path).map_err(failed(&path))?;
-                    std::io::Write::write_all(&mut file, bytes).map_err(failed(&path))?;
-                    if file.metadata().is_ok_and(|m| m.permissions().mode() & 0o777 != mode) {
+                    let mut file = fs::create_new_with(&path, mode)?;
+                    std::io::Write::write_all(&mut file, bytes)
+                        .map_err(|e| Error::new(format!("cannot write {}: {e}", path.display())))?;
+                    // What the umask takes from one file it takes from all of that mode.
+                    let masked = *masked[usize::from(*executable)].get_or_insert_with(|| {
+                        file.metadata().is_ok_and(|m| m.permissions().mode() & 0o777 != mode)
+                    });
+                    if masked {
                         fs::chmod(&path, mode)?;
                     }
                     if *modified > 0 {

@@ -130,6 +130,13 @@ pub fn create_new(path: impl AsRef<Path>) -> Result<bool> {
     }
 }
 
+/// Creates a file that must not be there, with a mode that the umask is taken from.
+pub fn create_new_with(path: impl AsRef<Path>, mode: u32) -> Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true).mode(mode).open(path.as_ref()).at("create", path)
+}
+
 /// Whether a folder itself, not a link to it, belongs to this process's user.
 pub fn is_ours(path: impl AsRef<Path>) -> bool {
     let meta = std::fs::symlink_metadata(path);

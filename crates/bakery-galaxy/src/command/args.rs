@@ -67,7 +67,7 @@ pub enum Kinded {
         #[arg(long, hide = true)]
         offline: bool,
     },
-    /// Download collections and what they need, for an install elsewhere
+    /// Download archives of what is named and of what it needs, for an install elsewhere
     Download(DownloadArgs),
     /// Make a collection's archive from its folder
     Build {
@@ -224,7 +224,7 @@ pub struct ListArgs {
 /// `download`.
 #[derive(Debug, Clone, Args)]
 pub struct DownloadArgs {
-    /// Collections
+    /// Roles or collections
     pub names: Vec<String>,
     #[command(flatten)]
     pub file: FileArgs,

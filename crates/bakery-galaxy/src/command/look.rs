@@ -250,10 +250,10 @@ pub(super) fn verify(
         }
         match changed {
             None => {
-                put(out, &format!("the {kind} {name} was not installed by bakery: nobody knows what it was"))
+                put(out, &format!("the {kind} {name} was not installed by bakery: nobody knows what it was"));
             }
             Some(changed) if changed.is_empty() => {
-                put(out, &format!("the {kind} {name} is what was installed"))
+                put(out, &format!("the {kind} {name} is what was installed"));
             }
             Some(changed) => {
                 let title = if kind == Kind::Role { "Role" } else { "Collection" };

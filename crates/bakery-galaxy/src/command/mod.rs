@@ -106,7 +106,7 @@ pub fn run(args: &GalaxyArgs, around: &Surroundings<'_>, out: &mut dyn Write) ->
             put(out, &format!("- {what} {name} was created successfully in {}", place.display()));
             Ok(exit::OK)
         }
-        Kinded::Download(args) => download(args, around, out),
+        Kinded::Download(args) => download(args, kinds, around, out),
         Kinded::Build { folders, output_path, force } => {
             for folder in folders {
                 let path = build(folder, output_path, *force)?;
@@ -293,48 +293,70 @@ fn remove(
         };
         put(
             out,
-            &match removed {
-                true => format!("- successfully removed {name}"),
-                false => format!("- {name} is not installed, skipping."),
+            &if removed {
+                format!("- successfully removed {name}")
+            } else {
+                format!("- {name} is not installed, skipping.")
             },
         );
     }
     Ok(exit::OK)
 }
 
-fn download(args: &DownloadArgs, around: &Surroundings<'_>, out: &mut dyn Write) -> Result<i32> {
+fn download(
+    args: &DownloadArgs,
+    kinds: &[Kind],
+    around: &Surroundings<'_>,
+    out: &mut dyn Write,
+) -> Result<i32> {
     if args.names.is_empty() == args.file.requirements.is_none() {
-        return Err(Error::new("name collections, or a requirements file with -r, and not both"));
+        return Err(Error::new("name what to download, or a requirements file with -r, and not both"));
     }
-    let kinds = [Kind::Collection];
-    let all = wanted(&args.names, args.file.requirements.as_deref(), &kinds)?;
+    let all = wanted(&args.names, args.file.requirements.as_deref(), kinds)?;
     let mut fetcher = around.fetcher(&args.server);
     fetcher.pre_releases = args.pre;
     let preferences = Preferences { no_deps: args.no_deps, ..Preferences::default() };
     let resolved = project::resolve(&all, &fetcher, &preferences, around.reporter)?;
     fs::create_dir_all(&args.download_path)?;
-    let mut rows = Vec::new();
+    let (mut roles, mut collections) = (Vec::new(), Vec::new());
     for one in resolved {
-        let version = Version::new(&one.pin.version);
-        let (name, bytes) = match fetcher.archive(&one.pin.source, &version)? {
-            Some(archive) => archive,
-            None => {
-                let tree = one
-                    .fetched
-                    .map(|f| f.tree)
-                    .or_else(|| fetcher.cache.tree(&one.pin.digest).map(Into::into));
-                let tree = tree.ok_or_else(|| Error::new(format!("{} was not fetched", one.pin.name)))?;
-                (archive_name(&tree)?, packed(&tree)?)
-            }
+        let pin = &one.pin;
+        let version = Version::new(&pin.version);
+        let archive = match pin.kind {
+            Kind::Role => None,
+            Kind::Collection => fetcher.archive(&pin.source, &version)?,
+        };
+        let (name, bytes) = if let Some(archive) = archive {
+            archive
+        } else {
+            let tree =
+                one.fetched.map(|f| f.tree).or_else(|| fetcher.cache.tree(&pin.digest).map(Into::into));
+            let tree = tree.ok_or_else(|| Error::new(format!("{} was not fetched", pin.name)))?;
+            let name = match pin.kind {
+                Kind::Role => format!("{}-{version}.tar.gz", pin.name.replace('/', "-")),
+                Kind::Collection => archive_name(&tree)?,
+            };
+            (name, packed(&tree)?)
         };
         fs::write_atomic(args.download_path.join(&name), bytes)?;
-        put(out, &format!("Collection '{}:{}' was downloaded successfully", one.pin.name, one.pin.version));
-        rows.push(Value::map([("name", name.into()), ("version", Value::from(one.pin.version))]));
+        let place = Value::from(format!("./{name}"));
+        match pin.kind {
+            Kind::Role => {
+                put(out, &format!("Role '{} ({version})' was downloaded successfully", pin.name));
+                roles.push(Value::map([("src", place), ("name", pin.name.as_str().into())]));
+            }
+            Kind::Collection => {
+                put(out, &format!("Collection '{}:{version}' was downloaded successfully", pin.name));
+                collections.push(Value::map([("name", place), ("version", pin.version.as_str().into())]));
+            }
+        }
     }
-    let list = Value::map([("collections", Value::list(rows))]);
+    let parts =
+        [("roles", roles), ("collections", collections)].into_iter().filter(|(_, rows)| !rows.is_empty());
+    let list = Value::map(parts.map(|(name, rows)| (name, Value::list(rows))));
     let path = args.download_path.join("requirements.yml");
     fs::write_atomic(&path, yaml::emit(&list, yaml::Style::default()))?;
-    put(out, &format!("Writing requirements.yml file of downloaded collections to '{}'", path.display()));
+    put(out, &format!("Writing requirements.yml file of what was downloaded to '{}'", path.display()));
     Ok(exit::OK)
 }
 

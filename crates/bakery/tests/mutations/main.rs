@@ -14,6 +14,11 @@ use std::time::{Duration, Instant};
 use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::{Loader, parse_key_values, split_args};
 use bakery_ansible::vault::{self, Secret};
+use bakery_galaxy::cache::Cache;
+use bakery_galaxy::collection;
+use bakery_galaxy::lock::{LockFile, Pin};
+use bakery_galaxy::requirements::{Kind, Source as From};
+use bakery_galaxy::tree::{Entry, Tree};
 use bakery_jinja::{Environment, MapScope, Syntax};
 use bakery_lang::{Map, Source, json, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -95,6 +100,10 @@ fn main() {
         ("vaults", vec![made_vault()], vaults),
         ("frames", vec![frame()], frames),
         ("json", vec![br#"{"a": [1, 2.5e3, null, "x\u00e9", {"b": true}]}"#.to_vec()], json_reader),
+        ("requirements", corpus_requirements(), requirements),
+        ("locks", vec![made_lock()], locks),
+        ("archives", corpus_archives(), archives),
+        ("caches", vec![made_tree().to_archive()], caches),
     ];
     let trials = trials.into_iter().map(|(name, corpus, reader)| {
         Trial::test(format!("no text breaks the reader of {name}"), move || try_out(&corpus, reader))
@@ -164,6 +173,115 @@ fn frames(bytes: &[u8]) {
 
 fn json_reader(bytes: &[u8]) {
     let _ = json::parse(&text(bytes));
+}
+
+fn requirements(bytes: &[u8]) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), bytes).expect("written");
+    if let Err(error) = bakery_galaxy::requirements::read(file.path()) {
+        let _ = error.to_string();
+    }
+    let line = text(bytes);
+    let _ = bakery_galaxy::requirements::role_line(&line, Path::new("/nonexistent"));
+    let _ = bakery_galaxy::requirements::collection_word(&line);
+    let _ = bakery_galaxy::version::Wanted::parse(&line).map(|w| w.range());
+}
+
+fn locks(bytes: &[u8]) {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), bytes).expect("written");
+    if let Ok(Some(lock)) = LockFile::read(file.path()) {
+        let _ = lock.drift(&[]);
+        // What was read can be written and read again.
+        lock.write(file.path()).expect("written");
+        assert_eq!(LockFile::read(file.path()).expect("reads"), Some(lock));
+    }
+}
+
+fn archives(bytes: &[u8]) {
+    let Ok((tree, _)) = Tree::from_archive(bytes) else { return };
+    for (path, _) in tree.entries() {
+        assert!(
+            !path.starts_with('/') && path.split('/').all(|part| part != ".." && !part.is_empty()),
+            "{path}"
+        );
+    }
+    if tree.check_links().is_ok() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Names may be too long for a file system.
+        if tree.write(&folder.path().join("tree")).is_ok() {
+            let read = Tree::from_folder(&folder.path().join("tree")).expect("reads");
+            assert_eq!(read.digest(), tree.digest());
+        }
+    }
+    let _ = collection::about(&tree);
+    let _ = collection::built(tree.clone());
+    let _ = collection::from_artifact(tree);
+}
+
+fn caches(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = Cache::at(folder.path());
+    let digest = cache.keep(&made_tree()).expect("kept");
+    let place =
+        std::fs::read_dir(folder.path().join("trees")).expect("there").next().expect("one").expect("one");
+    std::fs::write(place.path(), bytes).expect("written");
+    if let Some(tree) = cache.tree(&digest) {
+        assert_eq!(tree.digest(), digest, "only what is meant is given");
+    }
+}
+
+fn corpus_requirements() -> Vec<Vec<u8>> {
+    let texts = [
+        "- src: https://github.com/a/b\n  version: 1.0\n  name: n\n- git+ssh://h/x.git,v1,y\n- a.b,1\n- {role: x, scm: hg}\n- include: more.yml\n",
+        "roles:\n- {name: a.b, version: '>=1,<2'}\ncollections:\n- n.c\n- {name: n.d, source: s, signatures: [a]}\n- {name: 'git+https://h/r.git#/s,v2', type: git}\n",
+        "n.c:>=1.2.3,!=2.0.0-rc1",
+    ];
+    texts.iter().map(|text| text.as_bytes().to_vec()).collect()
+}
+
+fn made_tree() -> Tree {
+    let mut tree = Tree::default();
+    let mut file = |path: &str, text: &str| {
+        tree.insert(path, Entry::File { bytes: text.into(), executable: path.ends_with("sh"), modified: 9 });
+    };
+    file("meta/main.yml", "dependencies: []\n");
+    file(
+        "galaxy.yml",
+        "{namespace: n, name: c, version: 1.0.0, readme: r, authors: [a], dependencies: {a.b: '*'}}",
+    );
+    file("files/run.sh", "#!/bin/sh\n");
+    tree.insert("files/link", Entry::Link("run.sh".into()));
+    tree
+}
+
+fn corpus_archives() -> Vec<Vec<u8>> {
+    let built = collection::built(made_tree()).expect("builds");
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, &built.to_archive()).expect("packed");
+    vec![made_tree().to_archive(), built.to_archive(), packed.finish().expect("packed")]
+}
+
+fn made_lock() -> Vec<u8> {
+    let pin = |kind, name: &str, source| Pin {
+        kind,
+        name: name.into(),
+        source,
+        wanted: Some(">=1".into()),
+        version: "1.2.3".into(),
+        commit: Some("0123456789abcdef".into()),
+        artifact: None,
+        digest: "sha256:00".into(),
+        needs: vec!["role b".into()],
+    };
+    let lock = LockFile::new(vec![
+        pin(Kind::Role, "a", From::Git("https://h/a.git".into(), String::new())),
+        pin(Kind::Role, "b", From::File("/x/b.tgz".into())),
+        pin(Kind::Collection, "n.c", From::Galaxy("n.c".into(), Some("s".into()))),
+    ]);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    lock.write(file.path()).expect("written");
+    std::fs::read(file.path()).expect("reads")
 }
 
 fn corpus_yaml() -> Vec<Vec<u8>> {
