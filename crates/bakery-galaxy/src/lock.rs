@@ -120,7 +120,10 @@ impl LockFile {
             });
         }
         let value = serde_json::to_value(&lock).map_err(|e| Error::new(e.to_string()))?;
-        let text = format!("{HEAD}{}", yaml::emit(&json::from_json(&value), yaml::Style::default()));
+        let text = format!(
+            "{HEAD}{}",
+            yaml::emit(&json::from_json(&value), yaml::Style { sort_keys: false, ..yaml::Style::default() })
+        );
         if fs::read_to_string(path).is_ok_and(|old| old == text) {
             return Ok(());
         }

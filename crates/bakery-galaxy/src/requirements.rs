@@ -35,7 +35,7 @@ impl fmt::Display for Kind {
 
 /// Where something comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(into = "Written", try_from = "Written")]
 pub enum Source {
     /// A git repository, and the folder in it.
     Git(String, String),
@@ -50,6 +50,60 @@ pub enum Source {
     /// A name on a Galaxy server: its `author.role` or `namespace.collection`, and the server's name or URL if one is
     /// demanded.
     Galaxy(String, Option<String>),
+}
+
+/// A source as a lock file has it: one key says which kind it is.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Written {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    git: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    folder: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hg: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    archive: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    galaxy: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<String>,
+}
+
+impl From<Source> for Written {
+    fn from(source: Source) -> Self {
+        let none = Self::default();
+        match source {
+            Source::Git(url, folder) => {
+                Self { git: Some(url), folder: Some(folder).filter(|f| !f.is_empty()), ..none }
+            }
+            Source::Hg(url) => Self { hg: Some(url), ..none },
+            Source::Url(url) => Self { url: Some(url), ..none },
+            Source::File(path) => Self { archive: Some(path), ..none },
+            Source::Folder(path) => Self { path: Some(path), ..none },
+            Source::Galaxy(name, server) => Self { galaxy: Some(name), server, ..none },
+        }
+    }
+}
+
+impl TryFrom<Written> for Source {
+    type Error = &'static str;
+
+    fn try_from(written: Written) -> std::result::Result<Self, Self::Error> {
+        Ok(match written {
+            Written { git: Some(url), folder, .. } => Self::Git(url, folder.unwrap_or_default()),
+            Written { hg: Some(url), .. } => Self::Hg(url),
+            Written { url: Some(url), .. } => Self::Url(url),
+            Written { archive: Some(path), .. } => Self::File(path),
+            Written { path: Some(path), .. } => Self::Folder(path),
+            Written { galaxy: Some(name), server, .. } => Self::Galaxy(name, server),
+            _ => return Err("a source has one of git, hg, url, archive, path and galaxy"),
+        })
+    }
 }
 
 impl fmt::Display for Source {
@@ -188,7 +242,9 @@ fn located(text: &str, folder: &Path) -> PathBuf {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(text),
     };
-    if path.is_absolute() || path.exists() { path } else { folder.join(path) }
+    let path = if path.is_absolute() || path.exists() { path } else { folder.join(path) };
+    // The same path however it is written: locks compare it.
+    fs::canonicalize(&path).unwrap_or(path)
 }
 
 fn text(node: &Node, key: &str) -> Option<String> {
@@ -298,8 +354,7 @@ fn repository(src: &str, folder: &Path) -> String {
     if remote {
         return src.to_owned();
     }
-    let path = located(src, folder);
-    fs::canonicalize(&path).unwrap_or(path).display().to_string()
+    located(src, folder).display().to_string()
 }
 
 /// Whether a word is `namespace.name` as Python's identifiers are.

@@ -171,6 +171,7 @@ fn script(program: &Program, escalation: Option<&Escalation>) -> Result<String, 
     let mut script = String::new();
     let folder =
         if escalation.is_none() { "\"${HOME:-/tmp}/.bakery\"" } else { "\"/var/tmp/.bakery-$(id -u)\"" };
+    // Others may copy theirs at the same time: what `find` saw may be gone.
     // `read` takes no more than its line, and nothing follows the program's bytes until it has arrived.
     let _ = write!(
         script,
@@ -178,7 +179,7 @@ fn script(program: &Program, escalation: Option<&Escalation>) -> Result<String, 
 mkdir -p "$d" && [ ! -h "$d" ] && [ -O "$d" ] || {{ echo "{MARK}$d is not ours"; exit 1; }}
 if [ ! -x "$a" ]; then
 echo "{MARK}need $(uname -s) $(uname -m)"; read -r n g || exit 1; a="$d/agent-$g"
-t=$(mktemp "$a.XXXXXX") && head -c "$n" > "$t" && [ "$(wc -c < "$t")" -eq "$n" ] && chmod 755 "$t" && mv -f "$t" "$a" && find "$d" -name "agent-*" -mtime +7 -delete || {{ rm -f "$t"; echo "{MARK}no room in $d"; exit 1; }}
+t=$(mktemp "$a.XXXXXX") && head -c "$n" > "$t" && [ "$(wc -c < "$t")" -eq "$n" ] && chmod 755 "$t" && mv -f "$t" "$a" && {{ find "$d" -name "agent-*" -mtime +7 -delete 2>/dev/null || :; }} || {{ rm -f "$t"; echo "{MARK}no room in $d"; exit 1; }}
 fi
 echo "{MARK}have"
 exec "#,

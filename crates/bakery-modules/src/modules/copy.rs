@@ -57,6 +57,10 @@ struct Args {
     attributes: FileAttributes,
 }
 
+pub(super) fn md5(bytes: &[u8]) -> String {
+    md5::Md5::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+}
+
 pub(super) fn sha1(bytes: &[u8]) -> String {
     sha1::Sha1::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -113,11 +117,10 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     }
     let base = |outcome: Outcome, dest: &Path| {
         outcome.fields.extend(&describe(dest));
-        let md5: String = md5::Md5::digest(&content).iter().map(|b| format!("{b:02x}")).collect();
         let outcome = outcome
             .with("dest", dest.display().to_string())
             .with("checksum", sum.as_str())
-            .with("md5sum", md5);
+            .with("md5sum", md5(&content));
         match &args.src {
             Some(src) => outcome.with("src", src.as_str()),
             None => outcome,

@@ -5,12 +5,16 @@
 
 mod apt;
 mod archive;
+mod assemble;
 mod async_status;
 pub(crate) mod async_wrapper;
 mod authorized_key;
 mod blockinfile;
 mod command;
 mod copy;
+mod cron;
+mod debconf;
+mod dpkg_selections;
 mod file;
 mod filesystem;
 mod find;
@@ -50,12 +54,16 @@ use crate::Module;
 pub(crate) static ALL: &[&Module] = &[
     &apt::MODULE,
     &archive::MODULE,
+    &assemble::MODULE,
     &async_status::MODULE,
     &async_wrapper::MODULE,
     &authorized_key::MODULE,
     &blockinfile::MODULE,
     &command::MODULE,
     &copy::MODULE,
+    &cron::MODULE,
+    &debconf::MODULE,
+    &dpkg_selections::MODULE,
     &file::MODULE,
     &filesystem::MODULE,
     &find::MODULE,
@@ -100,15 +108,12 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "apt_key",
     "apt_repository",
     "apt_rpm",
-    "assemble",
     "at",
     "capabilities",
     "composer",
     "cpanm",
-    "cron",
     "cronvar",
     "deb822_repository",
-    "debconf",
     "deploy_helper",
     "docker_compose",
     "docker_container",
@@ -116,7 +121,6 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "docker_network",
     "docker_volume",
     "dpkg_divert",
-    "dpkg_selections",
     "ec2_metadata_facts",
     "expect",
     "firewalld",

@@ -102,6 +102,6 @@ fn the_classic_names_of_the_tools_work() {
     };
     assert!(run("ansible-playbook", &["-i", "localhost,", "-c", "local", "p.yml"]).contains("PLAY RECAP"));
     assert!(run("packer", &["validate", "packer.json"]).contains("The configuration is valid."));
-    std::fs::create_dir_all(folder.path().join("roles/r/tasks")).expect("made");
+    write(folder.path(), "roles/r/meta/main.yml", "dependencies: []\n");
     assert!(run("ansible-galaxy", &["list", "-p", "roles"]).contains("- r"));
 }
