@@ -77,31 +77,50 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Writes a whole file through a temporary one in the same folder, then renames it, keeping mode and owner of a file
-/// that is there already. Killed at any point, the old or the new content is there.
+/// Writes a whole file through a temporary one in the same folder, then renames it, keeping mode, owner, ACL and other
+/// attributes of a file that is there already. Killed at any point, the old or the new content is there, with them.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
     let path = path.as_ref();
     let existing = std::fs::metadata(path).ok();
     let mode = existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
-    write_atomic_mode(path, bytes, mode)?;
-    if let Some(existing) = existing {
-        std::os::unix::fs::chown(path, Some(existing.uid()), Some(existing.gid()))
-            .at("change the owner of", path)?;
-        chmod(path, mode)?;
-    }
-    Ok(())
+    replace(path, bytes.as_ref(), mode, existing.as_ref())
 }
 
-/// The same with a mode for the new file.
+/// The same with a mode for the new file, and nothing kept of an old one.
 pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-    let path = path.as_ref();
+    replace(path.as_ref(), bytes.as_ref(), mode, None)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, like: Option<&std::fs::Metadata>) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
-    file.write_all(bytes.as_ref()).at("write", path)?;
+    file.write_all(bytes).at("write", path)?;
+    if let Some(like) = like {
+        std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid()))
+            .at("change the owner of", path)?;
+    }
+    // After the owner: changing that takes the set-uid bit.
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).at("change the mode of", path)?;
+    if like.is_some() {
+        copy_attributes(path, file.as_file());
+    }
     file.as_file().sync_all().at("write", path)?;
     file.persist(path).map_err(|error| Error::new("write", path, error.error))?;
     Ok(())
+}
+
+/// Gives a file the extended attributes of another one: ACLs, SELinux's context, a user's own.
+fn copy_attributes(from: &Path, to: &std::fs::File) {
+    let mut names = vec![0u8; 64 << 10];
+    // A file system without attributes has none to keep, and those of others than us cannot be set.
+    let Ok(length) = rustix::fs::listxattr(from, &mut names) else { return };
+    for name in names[..length].split(|b| *b == 0).filter(|n| !n.is_empty()) {
+        let Ok(name) = std::ffi::CString::new(name) else { continue };
+        let mut value = vec![0u8; 64 << 10];
+        if let Ok(length) = rustix::fs::getxattr(from, &name, &mut value) {
+            let _ = rustix::fs::fsetxattr(to, &name, &value[..length], rustix::fs::XattrFlags::empty());
+        }
+    }
 }
 
 /// Makes a folder and those above it.

@@ -114,6 +114,10 @@ pub fn expand(replacement: &str, captures: &Captures<'_, str>) -> String {
             Some('n') => out.push('\n'),
             Some('t') => out.push('\t'),
             Some('r') => out.push('\r'),
+            Some('a') => out.push('\u{7}'),
+            Some('b') => out.push('\u{8}'),
+            Some('f') => out.push('\u{c}'),
+            Some('v') => out.push('\u{b}'),
             Some('\\') => out.push('\\'),
             Some(other) => {
                 out.push('\\');
@@ -123,6 +127,27 @@ pub fn expand(replacement: &str, captures: &Captures<'_, str>) -> String {
         }
     }
     out
+}
+
+/// Whether Python takes a replacement: a backslash before a letter that means nothing is an error.
+///
+/// # Errors
+/// Which letter, and where.
+pub fn check_replacement(replacement: &str) -> Result<(), String> {
+    let mut chars = replacement.char_indices();
+    while let Some((at, c)) = chars.next() {
+        if c != '\\' {
+            continue;
+        }
+        match chars.next() {
+            Some((_, letter)) if letter.is_ascii_alphabetic() && !"abfgnrtv".contains(letter) => {
+                return Err(format!("bad escape \\{letter} at position {at}"));
+            }
+            Some(_) => {}
+            None => return Err(format!("bad escape (end of pattern) at position {at}")),
+        }
+    }
+    Ok(())
 }
 
 /// `re.sub(pattern, replacement, text, count)`; a count of 0 replaces all. Also how many were replaced.

@@ -113,8 +113,35 @@ impl Host {
         std::mem::take(&mut self.warnings)
     }
 
-    /// An absolute path; `~` is the home folder.
+    /// A text with the values of `$NAME` and `${NAME}`, as Python's `expandvars`; what is not set stays as it is.
+    pub fn expand(&self, word: &str) -> String {
+        let lookup = |name: &str| {
+            let own = self.environment.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.clone());
+            own.or_else(|| std::env::var(name).ok())
+        };
+        let mut out = String::new();
+        let mut rest = word;
+        while let Some(at) = rest.find('$') {
+            out.push_str(&rest[..at]);
+            let tail = &rest[at + 1..];
+            let braced = tail.starts_with('{');
+            let body = tail.trim_start_matches('{');
+            let length = body.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(body.len());
+            let name = &body[..length];
+            let end = at + 1 + if braced { length + 2 } else { length };
+            match lookup(name) {
+                Some(value) if !name.is_empty() => out.push_str(&value),
+                _ => out.push_str(&rest[at..end.min(rest.len())]),
+            }
+            rest = &rest[end.min(rest.len())..];
+        }
+        out.push_str(rest);
+        out
+    }
+
+    /// An absolute path; `~` is the home folder, and `$NAME` a variable's value.
     pub fn path(&self, path: &str) -> PathBuf {
+        let path = &self.expand(path);
         let expanded = match path.strip_prefix('~') {
             Some(rest) => {
                 let (name, tail) = rest.split_once('/').unwrap_or((rest, ""));

@@ -95,7 +95,8 @@ pub(crate) fn call<A: ModuleArgs>(
         }
     };
     let diffs = host.take_diffs();
-    if host.diff && !diffs.is_empty() {
+    // A module that shows its own diff has said all.
+    if host.diff && !diffs.is_empty() && !result.contains("diff") {
         result.set("diff", Value::list(diffs));
     }
     let left = host.take_left_to_boot();

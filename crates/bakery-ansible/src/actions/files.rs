@@ -1,4 +1,4 @@
-//! Actions that bring files from the controller: template, copy, unarchive, script, fetch.
+//! Actions that bring files from the controller: template, copy, unarchive, assemble, script, fetch.
 
 use std::path::{Path, PathBuf};
 
@@ -274,9 +274,54 @@ pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules
     module(modules, "unarchive", &call)
 }
 
+/// Fragments of the controller travel in the call (`ansible/plugins/action/assemble.py`).
+pub(super) fn assemble(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
+    let remote = args.get("remote_src").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
+    if remote {
+        return module(modules, "assemble", args);
+    }
+    let src = text(args, "src")
+        .filter(|_| args.contains("dest"))
+        .ok_or_else(|| fail("src and dest are required"))?;
+    let folder = templar
+        .find_file("files", &src)
+        .ok_or_else(|| fail(format!("Could not find or access '{src}' on the Ansible Controller.")))?;
+    if !folder.is_dir() {
+        return Err(fail(format!("Source ({}) is not a directory", folder.display())));
+    }
+    let fragments = Map::new();
+    for path in fs::read_dir(&folder).map_err(|e| fail(e.to_string()))?.into_iter().filter(|p| p.is_file()) {
+        let bytes = modules.controller_file(&path).or_else(|| fs::read(&path).ok()).unwrap_or_default();
+        fragments.set(
+            &path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
+            encode(&bytes),
+        );
+    }
+    let call = args.copied();
+    call.set("_fragments", fragments);
+    module(modules, "assemble", &call)
+}
+
 pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
-    let line =
-        text(args, "_raw_params").or_else(|| text(args, "cmd")).ok_or_else(|| fail("no script given"))?;
+    let line = text(args, "_raw_params")
+        .or_else(|| text(args, "cmd"))
+        .ok_or_else(|| fail("one of the following is required: _raw_params, cmd"))?;
+    // As `script.py` does: what has been done already is skipped, not run and found done.
+    for (key, there) in [("creates", true), ("removes", false)] {
+        let Some(path) = text(args, key) else { continue };
+        let look = Map::new();
+        look.set("path", path.as_str());
+        let exists = module(modules, "stat", &look)?.get("stat").and_then(|s| s.get("exists"));
+        if exists.is_some_and(|e| e.is_true()) == there {
+            let result = ok();
+            result.set("skipped", true);
+            result.set(
+                "msg",
+                format!("{path} {}, matched {key} option", if there { "exists" } else { "does not exist" }),
+            );
+            return Ok(result);
+        }
+    }
     let words = crate::playbook::split_args(&line);
     let name = words.first().map(|w| w.trim_matches(['"', '\'']).to_owned()).unwrap_or_default();
     let path = templar

@@ -129,6 +129,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "template" => files::template(args, templar, modules),
         "copy" => files::copy(args, templar, modules),
         "unarchive" => files::unarchive(args, templar, modules),
+        "assemble" => files::assemble(args, templar, modules),
         "script" => files::script(args, templar, modules),
         "fetch" => files::fetch(args, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),

@@ -37,9 +37,7 @@ pub(super) fn add(host: &Host, facts: &Map, fact_path: &str) {
     facts.set("ansible_hostname", node.split('.').next().unwrap_or_default());
     facts.set("ansible_domain", fqdn.split_once('.').map_or("", |(_, domain)| domain));
     facts.set("ansible_fqdn", fqdn);
-    let systemd =
-        baking || std::path::Path::new("/run/systemd/system").exists() || find_program("systemctl").is_some();
-    facts.set("ansible_service_mgr", if systemd { "systemd" } else { "service" });
+    facts.set("ansible_service_mgr", if baking { "systemd".to_owned() } else { service_manager() });
     let uid = rustix::process::geteuid().as_raw();
     if let Some(user) = users::find_user(&uid.to_string()) {
         facts.set("ansible_user_id", user.name);
@@ -263,4 +261,40 @@ fn python(host: &Host, facts: &Map) {
     ]);
     facts.set("ansible_python", python);
     facts.set("ansible_python_version", format!("{major}.{minor}.{micro}"));
+}
+
+/// What starts services (`module_utils/facts/system/service_mgr.py`): the first process if its name says it, else
+/// what is installed.
+fn service_manager() -> String {
+    let there = |path: &str| std::path::Path::new(path).exists();
+    let init = bakery_host::fs::read_link("/sbin/init").ok();
+    let init = init.and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    let first = bakery_host::fs::read_to_string("/proc/1/comm").ok().map(|name| name.trim().to_owned());
+    let first = first.or_else(|| init.clone()).filter(|name| name != "init" && !name.ends_with("sh"));
+    if let Some(name) = first {
+        return match name.as_str() {
+            "procd" => "openwrt_init".into(),
+            "runit-init" => "runit".into(),
+            "svscan" => "svc".into(),
+            "openrc-init" => "openrc".into(),
+            _ => name,
+        };
+    }
+    let systemctl = find_program("systemctl").is_some();
+    let known = if systemctl && there("/run/systemd/system") {
+        "systemd"
+    } else if find_program("initctl").is_some() && there("/etc/init") {
+        "upstart"
+    } else if there("/sbin/openrc") {
+        "openrc"
+    } else if systemctl && init.as_deref() == Some("systemd") {
+        "systemd"
+    } else if there("/etc/init.d") {
+        "sysvinit"
+    } else if there("/etc/dinit.d") {
+        "dinit"
+    } else {
+        "service"
+    };
+    known.to_owned()
 }

@@ -1,10 +1,12 @@
 //! `assemble`: a file out of a folder of fragments (`ansible/modules/assemble.py`).
 
 use bakery_host::fs;
+use bakery_lang::Value;
 use bakery_lang::regex::Flags;
 use bakery_macros::ModuleArgs;
+use base64::Engine as _;
 
-use crate::host::{FileAttributes, Replace};
+use crate::host::{FileAttributes, Replace, describe};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -33,6 +35,9 @@ struct Args {
     /// Whether fragments of the controller are decrypted.
     #[arg(default = "true")]
     decrypt: bool,
+    /// Used internally: names and contents in base64, from the controller.
+    #[arg(name = "_fragments")]
+    fragments: Option<Value>,
     /// Permissions and ownership.
     #[arg(flatten)]
     attributes: FileAttributes,
@@ -45,10 +50,11 @@ fn unescaped(text: &str) -> String {
 
 fn run(args: Args, host: &mut Host) -> Run {
     let (src, dest) = (host.path(&args.src), host.path(&args.dest));
-    if !src.exists() {
+    let sent = args.fragments.as_ref().and_then(Value::as_map);
+    if sent.is_none() && !src.exists() {
         return Err(Failure::new(format!("Source ({}) does not exist", args.src)));
     }
-    if !src.is_dir() {
+    if sent.is_none() && !src.is_dir() {
         return Err(Failure::new(format!("Source ({}) is not a directory", args.src)));
     }
     let wanted = match &args.regexp {
@@ -60,10 +66,21 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     let mut content: Vec<u8> = Vec::new();
     let mut any = false;
-    for path in fs::read_dir(&src)? {
-        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut fragments: Vec<(String, Vec<u8>)> = Vec::new();
+    if let Some(sent) = sent {
+        for (name, content) in sent.pairs() {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(content.to_string());
+            fragments.push((name.to_string(), bytes.map_err(|e| Failure::new(e.to_string()))?));
+        }
+    } else {
+        for path in fs::read_dir(&src)?.into_iter().filter(|p| p.is_file()) {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            fragments.push((name, fs::read(&path)?));
+        }
+    }
+    for (name, bytes) in fragments {
         let taken = wanted.as_ref().is_none_or(|w| w.is_match(&name).unwrap_or(false));
-        if !taken || !path.is_file() || (args.ignore_hidden && name.starts_with('.')) {
+        if !taken || (args.ignore_hidden && name.starts_with('.')) {
             continue;
         }
         if any {
@@ -78,19 +95,24 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         }
         any = true;
-        content.extend(fs::read(&path)?);
+        content.extend(bytes);
     }
     let how = Replace { backup: args.backup, validate: args.validate };
     let (mut changed, backup) = host.replace(&dest, &content, &how)?;
+    let diff = host.take_diffs().pop();
     if dest.exists() {
         changed |= host.attributes(&dest, &args.attributes)?;
     }
-    let mut outcome = Outcome::changed(changed)
-        .msg("OK")
+    let mut outcome = Outcome::changed(changed).msg("OK");
+    outcome.fields.extend(&describe(&dest));
+    outcome = outcome
         .with("src", args.src)
         .with("dest", dest.display().to_string())
         .with("checksum", super::copy::sha1(&content))
         .with("md5sum", super::copy::md5(&content));
+    if let Some(diff) = diff {
+        outcome = outcome.with("diff", diff);
+    }
     if let Some(backup) = backup {
         outcome = outcome.with("backup_file", backup.display().to_string());
     }

@@ -60,20 +60,27 @@ fn run(args: Args, host: &mut Host) -> Run {
         if !args.create {
             return Err(Failure::new(format!("Path {} does not exist !", args.path)).with("rc", 257));
         }
+        if let Some(folder) = path.parent().filter(|f| !host.check && !f.exists()) {
+            bakery_host::fs::create_dir_all(folder)?;
+        }
     }
     let text = String::from_utf8_lossy(&existing.clone().unwrap_or_default()).into_owned();
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    // A carriage return at a line's end belongs to the line.
+    let split = |text: &str| -> Vec<String> {
+        text.split_inclusive('\n').map(|l| l.strip_suffix('\n').unwrap_or(l).to_owned()).collect()
+    };
+    let mut lines = split(&text);
     let begin = args.marker.replace("{mark}", &args.marker_begin);
     let end = args.marker.replace("{mark}", &args.marker_end);
     let wanted = args.state == "present" && !args.block.is_empty();
     let mut block: Vec<String> = Vec::new();
     if wanted {
         block.push(begin.clone());
-        block.extend(args.block.trim_end_matches('\n').lines().map(str::to_owned));
+        block.extend(split(args.block.strip_suffix('\n').unwrap_or(&args.block)));
         block.push(end.clone());
     }
-    let first = lines.iter().rposition(|l| *l == begin);
-    let last = lines.iter().rposition(|l| *l == end);
+    let first = lines.iter().rposition(|l| l.trim_end_matches('\r') == begin);
+    let last = lines.iter().rposition(|l| l.trim_end_matches('\r') == end);
     let at = match (first, last) {
         (Some(first), Some(last)) if first <= last => {
             lines.drain(first..=last);
@@ -105,7 +112,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         new.push('\n');
     }
     let how = Replace { backup: args.backup, validate: args.validate.clone() };
-    let (mut changed, _) = host.replace(&path, new.as_bytes(), &how)?;
+    let (mut changed, backup) = host.replace(&path, new.as_bytes(), &how)?;
     let mut message = match (changed, wanted, existing.is_none()) {
         (false, ..) => "",
         (true, true, true) => "File created",
@@ -119,7 +126,11 @@ fn run(args: Args, host: &mut Host) -> Run {
             message = "ownership, perms or SE linux context changed".into();
         }
     }
-    Ok(Outcome::changed(changed).msg(message))
+    let outcome = Outcome::changed(changed).msg(message);
+    Ok(match backup {
+        Some(backup) => outcome.with("backup_file", backup.display().to_string()),
+        None => outcome,
+    })
 }
 
 module!("blockinfile", "ansible.builtin", Args, run);

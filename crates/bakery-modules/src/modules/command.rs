@@ -119,32 +119,12 @@ pub(super) fn split_line(line: &str) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-fn expand(host: &Host, word: &str) -> String {
-    let lookup = |name: &str| {
-        let own = host.environment.iter().rev().find(|(k, _)| k == name).map(|(_, v)| v.clone());
-        own.or_else(|| std::env::var(name).ok())
-    };
-    let mut out = String::new();
-    let mut rest = word;
-    while let Some(at) = rest.find('$') {
-        out.push_str(&rest[..at]);
-        let tail = &rest[at + 1..];
-        let braced = tail.starts_with('{');
-        let body = tail.trim_start_matches('{');
-        let length = body.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(body.len());
-        let name = &body[..length];
-        let end = at + 1 + if braced { length + 2 } else { length };
-        match lookup(name) {
-            Some(value) if !name.is_empty() => out.push_str(&value),
-            _ => out.push_str(&rest[at..end.min(rest.len())]),
-        }
-        rest = &rest[end.min(rest.len())..];
-    }
-    out.push_str(rest);
-    out
-}
-
 pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
+    if let Some(executable) = args.executable.as_ref().filter(|_| !shell && !args.uses_shell) {
+        host.warn(format!(
+            "As of Ansible 2.4, the parameter 'executable' is no longer supported with the 'command' module. Not using '{executable}'."
+        ));
+    }
     let line = args.raw_params.clone().or(args.cmd.clone()).filter(|line| !line.trim().is_empty());
     let argv = match (&line, &args.argv) {
         (Some(line), None) if shell || args.uses_shell => {
@@ -153,9 +133,16 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
         (Some(line), None) => split_line(line)?,
         (None, Some(argv)) => argv.clone(),
         (Some(_), Some(_)) => {
-            return Err(Failure::new("only command or argv can be given, not both").with("rc", 256));
+            return Err(Failure::new(
+                "parameters are mutually exclusive: only one of command and argv can be given",
+            )
+            .with("rc", 256));
         }
-        (None, None) => return Err(Failure::new("no command given").with("rc", 256)),
+        (None, None) => {
+            return Err(
+                Failure::new("one of the following is required: _raw_params, cmd, argv").with("rc", 256)
+            );
+        }
     };
     let shown: Value = match (&line, shell || args.uses_shell) {
         (Some(line), true) => line.as_str().into(),
@@ -202,7 +189,7 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
             .with("msg", "Command would have run if not in check mode"));
     }
     let words: Vec<String> = if !shell && !args.uses_shell && args.expand_argument_vars {
-        argv.iter().map(|word| expand(host, &host_home(host, word))).collect()
+        argv.iter().map(|word| host.expand(&host_home(host, word))).collect()
     } else {
         argv
     };

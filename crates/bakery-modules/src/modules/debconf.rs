@@ -40,6 +40,12 @@ fn run(args: Args, host: &mut Host) -> Run {
     let (Some(question), Some(vtype), Some(value)) = (args.question, args.vtype, args.value) else {
         return Ok(Outcome::unchanged().msg("").with("current", before));
     };
+    let mixed = |items: &[Value]| {
+        items.iter().any(|i| i.as_str().is_none()) && items.iter().any(|i| i.as_str().is_some())
+    };
+    if vtype == "multiselect" && value.as_items().is_some_and(|items| mixed(&items)) {
+        return Err("Invalid value provided for 'multiselect': its items are text and something else".into());
+    }
     let list = (vtype == "multiselect").then(|| value.as_items()).flatten().map(|items| {
         let mut items: Vec<String> = items.iter().map(ToString::to_string).collect();
         items.sort();

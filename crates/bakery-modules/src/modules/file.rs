@@ -55,6 +55,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         None if meta.as_ref().is_some_and(std::fs::Metadata::is_dir) => "directory",
         None => "file",
     };
+    if args.src.is_some() && !matches!(state, "link" | "hard") {
+        return Err(Failure::new("src option requires state to be 'link' or 'hard'").with("path", args.path));
+    }
     if args.recurse && state != "directory" {
         return Err(Failure::new("recurse option requires state to be 'directory'").with("path", args.path));
     }
@@ -62,6 +65,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         path = fs::canonicalize(&path).unwrap_or(path);
     }
     let before = meta.as_ref().map_or("absent", kind);
+    let led = fs::read_link(&path).ok().map(|target| target.display().to_string());
     let changed = match state {
         "absent" => absent(host, &path)?,
         "directory" => directory(host, &path, &args)?,
@@ -69,17 +73,21 @@ fn run(args: Args, host: &mut Host) -> Run {
         "link" | "hard" => link(host, &path, &args, state)?,
         _ => existing(host, &path, &args)?,
     };
+    let mut outcome = Outcome::changed(changed);
     if host.diff && changed {
-        let side = |state: &str| {
+        let side = |state: &str, src: Option<&str>| {
             let map = Map::new();
-            map.set("path", args.path.as_str());
+            map.set("path", path.display().to_string());
             map.set("state", state);
+            if let Some(src) = src {
+                map.set("src", src);
+            }
             Value::Map(map)
         };
-        let text = |v: &Value| bakery_lang::json::dumps(v, 4, true) + "\n";
-        host.record_diff(&path, text(&side(before)).as_bytes(), text(&side(state)).as_bytes());
+        let src = args.src.as_deref().filter(|_| matches!(state, "link" | "hard"));
+        let diff = [("before", side(before, led.as_deref())), ("after", side(state, src))];
+        outcome = outcome.with("diff", Value::map(diff));
     }
-    let mut outcome = Outcome::changed(changed);
     if state == "absent" || state == "directory" && !path.exists() {
         outcome = outcome.with("path", path.display().to_string()).with("state", "absent");
         return Ok(outcome);
@@ -254,6 +262,11 @@ fn link(host: &mut Host, path: &Path, args: &Args, state: &str) -> Result<bool, 
         fs::hard_link(src, &temporary)?;
     }
     fs::rename(&temporary, &path)?;
+    if args.follow && state == "link" && args.attributes.mode.is_some() && path.exists() {
+        // The mode of a link is that of the file that it leads to.
+        let target = fs::canonicalize(&path)?;
+        host.attributes(&target, &FileAttributes { owner: None, group: None, ..args.attributes.clone() })?;
+    }
     if args.attributes.owner.is_some() || args.attributes.group.is_some() {
         host.attributes(&path, &FileAttributes { mode: None, ..args.attributes.clone() })?;
     }

@@ -119,11 +119,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             )
         })
         .transpose()?;
-    let contains = args
-        .contains
-        .as_deref()
-        .map(|p| compile(p, Flags { multiline: args.read_whole_file, ..Flags::default() }))
-        .transpose()?;
+    let contains = args.contains.as_deref().map(|p| compile(p, Flags::default())).transpose()?;
     let fits_name = |patterns: &Option<Vec<String>>, name: &str, default: bool| match patterns {
         None => default,
         Some(patterns) => patterns.iter().any(|p| {
@@ -222,6 +218,11 @@ fn content_fits(path: &Path, regex: Option<&fancy_regex::Regex>, whole: bool, is
 fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {
     let map = describe(path);
     map.remove("state");
+    for (from, to) in [("owner", "pw_name"), ("group", "gr_name")] {
+        if let Some(name) = map.remove(from) {
+            map.set(to, name);
+        }
+    }
     let mode = meta.mode();
     for (name, value) in [
         ("path", Value::from(path.display().to_string())),

@@ -4,7 +4,7 @@ use bakery_host::users;
 use bakery_macros::ModuleArgs;
 
 use crate::registry::module;
-use crate::{Host, Outcome, Run};
+use crate::{Failure, Host, Outcome, Run};
 
 /// Makes, changes and removes groups.
 #[derive(ModuleArgs)]
@@ -19,6 +19,10 @@ struct Args {
     gid: Option<i64>,
     /// Whether the number may be taken already.
     non_unique: bool,
+    /// The lowest number that the system may choose.
+    gid_min: Option<i64>,
+    /// The highest number that the system may choose.
+    gid_max: Option<i64>,
     /// Whether it is a system group.
     system: bool,
     /// Whether a local group is meant where others are known too.
@@ -28,7 +32,18 @@ struct Args {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    for (name, bound) in [("gid_min", args.gid_min), ("gid_max", args.gid_max)] {
+        if args.local && bound.is_some() {
+            return Err(Failure::new(format!("'{name}' can not be used with 'local'")));
+        }
+    }
+    if args.non_unique && args.gid.is_none() {
+        return Err("non_unique is True but all of the following are missing: gid".into());
+    }
     let existing = users::groups("/").into_iter().find(|g| g.name == args.name);
+    let bounds = [("GID_MIN", args.gid_min), ("GID_MAX", args.gid_max)];
+    let bounds: Vec<String> =
+        bounds.iter().filter_map(|(key, value)| Some(format!("{key}={}", (*value)?))).collect();
     let gid = args.gid.map(|g| g.to_string());
     let mut argv: Vec<&str> = match (&existing, args.state.as_str()) {
         (None, "absent") => return Ok(Outcome::unchanged().with("name", args.name).with("state", "absent")),
@@ -50,8 +65,13 @@ fn run(args: Args, host: &mut Host) -> Run {
                 argv.push("-o");
             }
         }
-        if args.system && existing.is_none() {
-            argv.push("-r");
+        if existing.is_none() {
+            if args.system {
+                argv.push("-r");
+            }
+            for bound in &bounds {
+                argv.extend(["-K", bound]);
+            }
         }
     } else if args.force {
         argv.push("-f");

@@ -49,6 +49,7 @@ struct Args {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    warn_of_empty(&args, host);
     let path = host.path(&args.path);
     if path.is_dir() {
         return Err(Failure::new(format!("Path {} is a directory !", args.path)).with("rc", 256));
@@ -62,8 +63,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let text = String::from_utf8_lossy(&existing.unwrap_or_default()).into_owned();
     let mut lines: Vec<String> = text.split_inclusive('\n').map(str::to_owned).collect();
-    let regex =
-        args.regexp.as_deref().filter(|r| !r.is_empty()).map(|r| compile(r, Flags::default())).transpose()?;
+    let regex = args.regexp.as_deref().map(|r| compile(r, Flags::default())).transpose()?;
     let bare = |line: &str| line.trim_end_matches(['\r', '\n']).to_owned();
     let matches = |line: &str| {
         let line = bare(line);
@@ -122,6 +122,24 @@ fn run(args: Args, host: &mut Host) -> Run {
         .msg(outcome_msg)
         .with("backup", backup.map(|b| b.display().to_string()).unwrap_or_default());
     Ok(if args.state == "absent" { outcome.with("found", count) } else { outcome })
+}
+
+/// Warns of a pattern that is found in every line.
+fn warn_of_empty(args: &Args, host: &mut Host) {
+    for (given, what) in [(&args.regexp, "regular expression"), (&args.search_string, "search string")] {
+        if given.as_deref() != Some("") {
+            continue;
+        }
+        let mut text = format!(
+            "The {what} is an empty string, which will match every line in the file. This may have unintended consequences, such as replacing the last line in the file rather than appending."
+        );
+        if what == "regular expression" {
+            text.push_str(
+                " If this is desired, use '^' to match every line in the file and avoid this warning.",
+            );
+        }
+        host.warn(text);
+    }
 }
 
 fn present(

@@ -3,7 +3,10 @@
 //! Options that are accepted for compatibility and have no effect are read by nobody; their documentation says so.
 #![allow(dead_code, reason = "arguments that are accepted without effect")]
 
+mod alternatives;
 mod apt;
+mod apt_key;
+mod apt_repository;
 mod archive;
 mod assemble;
 mod async_status;
@@ -21,10 +24,14 @@ mod find;
 mod foreign;
 mod get_url;
 mod getent;
+mod git;
 mod group;
 mod hostname;
 mod ini_file;
+mod known_hosts;
 mod lineinfile;
+mod locale_gen;
+mod modprobe;
 mod mount;
 mod package;
 mod package_facts;
@@ -52,7 +59,10 @@ use crate::Module;
 
 /// Every module.
 pub(crate) static ALL: &[&Module] = &[
+    &alternatives::MODULE,
     &apt::MODULE,
+    &apt_key::MODULE,
+    &apt_repository::MODULE,
     &archive::MODULE,
     &assemble::MODULE,
     &async_status::MODULE,
@@ -70,10 +80,14 @@ pub(crate) static ALL: &[&Module] = &[
     &foreign::MODULE,
     &get_url::MODULE,
     &getent::MODULE,
+    &git::MODULE,
     &group::MODULE,
     &hostname::MODULE,
     &ini_file::MODULE,
+    &known_hosts::MODULE,
     &lineinfile::MODULE,
+    &locale_gen::MODULE,
+    &modprobe::MODULE,
     &mount::MODULE,
     &package::MODULE,
     &package_facts::MODULE,
@@ -102,11 +116,8 @@ pub(crate) static ALL: &[&Module] = &[
 /// one loads, and only running the task is an error.
 pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "acl",
-    "alternatives",
     "apache2_module",
     "apk",
-    "apt_key",
-    "apt_repository",
     "apt_rpm",
     "at",
     "capabilities",
@@ -126,7 +137,6 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "firewalld",
     "flatpak",
     "gem",
-    "git",
     "github_release",
     "grafana_dashboard",
     "hg",
@@ -137,13 +147,10 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "java_cert",
     "java_keystore",
     "kernel_blacklist",
-    "known_hosts",
-    "locale_gen",
     "lvg",
     "lvol",
     "mail",
     "make",
-    "modprobe",
     "mongodb_user",
     "mysql_db",
     "mysql_query",

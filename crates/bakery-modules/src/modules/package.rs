@@ -14,7 +14,7 @@ struct Args {
     #[arg(required)]
     name: Vec<String>,
     /// What shall be.
-    #[arg(required)]
+    #[arg(default = "present")]
     state: String,
     /// The package manager; the system's own if not given.
     #[arg(default = "auto", name = "use")]
@@ -28,7 +28,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         "auto" if find_program("apt-get").is_some() => "apt",
         "auto" if find_program("dnf").is_some() || find_program("yum").is_some() => "yum",
         "auto" => return Err("no package manager that bakery knows is on this system (apt, dnf, yum)".into()),
-        other => other,
+        other if crate::find(other).is_some() => other,
+        other => {
+            return Err(Failure::new(format!(
+                "Could not find a matching action for the \"{other}\" package manager."
+            )));
+        }
     };
     let inner = Map::new();
     inner.set("name", Value::strings(&args.name));

@@ -27,9 +27,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         packages.set(name, list);
     };
-    if bakery_host::command::find_program("dpkg-query").is_some() {
+    // The task's own PATH may lead elsewhere.
+    if let Some(program) = bakery_host::command::find_program("dpkg-query") {
         let format = "${Package}\t${Version}\t${Architecture}\t${Section}\t${db:Status-Status}\n";
-        for line in host.run(&["dpkg-query", "-W", "-f", format])?.text().lines() {
+        for line in host.run(&[&program.display().to_string(), "-W", "-f", format])?.text().lines() {
             let parts: Vec<&str> = line.split('\t').collect();
             if let [name, version, arch, section, "installed"] = parts.as_slice() {
                 add(

@@ -65,6 +65,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         }
     }
+    bakery_lang::regex::check_replacement(&args.replace)
+        .map_err(|e| Failure::new(format!("Unable to process replace due to error: {e}")))?;
     let regex = compile(&args.regexp, Flags { multiline: true, ..Flags::default() })?;
     let (middle, count) = replace(&regex, &text[from..to], &args.replace, 0)?;
     let new = format!("{}{middle}{}", &text[..from], &text[to..]);

@@ -158,6 +158,60 @@ pub(super) fn set_enabled(host: &Host, unit: &str, enabled: bool) -> Result<bool
     Ok(changed)
 }
 
+/// Brings a service of a machine without systemd to the wanted state, by its script in `/etc/init.d`.
+fn by_script(host: &Host, name: &str, wanted: &Wanted) -> Run {
+    let mut changed = false;
+    let mut outcome = Outcome::unchanged().with("name", name);
+    if let Some(enabled) = wanted.enabled {
+        let starts = |folder: &std::path::PathBuf| {
+            fs::read_dir(folder).unwrap_or_default().iter().any(|link| {
+                let file = link.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                file.starts_with('S') && file.get(3..) == Some(name)
+            })
+        };
+        let levels = ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc5.d", "/etc/rc.d/rc3.d"];
+        let is = levels.iter().any(|level| starts(&level.into()));
+        if is != enabled {
+            changed = true;
+            let chkconfig = bakery_host::command::find_program("update-rc.d").is_none();
+            let verbs: &[&[&str]] = match (chkconfig, enabled) {
+                (true, true) => &[&["chkconfig", name, "on"]],
+                (true, false) => &[&["chkconfig", name, "off"]],
+                (false, true) => &[&["update-rc.d", name, "defaults"], &["update-rc.d", name, "enable"]],
+                (false, false) => &[&["update-rc.d", name, "disable"]],
+            };
+            for argv in verbs.iter().filter(|_| !host.check) {
+                host.run(argv)?;
+            }
+        }
+        outcome = outcome.with("enabled", enabled);
+    }
+    if let Some(state) = wanted.state.as_deref() {
+        let status = host.try_run(&["service", name, "status"])?;
+        let text = format!("{}{}", status.text(), status.error_text()).to_lowercase();
+        let active = status.success() && !text.contains("not running") && !text.contains("is stopped");
+        let verb = match state {
+            "started" if !active => Some("start"),
+            "stopped" if active => Some("stop"),
+            "restarted" => Some("restart"),
+            "reloaded" => Some(if active { "reload" } else { "start" }),
+            _ => None,
+        };
+        if let Some(verb) = verb {
+            changed = true;
+            if !host.check {
+                host.run(&["service", name, verb]).map_err(|f| Failure {
+                    msg: format!("Unable to {verb} service {name}: {}", f.msg),
+                    ..f
+                })?;
+            }
+        }
+        outcome = outcome.with("state", if state == "stopped" { "stopped" } else { "started" });
+    }
+    outcome.changed = changed;
+    Ok(outcome)
+}
+
 /// Brings a unit to the wanted state.
 pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
     let unit = unit_name(name);
@@ -177,6 +231,10 @@ pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
         }
     }
     let running = host.phase == Phase::Live && std::path::Path::new("/run/systemd/system").exists();
+    let script = std::path::Path::new("/etc/init.d").join(name);
+    if host.phase == Phase::Live && !running && wanted.masked.is_none() && !wanted.user && script.exists() {
+        return by_script(host, name, wanted);
+    }
     let known = unit_file(&unit).is_some();
     if !known && wanted.masked.is_none() {
         let stopping = wanted.state.as_deref() == Some("stopped") && wanted.enabled != Some(true);

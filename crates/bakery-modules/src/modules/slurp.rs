@@ -18,13 +18,15 @@ struct Args {
 fn run(args: Args, host: &mut Host) -> Run {
     let path = host.path(&args.src);
     if path.is_dir() {
-        return Err(Failure::new(format!("source is a directory and must be a file: {}", args.src)));
+        return Err(Failure::new(format!("Source is a directory and must be a file: {}", args.src)));
     }
     let bytes = fs::read(&path).map_err(|e| {
         if e.is_not_found() {
-            Failure::new(format!("file not found: {}", args.src))
+            Failure::new(format!("File not found: {}", args.src))
+        } else if e.source.kind() == std::io::ErrorKind::PermissionDenied {
+            Failure::new(format!("File is not readable: {}", args.src))
         } else {
-            Failure::from(e)
+            Failure::new(format!("Unable to slurp file: {e}"))
         }
     })?;
     Ok(Outcome::unchanged()

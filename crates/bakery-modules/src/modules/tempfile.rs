@@ -22,6 +22,13 @@ struct Args {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    for (name, value) in [("prefix", &args.prefix), ("suffix", &args.suffix)] {
+        if value.contains('/') {
+            return Err(Failure::new(format!(
+                "{name} must be a valid file name component, without path separators"
+            )));
+        }
+    }
     if host.check {
         return Ok(Outcome::changed(true));
     }

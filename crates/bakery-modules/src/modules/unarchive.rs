@@ -273,7 +273,14 @@ fn zip(
     let file = ::tempfile::NamedTempFile::new().map_err(|e| Failure::new(e.to_string()))?;
     fs::write_atomic_mode(file.path(), bytes, 0o600)?;
     let archive = file.path().display().to_string();
-    for name in host.run(&["unzip", "-Z1", &archive])?.text().lines() {
+    let listed = host.try_run(&["unzip", "-Z1", &archive]).map_err(|f| Failure {
+        msg: format!("Unable to find required 'unzip' or 'zipinfo' binary in the path: {}", f.msg),
+        ..f
+    })?;
+    if !listed.success() {
+        return Err(Failure::new(format!("unzip cannot read it: {}", listed.error_text())));
+    }
+    for name in listed.text().lines() {
         inside(dest, Path::new(name), 0)?;
         names.push(name.to_owned());
     }

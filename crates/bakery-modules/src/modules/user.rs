@@ -122,6 +122,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             return Err(Failure::new(format!("Group {group} does not exist")));
         }
     }
+    if args.password.as_deref().is_some_and(seems_plain) {
+        host.warn("The input password appears not to have been hashed. The 'password' argument must be encrypted for this module to work properly.");
+    }
     let mut changed = false;
     let created = existing.is_none();
     let mut argv: Vec<String> = Vec::new();
@@ -138,7 +141,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if let Some(comment) = differs(args.comment.as_ref(), now.as_ref().map(|u| &u.gecos)) {
         add("-c", &comment);
     }
-    if let Some(shell) = differs(args.shell.as_ref(), now.as_ref().map(|u| &u.shell)) {
+    let shell = args.shell.as_ref().map(|shell| host.path(shell).display().to_string());
+    if let Some(shell) = differs(shell.as_ref(), now.as_ref().map(|u| &u.shell)) {
         add("-s", &shell);
     }
     if let Some(home) = differs(args.home.as_ref(), now.as_ref().map(|u| &u.home)) {
@@ -301,6 +305,26 @@ fn run(args: Args, host: &mut Host) -> Run {
             outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", public.trim());
     }
     Ok(outcome)
+}
+
+/// Whether a password looks as if it were not hashed (`check_password_encrypted` in `user.py`).
+fn seems_plain(password: &str) -> bool {
+    if password.is_empty() || matches!(password, "*" | "!" | "*************") {
+        return false;
+    }
+    if password.contains([':', '*', '!']) {
+        return true;
+    }
+    let fields: Vec<&str> = password.split('$').collect();
+    let Some(hash) = fields.last().filter(|_| fields.len() >= 3) else { return true };
+    let strange = hash.chars().any(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '/' | '=')));
+    let length = match fields[1] {
+        "1" => 22,
+        "5" | "y" => 43,
+        "6" => 86,
+        _ => hash.len(),
+    };
+    strange || hash.len() != length
 }
 
 module!("user", "ansible.builtin", Args, run);

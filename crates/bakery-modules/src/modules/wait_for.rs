@@ -75,25 +75,37 @@ fn run(args: Args, host: &mut Host) -> Run {
         .map(|r| compile(r, Flags { multiline: true, ..Flags::default() }))
         .transpose()?;
     let gone = matches!(args.state.as_str(), "absent" | "stopped" | "drained");
-    let done = |outcome: Outcome| {
+    let done = |outcome: Outcome, groups: Vec<bakery_lang::Value>, named: bakery_lang::Map| {
         Ok(outcome
             .with("elapsed", started.elapsed().as_secs())
             .with("state", args.state.as_str())
             .with("path", args.path.clone())
             .with("port", args.port)
             .with("search_regex", args.search_regex.clone())
-            .with("match_groups", vec![])
-            .with("match_groupdict", bakery_lang::Map::new()))
+            .with("match_groups", groups)
+            .with("match_groupdict", named))
     };
     if args.port.is_none() && args.path.is_none() {
         std::thread::sleep(limit.saturating_sub(started.elapsed()));
-        return done(Outcome::unchanged());
+        return done(Outcome::unchanged(), vec![], bakery_lang::Map::new());
     }
     let target = match args.port {
         Some(port) => Some(address(&args.host, port as u16)?),
         None => None,
     };
-    let fits = |text: &str| regex.as_ref().is_none_or(|r| r.is_match(text).unwrap_or(false));
+    let mut found: (Vec<bakery_lang::Value>, bakery_lang::Map) = Default::default();
+    let mut fits = |text: &str| {
+        let Some(regex) = &regex else { return true };
+        let Ok(Some(captures)) = regex.captures(text) else { return false };
+        let value =
+            |m: Option<fancy_regex::Match<'_>>| m.map_or(bakery_lang::Value::None, |m| m.as_str().into());
+        let named = bakery_lang::Map::new();
+        for name in regex.capture_names().flatten() {
+            named.set(name, value(captures.name(name)));
+        }
+        found = ((1..captures.len()).map(|at| value(captures.get(at))).collect(), named);
+        true
+    };
     loop {
         let there = match (&target, &args.path) {
             (Some(target), _) => match TcpStream::connect_timeout(
@@ -118,7 +130,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             (None, None) => true,
         };
         if there != gone {
-            return done(Outcome::unchanged());
+            let (groups, named) = found;
+            return done(Outcome::unchanged(), groups, named);
         }
         if started.elapsed() >= limit {
             let what = match (&args.path, args.port) {
