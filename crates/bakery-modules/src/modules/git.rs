@@ -330,8 +330,11 @@ impl Git<'_> {
     }
 
     fn local_changes(&self) -> Result<bool, Failure> {
+        if self.args.bare {
+            return Ok(false);
+        }
         let status = self.run(&["status", "--porcelain"], "Failed to read the status")?;
-        Ok(!self.args.bare && status.lines().any(|l| !l.starts_with("??")))
+        Ok(status.lines().any(|l| !l.starts_with("??")))
     }
 
     /// Makes the archive; whether it is another one than before.

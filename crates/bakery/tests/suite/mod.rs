@@ -6,6 +6,7 @@ mod command_line;
 mod galaxy;
 mod hostile;
 mod many_hosts;
+mod modules;
 mod playbooks;
 
 use std::path::{Path, PathBuf};
