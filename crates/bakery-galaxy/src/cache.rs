@@ -94,6 +94,8 @@ impl Cache {
     /// # Errors
     /// When the lock cannot be made.
     pub fn project(&self, folder: &Path) -> Result<Lock> {
+        // The same folder however it is named, and another one in another project.
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_path_buf());
         self.lock(&sha256(folder.as_os_str().as_encoded_bytes()))
     }
 

@@ -69,7 +69,7 @@ pub struct Fetcher {
     collections: Mutex<HashMap<Source, Vec<(Version, usize)>>>,
 }
 
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
@@ -206,8 +206,7 @@ impl Fetcher {
     /// # Errors
     /// What the server says.
     pub fn listed_dependencies(&self, source: &Source, version: &Version) -> Result<Vec<Requirement>> {
-        let (server, about) = self.about(source, version)?;
-        let _ = server;
+        let (_, about) = self.about(source, version)?;
         requirements::collection_dependencies(&about.dependencies)
     }
 

@@ -13,6 +13,8 @@ use crate::{Error, Result};
 
 /// How often a request is tried that fails for a reason that passes.
 const ATTEMPTS: u32 = 5;
+/// How often an answer may lead elsewhere.
+const REDIRECTS: u32 = 10;
 
 /// A client.
 #[derive(Debug, Clone)]
@@ -63,7 +65,7 @@ impl Client {
                 .build()
                 .into()
         };
-        Self { agent: make(10), careful: make(0), patience: timeout }
+        Self { agent: make(REDIRECTS), careful: make(0), patience: timeout }
     }
 
     /// The body of a successful answer.
@@ -77,7 +79,7 @@ impl Client {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(200 << attempt));
             }
-            match self.once(url, headers, &mut body, &mut tag) {
+            match self.once(url, headers, &mut body, &mut tag, REDIRECTS) {
                 Ok(()) => return Ok(body),
                 Err(refused) if passes(refused.status) => last = refused,
                 Err(refused) => return Err(refused),
@@ -94,6 +96,7 @@ impl Client {
         headers: &[(String, String)],
         body: &mut Vec<u8>,
         tag: &mut Option<String>,
+        redirects: u32,
     ) -> std::result::Result<(), Refused> {
         let unreachable =
             |e: ureq::Error| Refused { status: 0, message: format!("{} cannot be reached: {e}", shown(url)) };
@@ -116,9 +119,15 @@ impl Client {
         let header =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         if let Some(location) = header("location").filter(|_| (300..400).contains(&status)) {
+            let Some(redirects) = redirects.checked_sub(1) else {
+                return Err(Refused {
+                    status,
+                    message: format!("{} leads elsewhere without an end", shown(url)),
+                });
+            };
             let next = joined(url, &location);
             let same = origin(&next) == origin(url);
-            return self.once(&next, if same { headers } else { &[] }, body, tag);
+            return self.once(&next, if same { headers } else { &[] }, body, tag, redirects);
         }
         if !(200..300).contains(&status) {
             let text = response.body_mut().with_config().limit(64 << 10).read_to_string().unwrap_or_default();

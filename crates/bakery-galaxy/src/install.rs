@@ -40,11 +40,22 @@ impl Places {
         }
     }
 
-    fn place(&self, kind: Kind, name: &str) -> PathBuf {
+    /// Where a role or collection is, or would be.
+    pub fn place(&self, kind: Kind, name: &str) -> PathBuf {
         match kind {
             Kind::Role => self.roles.join(name),
             Kind::Collection => self.namespaces().join(name.replacen('.', "/", 1)),
         }
+    }
+
+    /// Folders with what is known of a collection's origin: `NAMESPACE.NAME-VERSION.info`.
+    pub fn info_folders(&self, name: &str) -> Vec<PathBuf> {
+        let (prefix, all) = (format!("{name}-"), fs::read_dir(self.namespaces()).unwrap_or_default());
+        let is = |path: &PathBuf| {
+            let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            file.starts_with(&prefix) && file.ends_with(".info")
+        };
+        all.into_iter().filter(is).collect()
     }
 }
 
@@ -137,19 +148,9 @@ const COLLECTION_RECORD: &str = "BAKERY.json";
 pub fn record(places: &Places, kind: Kind, name: &str) -> Option<Record> {
     let path = match kind {
         Kind::Role => places.place(kind, name).join(RECORD),
-        Kind::Collection => info_folders(places, name).into_iter().next()?.join(COLLECTION_RECORD),
+        Kind::Collection => places.info_folders(name).into_iter().next()?.join(COLLECTION_RECORD),
     };
     serde_json::from_str(&fs::read_to_string(path).ok()?).ok()
-}
-
-/// Folders with what is known of a collection's origin: `NAMESPACE.NAME-VERSION.info`.
-fn info_folders(places: &Places, name: &str) -> Vec<PathBuf> {
-    let (prefix, all) = (format!("{name}-"), fs::read_dir(places.namespaces()).unwrap_or_default());
-    let is = |path: &PathBuf| {
-        let file = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        file.starts_with(&prefix) && file.ends_with(".info")
-    };
-    all.into_iter().filter(is).collect()
 }
 
 /// The files of an installed role without its records.
@@ -244,10 +245,7 @@ fn files_of(resolved: &Resolved, fetcher: &Fetcher) -> Result<(Arc<Tree>, Option
     }
     let about =
         |e: Error| e.about(format!("the {} {} could not be had from {}", pin.kind, pin.name, pin.source));
-    let mut at = match (&pin.source, pin.kind) {
-        (Source::Git(..), Kind::Collection) => pin.commit.clone().unwrap_or_default(),
-        _ => pin.version.clone(),
-    };
+    let mut at = pin.version.as_str();
     if let (Source::Git(url, _), Some(commit)) = (&pin.source, &pin.commit) {
         if !fetcher.offline {
             let moved = scm::refs(url, fetcher.scm).map_err(about)?;
@@ -260,7 +258,7 @@ fn files_of(resolved: &Resolved, fetcher: &Fetcher) -> Result<(Arc<Tree>, Option
                 )));
             }
         }
-        at.clone_from(commit);
+        at = commit;
     }
     let fetched = fetcher.fetch(pin.kind, &pin.source, &Version::new(at)).map_err(about)?;
     if fetched.digest != pin.digest {
@@ -567,7 +565,7 @@ fn galaxy_info(pin: &Pin, listed: &Listed) -> Entry {
 
 fn put_info(staged: &Path, places: &Places, pin: &Pin) -> Result<()> {
     let place = places.namespaces().join(format!("{}-{}.info", pin.name, pin.version));
-    for old in info_folders(places, &pin.name) {
+    for old in places.info_folders(&pin.name) {
         if old != place {
             fs::remove_all(old)?;
         }

@@ -99,15 +99,13 @@ pub fn remove_collection(places: &Places, name: &str) -> Result<bool> {
     if !crate::requirements::is_collection_name(name) {
         return Err(Error::new(format!("`{name}` is no name of a collection")));
     }
-    let place = places.namespaces().join(name.replacen('.', "/", 1));
+    let place = places.place(Kind::Collection, name);
     if !place.is_dir() {
         return Ok(false);
     }
     fs::remove_all(&place)?;
-    for path in fs::read_dir(places.namespaces())? {
-        if file_name(&path).starts_with(&format!("{name}-")) && file_name(&path).ends_with(".info") {
-            fs::remove_all(path)?;
-        }
+    for path in places.info_folders(name) {
+        fs::remove_all(path)?;
     }
     if let Some(namespace) = place.parent().filter(|n| fs::read_dir(n).is_ok_and(|all| all.is_empty())) {
         fs::remove_all(namespace)?;
@@ -130,7 +128,7 @@ pub fn changed_role(folder: &Path, name: &str) -> Result<Option<Vec<String>>> {
 /// # Errors
 /// When it is not there, or has no list.
 pub fn changed_collection(places: &Places, name: &str) -> Result<Vec<String>> {
-    let place = places.namespaces().join(name.replacen('.', "/", 1));
+    let place = places.place(Kind::Collection, name);
     if !place.is_dir() {
         return Err(Error::new(format!(
             "the collection {name} is not installed in {}",

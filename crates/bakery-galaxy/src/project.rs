@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use bakery_events::Reporter;
 use pubgrub::Ranges;
 
-use crate::fetch::{Fetched, Fetcher, side_by_side};
+use crate::fetch::{Fetched, Fetcher, locked, side_by_side};
 use crate::lock::{LockFile, Pin};
 use crate::requirements::{Kind, Requirement, Source};
 use crate::resolve::{self, Index, Need, Package};
@@ -48,10 +48,6 @@ struct Graph<'a> {
     fetched: Mutex<HashMap<(Package, String), Fetched>>,
     needs: Mutex<HashMap<(Package, String), Vec<Need>>>,
     warned: Mutex<HashSet<String>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn package(requirement: &Requirement) -> Package {
@@ -105,6 +101,44 @@ impl Graph<'_> {
             .map_err(|e| e.about(format!("the {kind} {name} could not be had from {source}")))?;
         locked(&self.fetched).insert(key, fetched.clone());
         Ok(fetched)
+    }
+
+    /// What a pin that stays needs, if all of that stays, too.
+    fn kept_needs(&self, package: &Package, version: &Version) -> Option<Vec<Need>> {
+        let pin = self.kept(package).filter(|pin| pin.version == version.text())?;
+        let find = |key: &String| self.preferences.kept.iter().find(|pin| pin.key() == *key);
+        let needed: Vec<&Pin> = pin.needs.iter().map(find).collect::<Option<_>>()?;
+        let need = |pin: &Pin| {
+            let needed = Package::Named(pin.kind, pin.name.clone());
+            locked(&self.sources).entry(needed.clone()).or_insert_with(|| pin.source.clone());
+            (needed, Ranges::full())
+        };
+        Some(needed.into_iter().map(need).collect())
+    }
+
+    /// What a version needs by its own files, or by what its server says of it.
+    fn looked_up(&self, package: &Package, version: &Version) -> Result<Vec<Need>> {
+        let Package::Named(kind, name) = package else { return Ok(vec![]) };
+        let source = self.source(package)?;
+        let listed = *kind == Kind::Collection && matches!(source, Source::Galaxy(..));
+        let read = locked(&self.fetched).contains_key(&(package.clone(), version.text().to_owned()));
+        let dependencies = if listed && self.preferences.installed.get(name) == Some(version) {
+            // It is here with all that it needs, or the user wanted it without.
+            vec![]
+        } else if listed && !read {
+            self.fetcher
+                .listed_dependencies(&source, version)
+                .map_err(|e| e.about(format!("{package} {version} could not be looked up")))?
+        } else {
+            self.fetch(package, version)?.dependencies
+        };
+        let mut needs = Vec::new();
+        for dependency in dependencies.iter().filter(|_| !self.preferences.no_deps) {
+            for part in self.named(dependency)? {
+                needs.push(self.noted(&part, &package.to_string()));
+            }
+        }
+        Ok(needs)
     }
 
     /// Takes note of where a requirement comes from, and gives what it asks as the solver wants it.
@@ -165,9 +199,8 @@ impl Graph<'_> {
     fn read_ahead(&self, roots: &[Requirement]) -> Result<()> {
         let mut wave: Vec<Package> = roots.iter().map(package).collect();
         let mut seen: HashSet<Package> = wave.iter().cloned().collect();
-        let ranges: HashMap<Package, Ranges<Version>> =
+        let mut ranges: HashMap<Package, Ranges<Version>> =
             roots.iter().map(|r| (package(r), range(r))).collect();
-        let mut ranges = ranges;
         while !wave.is_empty() {
             let found = side_by_side(&wave, |package| {
                 let full = Ranges::full();
@@ -207,10 +240,10 @@ impl Index for Graph<'_> {
         }
         let source = self.source(package)?;
         let any = *range == Ranges::full();
-        let listed = match (&source, kind) {
-            (Source::Galaxy(..), _) => true,
+        match (&source, kind) {
             (Source::Git(..), Kind::Role) if any => return Ok(Some(Version::new(""))),
-            (Source::Git(..), Kind::Role) => true,
+            // These have lists of versions.
+            (Source::Galaxy(..), _) | (Source::Git(..), Kind::Role) => {}
             (_, Kind::Role) => {
                 // There is one version, whatever it is called.
                 return Ok(Some(range.as_singleton().cloned().unwrap_or_else(|| Version::new(""))));
@@ -220,8 +253,7 @@ impl Index for Graph<'_> {
                 let known = fetched.iter().find(|((p, _), _)| p == package).map(|(_, f)| f.version.clone());
                 return Ok(known.filter(|v| !v.is_number() || range.contains(v)));
             }
-        };
-        debug_assert!(listed);
+        }
         if let Some(only) = range.as_singleton()
             && (*kind == Kind::Role || !only.is_number())
         {
@@ -248,42 +280,10 @@ impl Index for Graph<'_> {
         if let Some(known) = locked(&self.needs).get(&key) {
             return Ok(known.clone());
         }
-        let Package::Named(kind, name) = package else { return Ok(vec![]) };
-        let kept = self.kept(package).filter(|pin| pin.version == version.text());
-        let mut needs = Vec::new();
-        if let Some(pin) = kept {
-            for key in &pin.needs {
-                let Some(pin) = self.preferences.kept.iter().find(|p| p.key() == *key) else { continue };
-                let needed = Package::Named(pin.kind, pin.name.clone());
-                locked(&self.sources).entry(needed.clone()).or_insert_with(|| pin.source.clone());
-                needs.push((needed, Ranges::full()));
-            }
-        }
-        if kept
-            .is_none_or(|pin| pin.needs.iter().any(|k| !self.preferences.kept.iter().any(|p| p.key() == *k)))
-        {
-            let installed =
-                *kind == Kind::Collection && self.preferences.installed.get(name) == Some(version);
-            let listed = matches!(self.source(package), Ok(Source::Galaxy(..))) && *kind == Kind::Collection;
-            let dependencies = if installed && listed {
-                // It is here with all that it needs, or the user wanted it without.
-                vec![]
-            } else if listed && locked(&self.fetched).get(&key).is_none() {
-                self.fetcher
-                    .listed_dependencies(&self.source(package)?, version)
-                    .map_err(|e| e.about(format!("{package} {version} could not be looked up")))?
-            } else {
-                self.fetch(package, version)?.dependencies
-            };
-            needs.clear();
-            if !self.preferences.no_deps {
-                for dependency in dependencies {
-                    for part in self.named(&dependency)? {
-                        needs.push(self.noted(&part, &package.to_string()));
-                    }
-                }
-            }
-        }
+        let needs = match self.kept_needs(package, version) {
+            Some(needs) => needs,
+            None => self.looked_up(package, version)?,
+        };
         locked(&self.needs).insert(key, needs.clone());
         Ok(needs)
     }

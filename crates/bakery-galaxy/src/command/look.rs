@@ -124,10 +124,7 @@ pub(super) fn info(
         };
         for folder in all {
             let places = Places { roles: folder.clone(), collections: folder.clone() };
-            let place = match kind {
-                Kind::Role => folder.join(name),
-                Kind::Collection => places.namespaces().join(name.replacen('.', "/", 1)),
-            };
+            let place = places.place(kind, name);
             if !place.is_dir() {
                 continue;
             }
@@ -273,11 +270,7 @@ pub(super) fn verify(
 /// Whether a collection's manifest is another one than its server has for that version. What did not come from a
 /// server is not asked for there.
 fn differs_from_server(places: &Places, name: &str, fetcher: &crate::fetch::Fetcher) -> Result<bool> {
-    let info = fs::read_dir(places.namespaces())?.into_iter().find(|p| {
-        let file = p.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-        file.starts_with(&format!("{name}-")) && p.join("GALAXY.yml").is_file()
-    });
-    if info.is_none() {
+    if !places.info_folders(name).iter().any(|folder| folder.join("GALAXY.yml").is_file()) {
         return Ok(false);
     }
     let version = installed::collections(places).into_iter().find(|(n, _)| n == name).map(|(_, v)| v);
@@ -286,7 +279,7 @@ fn differs_from_server(places: &Places, name: &str, fetcher: &crate::fetch::Fetc
         &Source::Galaxy(name.to_owned(), None),
         &Version::new(version.unwrap_or_default()),
     )?;
-    let here = fs::read(places.namespaces().join(name.replacen('.', "/", 1)).join("MANIFEST.json"))?;
+    let here = fs::read(places.place(Kind::Collection, name).join("MANIFEST.json"))?;
     Ok(fetched.tree.bytes("MANIFEST.json") != Some(&here))
 }
 

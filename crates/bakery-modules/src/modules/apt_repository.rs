@@ -80,7 +80,7 @@ fn render(lines: &[Line]) -> String {
 
 /// The file that a source gets by its address (`_suggest_filename`).
 fn suggested(line: &str) -> String {
-    let bare = regex_free(line);
+    let bare = without_options(line);
     let first = bare.split_whitespace().find(|w| !matches!(*w, "deb" | "deb-src")).unwrap_or_default();
     let first = first.split_once('@').map_or(first, |(_, rest)| rest);
     let words: String = first.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' }).collect();
@@ -88,7 +88,7 @@ fn suggested(line: &str) -> String {
 }
 
 /// A line without `[options]` and `scheme://`.
-fn regex_free(line: &str) -> String {
+fn without_options(line: &str) -> String {
     let mut out = line.to_owned();
     while let Some(start) = out.find('[') {
         let Some(end) = out[start..].find(']').map(|at| start + at) else { break };

@@ -437,7 +437,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         put(&outcome, "after", Some(git.remote_head()?));
         return done(true, &mut outcome);
     }
-    let archive = args.archive.as_ref().map(|a| host_path(&git, a));
+    let archive = args.archive.as_ref().map(|a| git.host.path(a));
     if there && !args.update {
         let head = git.head()?;
         put(&outcome, "before", head.clone());
@@ -516,10 +516,6 @@ fn run(args: Args, host: &mut Host) -> Run {
         changed |= git.archive(archive)?;
     }
     done(changed, &mut outcome)
-}
-
-fn host_path(git: &Git<'_>, path: &str) -> PathBuf {
-    git.host.path(path)
 }
 
 /// Whether two addresses are the same folder of this machine.

@@ -5,6 +5,7 @@
 /cut/NAME          the same, but every whole answer ends after its half
 /stall/NAME        the same, but nothing comes after the half
 /moved/NAME        leads to /files/NAME
+/circle/           leads to itself
 /git/NAME          repositories of FOLDER/git, by `git http-backend`
 /api/…             Galaxy's v1 and v3 interface, out of FOLDER/catalog.json
 /private/api/…     the same, for those who show `Token secret`
@@ -143,6 +144,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.file(rest, first)
         elif first == "moved":
             self.answer(302, headers=[("Location", f"/files/{rest}")])
+        elif first == "circle":
+            self.answer(302, headers=[("Location", self.path)])
         elif first == "git":
             self.git(url)
         elif first == "api":

@@ -506,6 +506,9 @@ fn galaxy_servers_with_and_without_the_right_token() {
         "{text}"
     );
     assert!(!text.contains("wrong"), "{text}");
+    let mut circle = install(&["n.a", "--force"]);
+    circle.env("ANSIBLE_GALAXY_SERVER_INNER_URL", world.url("circle/"));
+    assert!(fails(circle).1.contains("leads elsewhere without an end"));
     let (_, text) = fails(install(&["n.bad"]));
     assert!(text.contains(&"0".repeat(64)) && text.contains("checksum"), "{text}");
     let (_, text) = fails(install(&["n.nobody"]));
