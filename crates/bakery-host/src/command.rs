@@ -277,6 +277,33 @@ impl Cmd {
     }
 }
 
+/// Whether something that was started by what serves us in a sandbox is still at work: our children are the sandboxes'
+/// keepers, theirs the first processes inside, and all below is somebody else's.
+pub fn has_strays() -> bool {
+    let mut parents = std::collections::HashMap::new();
+    for path in crate::fs::read_dir("/proc").unwrap_or_default() {
+        let Some(pid) = path.file_name().and_then(|n| n.to_str()?.parse::<u32>().ok()) else { continue };
+        let stat = crate::fs::read_to_string(path.join("stat")).unwrap_or_default();
+        // The name, in brackets, may hold anything.
+        let mut words = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+        if let (Some(state), Some(Ok(parent))) = (words.next(), words.next().map(str::parse::<u32>))
+            && state != "Z"
+        {
+            parents.insert(pid, parent);
+        }
+    }
+    let depth = |mut pid: u32| {
+        for depth in 0..64 {
+            if pid == std::process::id() {
+                return Some(depth);
+            }
+            pid = *parents.get(&pid)?;
+        }
+        None
+    };
+    parents.keys().any(|pid| depth(*pid).is_some_and(|depth| depth > 2))
+}
+
 /// Whether a program is on `PATH` (or in the places where root's programs are).
 pub fn find_program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();

@@ -271,6 +271,27 @@ pub fn append(path: impl AsRef<Path>) -> Result<std::fs::File> {
     std::fs::OpenOptions::new().create(true).append(true).open(&path).at("open", path)
 }
 
+/// The extended attributes of a path itself, sorted by name.
+pub fn xattrs(path: impl AsRef<Path>) -> Result<Vec<(String, Vec<u8>)>> {
+    let path = path.as_ref();
+    let io = |e: rustix::io::Errno| Error::new("read the attributes of", path, e.into());
+    let mut names = vec![0u8; 4096];
+    let length = match rustix::fs::llistxattr(path, &mut names[..]) {
+        Ok(length) => length,
+        Err(rustix::io::Errno::NOTSUP) => 0,
+        Err(error) => return Err(io(error)),
+    };
+    let mut found = Vec::new();
+    for name in names[..length].split(|b| *b == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0u8; 65536];
+        let length = rustix::fs::lgetxattr(path, name, &mut value[..]).map_err(io)?;
+        value.truncate(length);
+        found.push((String::from_utf8_lossy(name).into_owned(), value));
+    }
+    found.sort();
+    Ok(found)
+}
+
 /// Every path under a folder, parents before children, sorted; links are not followed.
 pub fn walk(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();

@@ -4,6 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -37,8 +38,19 @@ impl Overlay {
             crate::fs::create_dir_all(self.work.join("empty"))?;
             lower.push(self.work.join("empty"));
         }
-        let joined = lower.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(":");
-        let mut options = format!("lowerdir={joined}");
+        let mut names: Vec<String> = lower.iter().map(|p| p.display().to_string()).collect();
+        let mut open = Vec::new();
+        if names.iter().map(|n| n.len() + 1).sum::<usize>() > 3000 {
+            // The kernel takes a page of options: many layers are named by short links to them.
+            use std::os::fd::AsRawFd as _;
+            for (name, path) in names.iter_mut().zip(&lower) {
+                let folder = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                    .at("open", path)?;
+                *name = format!("/proc/self/fd/{}", folder.as_raw_fd());
+                open.push(folder);
+            }
+        }
+        let mut options = format!("lowerdir={}", names.join(":"));
         if let Some(upper) = &self.upper {
             let work = self.work.join("work");
             crate::fs::create_dir_all(upper)?;

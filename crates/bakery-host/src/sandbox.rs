@@ -5,11 +5,14 @@
 //! first process, so that whatever was started inside ends with it.
 #![allow(unsafe_code)]
 
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, mount, mount_bind, mount_bind_recursive, mount_change, mount_remount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change,
+    mount_remount, move_mount, open_tree,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
@@ -94,6 +97,45 @@ impl Sandbox {
     }
 }
 
+/// Something of the host's that is to be seen inside, held until its place there is known.
+struct Shown {
+    tree: OwnedFd,
+    inside: PathBuf,
+    is_dir: bool,
+    writable: bool,
+}
+
+fn hold(from: &Path, inside: impl Into<PathBuf>, writable: bool) -> Result<Shown> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let tree = open_tree(CWD, from, flags).at("show", from)?;
+    Ok(Shown { tree, inside: inside.into(), is_dir: from.is_dir(), writable })
+}
+
+/// Puts it where a path leads inside; called when `/` is the inside already, so that no link leads out.
+fn show(shown: &Shown) -> Result<()> {
+    let mut inside = shown.inside.clone();
+    // The place behind a link is made, not the link replaced: a package's own link stays.
+    for _ in 0..8 {
+        let Ok(target) = crate::fs::read_link(&inside) else { break };
+        inside = inside.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    if shown.is_dir {
+        create_dir_all(&inside)?;
+    } else {
+        if let Some(folder) = inside.parent() {
+            create_dir_all(folder)?;
+        }
+        if !inside.exists() {
+            write_atomic(&inside, "")?;
+        }
+    }
+    move_mount(&shown.tree, "", CWD, &inside, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("show", &inside)?;
+    if !shown.writable {
+        mount_remount(&inside, MountFlags::BIND | MountFlags::RDONLY, c"").at("make read-only", &inside)?;
+    }
+    Ok(())
+}
+
 /// Carries out the hidden verb: enters the namespaces, runs the program as their first process, and gives its exit
 /// code.
 pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
@@ -102,19 +144,28 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
     unsafe { unshare_unsafe(flags) }.at("make namespaces for", &sandbox.root)?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).at("make private", "/")?;
     rustix::system::sethostname(sandbox.hostname.as_bytes()).at("set the host name in", &sandbox.root)?;
-    let root = sandbox.root.clone();
-    mount_bind(&root, &root).at("bind", &root)?;
-    let tmpfs = |at: &str, options: &std::ffi::CStr| -> Result<()> {
-        let path = root.join(at);
-        create_dir_all(&path)?;
-        mount("tmpfs", &path, "tmpfs", MountFlags::NOSUID, Some(options)).at("mount", path)
-    };
-    tmpfs("dev", c"mode=755,size=1m")?;
+    let mut shown = Vec::new();
     for node in ["null", "zero", "full", "random", "urandom", "tty"] {
-        let inside = root.join("dev").join(node);
-        write_atomic(&inside, "")?;
-        mount_bind(Path::new("/dev").join(node), &inside).at("bind", inside)?;
+        let path = Path::new("/dev").join(node);
+        shown.push(hold(&path, &path, true)?);
     }
+    for bind in &sandbox.binds {
+        shown.push(hold(bind, bind, false)?);
+    }
+    for (from, to) in &sandbox.files {
+        shown.push(hold(from, to, false)?);
+    }
+    let root = &sandbox.root;
+    mount_bind(root, root).at("bind", root)?;
+    rustix::process::chdir(root).at("enter", root)?;
+    rustix::process::pivot_root(".", ".").at("enter", root)?;
+    rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).at("leave the host for", root)?;
+    rustix::process::chdir("/").at("enter", root)?;
+    let tmpfs = |path: &str, options: &std::ffi::CStr| -> Result<()> {
+        create_dir_all(path)?;
+        mount("tmpfs", path, "tmpfs", MountFlags::NOSUID, Some(options)).at("mount", path)
+    };
+    tmpfs("/dev", c"mode=755,size=1m")?;
     for (target, link) in [
         ("/proc/self/fd", "fd"),
         ("/proc/self/fd/0", "stdin"),
@@ -122,38 +173,22 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
         ("/proc/self/fd/2", "stderr"),
         ("pts/ptmx", "ptmx"),
     ] {
-        symlink(target, root.join("dev").join(link))?;
+        symlink(target, Path::new("/dev").join(link))?;
     }
-    let pts = root.join("dev/pts");
-    create_dir_all(&pts)?;
+    create_dir_all("/dev/pts")?;
     mount(
         "devpts",
-        &pts,
+        "/dev/pts",
         "devpts",
         MountFlags::NOSUID | MountFlags::NOEXEC,
         Some(c"newinstance,ptmxmode=0666,mode=620"),
     )
-    .at("mount", &pts)?;
-    tmpfs("dev/shm", c"mode=1777")?;
-    tmpfs("run", c"mode=755")?;
-    tmpfs("tmp", c"mode=1777")?;
-    create_dir_all(root.join("run/lock"))?;
-    for bind in &sandbox.binds {
-        let inside = root.join(bind.strip_prefix("/").unwrap_or(bind));
-        create_dir_all(&inside)?;
-        mount_bind_recursive(bind, &inside).at("bind", &inside)?;
-        mount_remount(&inside, MountFlags::BIND | MountFlags::RDONLY, c"").at("make read-only", &inside)?;
-    }
-    for (from, to) in &sandbox.files {
-        let inside = root.join(to.strip_prefix("/").unwrap_or(to));
-        if let Some(folder) = inside.parent() {
-            create_dir_all(folder)?;
-        }
-        if !inside.exists() {
-            write_atomic(&inside, "")?;
-        }
-        mount_bind(from, &inside).at("bind", &inside)?;
-        mount_remount(&inside, MountFlags::BIND | MountFlags::RDONLY, c"").at("make read-only", &inside)?;
+    .at("mount", "/dev/pts")?;
+    tmpfs("/dev/shm", c"mode=1777")?;
+    create_dir_all("/proc")?;
+    create_dir_all("/run/lock")?;
+    for one in &shown {
+        show(one)?;
     }
     run_inside(sandbox, program)
 }
@@ -163,38 +198,32 @@ fn run_inside(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
     let Some((name, args)) = program.split_first() else { return Ok(2) };
     let mut command = std::process::Command::new(name);
     command.args(args);
-    let root = sandbox.root.clone();
     let cwd = sandbox.cwd.clone();
     let step = move || -> std::io::Result<()> {
         // The first process of the namespace: kill it when the helper dies, and all inside die with it.
         // SAFETY: plain prctl.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        let proc = root.join("proc");
-        crate::fs::create_dir_all(&proc).map_err(|e| e.source)?;
         mount(
             "proc",
-            &proc,
+            "/proc",
             "proc",
             MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV,
             None::<&std::ffi::CStr>,
         )?;
         // What reaches the running kernel is read-only or out of sight.
         for part in ["sys", "sysrq-trigger", "irq", "bus"] {
-            let path = proc.join(part);
+            let path = Path::new("/proc").join(part);
             if path.exists() {
                 mount_bind(&path, &path)?;
                 mount_remount(&path, MountFlags::BIND | MountFlags::RDONLY, c"")?;
             }
         }
         for part in ["kcore", "keys", "timer_list"] {
-            let path = proc.join(part);
+            let path = Path::new("/proc").join(part);
             if path.exists() {
                 mount_bind("/dev/null", &path)?;
             }
         }
-        rustix::process::chdir(&root)?;
-        rustix::process::pivot_root(".", ".")?;
-        rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH)?;
         rustix::process::chdir(&cwd).or_else(|_| rustix::process::chdir("/"))?;
         drop_capabilities()
     };

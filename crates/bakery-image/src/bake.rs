@@ -4,14 +4,15 @@ use std::path::{Path, PathBuf};
 
 use bakery_ansible::Callback;
 use bakery_events::{Reporter, Step};
-use bakery_host::{Cmd, command::find_program, fs, lock::Lock, namespace, signal};
-use bakery_packer::Template;
+use bakery_host::{Cmd, command::find_program, fs, lock::Lock, namespace};
+use bakery_packer::{Component, Template};
 use bakery_store::{Image, Key, Store};
 
 use crate::disk::{self, Disk};
 use crate::plan::Plan;
-use crate::provision::{self, Place};
+use crate::provision::{self, Place, interrupted};
 use crate::rootfs::Rootfs;
+use crate::state::State;
 use crate::{Error, Result, seal};
 
 /// How to bake.
@@ -58,10 +59,8 @@ pub fn bake(
     for note in &plan.notes {
         reporter.note(note);
     }
-    if !options.no_cache
-        && !options.refresh
-        && let Some(image) = store.images().by_key(plan.image.as_str())?
-    {
+    let recall = !options.no_cache && !options.refresh;
+    if recall && let Some(image) = known(store, plan)? {
         return Ok(Baked { image, cached: true });
     }
     for (tool, package) in TOOLS {
@@ -74,104 +73,115 @@ pub fn bake(
         return Err(Error::new("baking needs root: it mounts overlays and enters namespaces")
             .hint("run it with sudo"));
     }
-    let _lock = Lock::take(
-        store.root().join(format!("lock-{}", plan.image.as_str())),
-        &format!("bake {}", plan.name),
-    )?;
     namespace::private_mounts()?;
-    let interrupted = || -> Result<()> {
-        match signal::caught() {
-            Some(_) => Err(Error::new("interrupted; nothing was published")),
-            None => Ok(()),
-        }
+    let mut state = plan.base.state(store, !recall, reporter)?;
+    let mut place = Place {
+        template,
+        builder: &plan.builder,
+        store,
+        agent: &options.agent,
+        engine: &plan.engine,
+        recall,
+        reporter,
     };
-    let base = plan.base.layer(store, options.refresh || options.no_cache, reporter)?;
-    interrupted()?;
-    let mut layers = vec![base];
-    let mut cold = options.no_cache || options.refresh;
-    for planned in &plan.steps {
-        let kind = planned.component.kind.as_str();
-        let step = Step::start(reporter, kind, &planned.component.text("playbook_file").unwrap_or_default());
-        if !cold && store.layer(&planned.key).is_some() {
-            layers.push(planned.key.clone());
-            step.finish("cached");
-            continue;
-        }
-        cold = true;
-        let rootfs = Rootfs::mount(store, &layers)?;
-        let place = Place {
-            template,
-            builder: &plan.builder,
-            rootfs: &rootfs,
-            store,
-            agent: &options.agent,
-            reporter,
-        };
-        let result = provision::run(&planned.component, &place, callback).and_then(|()| interrupted());
-        if let Err(error) = result {
-            let failed = Error::new(format!("the provisioner `{kind}` failed: {error}"));
-            return Err(match rootfs.keep_failed(store) {
-                Ok(path) => failed.hint(format!("the files that it changed are in {}; the layers below are kept, so the next bake starts there", path.display())),
-                Err(_) => failed,
-            });
-        }
-        rootfs.commit(store, &planned.key, kind, options.no_cache || options.refresh)?;
-        layers.push(planned.key.clone());
-        step.finish("done");
+    for component in &plan.steps {
+        interrupted()?;
+        state = step(component, &mut place, state, callback)?;
     }
-    let root_uuid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, plan.seal.as_str().as_bytes()).to_string();
-    layers.push(sealed(store, plan, &layers, &root_uuid, cold, options, reporter)?);
     interrupted()?;
-    let image = publish(store, plan, &layers, &root_uuid, options, reporter)?;
-    Ok(Baked { image, cached: false })
+    let seal = Key::new("seal")
+        .with("engine", &plan.engine)
+        .with("parent", state.key.as_str())
+        .with("version", seal::VERSION)
+        .with("kernel", &plan.kernel_args);
+    let root_uuid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, seal.as_str().as_bytes()).to_string();
+    let state = sealed(&place, plan, &state, seal, &root_uuid)?;
+    interrupted()?;
+    let key = Key::new("disk")
+        .with("tree", state.key.as_str())
+        .with("size", plan.size.to_string())
+        .with("formats", plan.formats.join(","));
+    let _lock = Lock::wait(store.lock(key.as_str()))?;
+    let known = if place.recall { store.images().by_key(key.as_str())? } else { None };
+    let cached = known.is_some();
+    let image = match known {
+        Some(image) if image.name == plan.name => image,
+        Some(image) => renamed(store, &image, plan)?,
+        None => publish(&place, plan, &state, &key, &root_uuid)?,
+    };
+    let made = State { key, layers: state.layers };
+    made.keep(store, &plan.inputs)?;
+    Ok(Baked { image, cached })
 }
 
-fn sealed(
-    store: &Store,
-    plan: &Plan,
-    layers: &[Key],
-    root_uuid: &str,
-    cold: bool,
-    options: &BakeOptions,
-    reporter: &dyn Reporter,
-) -> Result<Key> {
-    let step = Step::start(reporter, "seal", "");
-    if !cold && store.layer(&plan.seal).is_some() {
-        step.finish("cached");
-        return Ok(plan.seal.clone());
+/// The image of a build whose inputs have not changed.
+fn known(store: &Store, plan: &Plan) -> Result<Option<Image>> {
+    let Some(made) = State::known(store, &plan.inputs) else { return Ok(None) };
+    match store.images().by_key(made.key.as_str())? {
+        Some(image) if image.name != plan.name => renamed(store, &image, plan).map(Some),
+        other => Ok(other),
     }
-    let rootfs = Rootfs::mount(store, layers)?;
-    let output = rootfs.run(
-        &options.agent,
-        crate::rootfs::SELF_INSIDE,
-        &[seal::VERB, root_uuid, &plan.kernel_args],
-    )?;
+}
+
+/// Goes from a state to the one that a provisioner leads to.
+fn step(
+    component: &Component,
+    place: &mut Place<'_>,
+    state: State,
+    callback: &mut dyn Callback,
+) -> Result<State> {
+    let kind = component.kind.as_str();
+    let step = Step::start(place.reporter, kind, &component.text("playbook_file").unwrap_or_default());
+    let key = provision::key(component, place, &state)?;
+    // Bakes that have come to the same state would do the same: one does it, the others wait and take it.
+    let lock = Key::new("after").with("state", state.key.as_str());
+    let _lock = key.as_ref().map(|_| Lock::wait(place.store.lock(lock.as_str()))).transpose()?;
+    if let Some(key) = key.as_ref().filter(|_| place.recall)
+        && let Some(state) = State::known(place.store, key)
+    {
+        step.finish("cached");
+        return Ok(state);
+    }
+    let (next, anew) = provision::run(component, place, &state, key.as_ref(), callback).map_err(|error| {
+        let failed = Error::new(format!("the provisioner `{kind}` failed: {error}"));
+        Error { hint: error.hint, ..failed }
+    })?;
+    if let Some(key) = &key {
+        next.keep(place.store, key)?;
+    }
+    // What was done anew may have come out otherwise; what stands on it is not taken from before.
+    place.recall &= !anew;
+    step.finish(if anew { "done" } else { "cached" });
+    Ok(next)
+}
+
+fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, root_uuid: &str) -> Result<State> {
+    let step = Step::start(place.reporter, "seal", "");
+    let _lock = Lock::wait(place.store.lock(key.as_str()))?;
+    if place.recall && let Some(state) = State::known(place.store, &key) {
+        step.finish("cached");
+        return Ok(state);
+    }
+    let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
+    let output =
+        rootfs.run(place.agent, crate::rootfs::SELF_INSIDE, &[seal::VERB, root_uuid, &plan.kernel_args])?;
     if !output.success() {
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));
     }
-    rootfs.commit(store, &plan.seal, "seal", options.no_cache || options.refresh)?;
+    let layers = rootfs.commit("seal")?;
+    let state = State { key, layers };
+    state.keep(place.store, &state.key)?;
     step.finish("done");
-    Ok(plan.seal.clone())
+    Ok(state)
 }
 
-fn publish(
-    store: &Store,
-    plan: &Plan,
-    layers: &[Key],
-    root_uuid: &str,
-    options: &BakeOptions,
-    reporter: &dyn Reporter,
-) -> Result<Image> {
-    let step = Step::start(reporter, "disk", &plan.formats.join(", "));
+fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, root_uuid: &str) -> Result<Image> {
+    let store = place.store;
+    let step = Step::start(place.reporter, "disk", &plan.formats.join(", "));
     let work = store.work()?;
     let raw = work.path().join("disk.raw");
-    let rootfs = Rootfs::mount(store, layers)?;
-    disk::write(
-        &raw,
-        &rootfs,
-        &options.agent,
-        &Disk { size: plan.size, root_uuid, seed: plan.image.as_str() },
-    )?;
+    let rootfs = Rootfs::mount(store, &state.layers)?;
+    disk::write(&raw, &rootfs, place.agent, &Disk { size: plan.size, root_uuid, seed: key.as_str() })?;
     drop(rootfs);
     let mut files = Vec::new();
     for format in &plan.formats {
@@ -185,12 +195,12 @@ fn publish(
         fs::remove_file(&raw)?;
     }
     let image = Image {
-        id: format!("ami-{}", &plan.image.as_str()[..17]),
+        id: format!("ami-{}", &key.as_str()[..17]),
         name: plan.name.clone(),
-        key: plan.image.as_str().to_owned(),
+        key: key.as_str().to_owned(),
         created: bakery_store::now(),
         base: plan.base.shown(),
-        layers: layers.iter().map(|k| k.as_str().to_owned()).collect(),
+        layers: state.layers.iter().map(|l| l.as_str().to_owned()).collect(),
         disk_size: plan.size,
         files,
         root_uuid: root_uuid.to_owned(),
@@ -198,6 +208,20 @@ fn publish(
     };
     store.images().publish(work, &image)?;
     step.finish("done");
+    Ok(image)
+}
+
+/// The same image under another name: its files are the same ones.
+fn renamed(store: &Store, image: &Image, plan: &Plan) -> Result<Image> {
+    let key = Key::new("name").with("of", &image.key).with("name", &plan.name);
+    let id = format!("ami-{}", &key.as_str()[..17]);
+    let work = store.work()?;
+    let folder = store.images().folder(&image.id);
+    for (_, name) in &image.files {
+        fs::hard_link(folder.join(name), work.path().join(name))?;
+    }
+    let image = Image { id, name: plan.name.clone(), created: bakery_store::now(), ..image.clone() };
+    store.images().publish(work, &image)?;
     Ok(image)
 }
 

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use bakery_events::{Reporter, Step};
 use bakery_host::{Cmd, command::find_program, fs, lock::Lock};
-use bakery_store::{Key, Layer, Store};
+use bakery_store::{Key, Store};
 
+use crate::state::State;
 use crate::{Error, Result};
 
 /// What a Debian image needs to boot, take its address by DHCP and be logged into.
@@ -94,19 +95,15 @@ impl Base {
         }
     }
 
-    /// Makes its layer, unless it is there.
-    pub(crate) fn layer(&self, store: &Store, refresh: bool, reporter: &dyn Reporter) -> Result<Key> {
+    /// The state that it is, made unless it is there.
+    pub(crate) fn state(&self, store: &Store, anew: bool, reporter: &dyn Reporter) -> Result<State> {
         let key = self.key()?;
         let step = Step::start(reporter, "base", &self.shown());
-        if store.layer(&key).is_some() && !refresh {
-            step.finish("cached");
-            return Ok(key);
-        }
         // Several bakes may want the same base: one makes it, the others wait and take it.
-        let _lock = Lock::wait(store.root().join(format!("lock-{}", key.as_str())))?;
-        if store.layer(&key).is_some() && !refresh {
+        let _lock = Lock::wait(store.lock(key.as_str()))?;
+        if !anew && let Some(state) = State::known(store, &key) {
             step.finish("cached");
-            return Ok(key);
+            return Ok(state);
         }
         let work = store.work()?;
         let tree = work.path().join("tree");
@@ -149,10 +146,11 @@ impl Base {
                     .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
             }
         }
-        let layer = Layer { key: key.as_str().to_owned(), parent: None, made_by: self.shown() };
-        store.publish_layer(&tree, &layer, refresh)?;
+        let layers = vec![store.publish_layer(&tree, None, &self.shown())?];
+        let state = State { key, layers };
+        state.keep(store, &state.key)?;
         step.finish("done");
-        Ok(key)
+        Ok(state)
     }
 }
 

@@ -128,7 +128,7 @@ fn grub_core(rootfs: &Rootfs, agent: &Path, disk: &Disk<'_>, platform: &str) -> 
         if platform == "i386-pc" { &["biosdisk"] } else { &["efi_gop", "efi_uga", "all_video"] };
     let modules: Vec<&str> = GRUB_MODULES.iter().chain(own).copied().collect();
     let script = format!(
-        "cat > /tmp/early.cfg <<'END'\n{}END\ngrub-mkimage -O {platform} -o /tmp/core -c /tmp/early.cfg -p /boot/grub {} && cat /tmp/core",
+        "cat > /dev/shm/early.cfg <<'END'\n{}END\ngrub-mkimage -O {platform} -o /dev/shm/core -c /dev/shm/early.cfg -p /boot/grub {} && cat /dev/shm/core",
         grub_early(disk.root_uuid),
         modules.join(" ")
     );

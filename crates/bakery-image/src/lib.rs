@@ -4,8 +4,9 @@
 //! builder ─base→ layer ─provisioners→ layers ─seal→ layer ─disk→ raw, qcow2 ─→ registry entry
 //! ```
 //!
-//! `plan` computes every key before anything runs, `bake` runs what is missing, `base`, `provision`, `seal` and `disk`
-//! are the steps, `rootfs` is a stack of layers mounted for one of them.
+//! `plan` says what a build reads and does, `bake` goes from state to state and makes what is missing, `base`,
+//! `provision`, `seal` and `disk` are the steps, `journal` remembers the calls of playbooks, `rootfs` is a stack of
+//! layers mounted for a step.
 //!
 //! Invariants: everything that comes from the image runs in a sandbox; the host only looks at the tree through tools
 //! that do not follow its links. Mounts exist in this process's own namespace and vanish with it.
@@ -14,10 +15,12 @@ mod bake;
 mod base;
 mod boot_files;
 mod disk;
+mod journal;
 mod plan;
 mod provision;
 mod rootfs;
 pub mod seal;
+mod state;
 
 pub use bake::{BakeOptions, Baked, TOOLS, bake};
 pub use plan::{Plan, plan};

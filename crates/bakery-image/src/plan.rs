@@ -1,23 +1,14 @@
-//! What a build will do, and the key of each step: known before anything runs, so that a build with nothing changed is
-//! recognised at once.
+//! What a build will do, and a key over all that it may read, so that a build with nothing changed is recognised at
+//! once.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bakery_host::fs;
 use bakery_packer::{Component, Template};
 use bakery_store::Key;
 
 use crate::base::Base;
-use crate::{Error, Result};
-
-/// A step: a provisioner with its key.
-#[derive(Debug, Clone)]
-pub struct Step {
-    /// The provisioner.
-    pub component: Component,
-    /// The key of the layer that it makes.
-    pub key: Key,
-}
+use crate::{Error, Result, provision};
 
 /// What a build will do.
 #[derive(Debug, Clone)]
@@ -28,12 +19,12 @@ pub struct Plan {
     pub builder: Component,
     /// What it starts from.
     pub base: Base,
-    /// The steps that make layers.
-    pub steps: Vec<Step>,
-    /// The key of the sealed tree.
-    pub seal: Key,
-    /// The key of the image.
-    pub image: Key,
+    /// The digest of the agent, which runs in the image.
+    pub engine: String,
+    /// The provisioners, in order.
+    pub steps: Vec<Component>,
+    /// A key over everything that the build may read: nothing changed if it did not.
+    pub inputs: Key,
     /// The disk's size in bytes.
     pub size: u64,
     /// The formats to make.
@@ -42,16 +33,6 @@ pub struct Plan {
     pub kernel_args: String,
     /// What was substituted, for the user to see.
     pub notes: Vec<String>,
-}
-
-/// Files that are no input of a build.
-fn skipped(path: &Path) -> bool {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    matches!(name.as_str(), ".git" | ".bakery" | ".terraform" | "target" | ".svn" | ".hg")
-        || name.ends_with(".retry")
-        || name.ends_with(".tfstate")
-        || name.ends_with(".tfstate.backup")
-        || name == "packer-manifest.json"
 }
 
 /// Plans the build of one builder. With `local`, a builder of AMIs is baked here from `base`.
@@ -94,30 +75,8 @@ pub fn plan(
         .unwrap_or_else(|| builder.name.clone());
     let base = Base::parse(&base_name, &builder.list("include"), builder.text("mirror").as_deref())?;
     let engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
-    let project = Key::new("project").with_tree("files", &template.folder, &skipped)?;
-    let mut key = base.key()?;
-    let mut steps = Vec::new();
-    for provisioner in template.provisioners.iter().filter(|p| p.applies_to(builder)) {
-        let config = bakery_lang::json::dumps(&provisioner.config.clone().into(), 0, true);
-        key = Key::new("step")
-            .with("engine", &engine)
-            .with("parent", key.as_str())
-            .with("kind", &provisioner.kind)
-            .with("config", config)
-            .with("build", format!("{} {}", builder.name, builder.kind))
-            .with("project", project.as_str());
-        for file in outside_files(template, provisioner) {
-            key = key.with("file", fs::read(&file)?);
-        }
-        if provisioner.kind != "shell-local" {
-            steps.push(Step { component: provisioner.clone(), key: key.clone() });
-        } else {
-            steps.push(Step {
-                component: provisioner.clone(),
-                key: Key::new("no layer").with("after", key.as_str()),
-            });
-        }
-    }
+    let steps: Vec<Component> =
+        template.provisioners.iter().filter(|p| p.applies_to(builder)).cloned().collect();
     let kernel_args = builder.text("kernel_args").unwrap_or_default();
     let size = builder.text("size").map_or(Ok(4 << 30), |text| bytes(&text))?;
     let mut formats = builder.list("formats");
@@ -127,32 +86,22 @@ pub fn plan(
     if let Some(unknown) = formats.iter().find(|f| !matches!(f.as_str(), "raw" | "qcow2")) {
         return Err(Error::new(format!("unknown format `{unknown}` (known: raw, qcow2)")));
     }
-    let seal = Key::new("seal")
+    let mut inputs = Key::new("build")
         .with("engine", &engine)
-        .with("parent", key.as_str())
-        .with("version", crate::seal::VERSION)
-        .with("kernel", &kernel_args);
-    let image = Key::new("image")
-        .with("seal", seal.as_str())
-        .with("size", size.to_string())
-        .with("formats", formats.join(","))
-        .with("name", &name);
-    Ok(Plan { name, builder: builder.clone(), base, steps, seal, image, size, formats, kernel_args, notes })
-}
-
-/// Files that a provisioner reads from outside the project.
-fn outside_files(template: &Template, provisioner: &Component) -> Vec<PathBuf> {
-    let mut names: Vec<String> = ["playbook_file", "script", "inventory_file", "galaxy_file", "source"]
-        .iter()
-        .filter_map(|k| provisioner.text(k))
-        .collect();
-    names.extend(provisioner.list("scripts"));
-    names.extend(provisioner.list("playbook_files"));
-    names
-        .into_iter()
-        .map(|n| template.folder.join(n))
-        .filter(|p| p.is_file() && !p.starts_with(&template.folder))
-        .collect()
+        .with("base", base.key()?.as_str())
+        .with("build", format!("{} {}", builder.name, builder.kind))
+        .with("kernel", &kernel_args)
+        .with("disk", format!("{size} {}", formats.join(",")))
+        .with_tree("project", &template.folder, &provision::is_no_input)?;
+    for step in &steps {
+        inputs = inputs
+            .with("kind", &step.kind)
+            .with("config", bakery_lang::json::dumps(&step.config.clone().into(), 0, true));
+        for file in provision::outside(step, &template.folder) {
+            inputs = inputs.with("file", fs::read(&file)?);
+        }
+    }
+    Ok(Plan { name, builder: builder.clone(), base, engine, steps, inputs, size, formats, kernel_args, notes })
 }
 
 /// A size: a number with K, M, G or T, powers of 1024.

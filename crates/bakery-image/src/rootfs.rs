@@ -5,40 +5,65 @@ use std::path::{Path, PathBuf};
 use bakery_host::namespace::{Overlay, detach};
 use bakery_host::sandbox::Sandbox;
 use bakery_host::{Output, fs};
-use bakery_store::{Key, Layer, Store, Work};
+use bakery_store::{Key, Store, Work};
 
 use crate::{Error, Result};
 
 /// Where the agent and bakery itself are seen inside.
-pub(crate) const AGENT_INSIDE: &str = "/run/bakery/agent";
-pub(crate) const SELF_INSIDE: &str = "/run/bakery/bakery";
+pub(crate) const AGENT_INSIDE: &str = "/dev/bakery/agent";
+pub(crate) const SELF_INSIDE: &str = "/dev/bakery/bakery";
 
 /// A mounted stack.
 #[derive(Debug)]
 pub(crate) struct Rootfs {
+    store: Store,
     work: Work,
     merged: PathBuf,
-    parent: Key,
+    /// The layers below the changes, the lowest first.
+    layers: Vec<Key>,
 }
 
 impl Rootfs {
     /// Mounts layers, the lowest first, with a fresh place for changes on top.
     pub(crate) fn mount(store: &Store, layers: &[Key]) -> Result<Self> {
         let work = store.work()?;
+        let merged = work.path().join("merged");
+        let mut rootfs = Self { store: store.clone(), work, merged, layers: vec![] };
+        rootfs.overlay(layers)?;
+        Ok(rootfs)
+    }
+
+    fn overlay(&mut self, layers: &[Key]) -> Result<()> {
         let mut lower = Vec::new();
         for key in layers.iter().rev() {
-            lower.push(
-                store.layer(key).ok_or_else(|| {
-                    Error::new(format!("the layer {} is gone from the store", key.as_str()))
-                })?,
-            );
+            let gone = || Error::new(format!("the layer {} is gone from the store", key.as_str()));
+            lower.push(self.store.layer(key).ok_or_else(gone)?);
         }
-        let merged = work.path().join("merged");
-        let overlay =
-            Overlay { lower, upper: Some(work.path().join("upper")), work: work.path().join("scratch") };
-        overlay.mount(&merged)?;
-        let parent = layers.last().cloned().unwrap_or_else(|| Key::new("nothing"));
-        Ok(Self { work, merged, parent })
+        let overlay = Overlay { lower, upper: Some(self.upper()), work: self.work.path().join("scratch") };
+        overlay.mount(&self.merged)?;
+        self.layers = layers.to_vec();
+        Ok(())
+    }
+
+    /// Mounts other layers instead; the changes so far are dropped.
+    pub(crate) fn remount(&mut self, layers: &[Key]) -> Result<()> {
+        detach(&self.merged)?;
+        fs::remove_all(self.upper())?;
+        self.overlay(layers)
+    }
+
+    fn upper(&self) -> PathBuf {
+        self.work.path().join("upper")
+    }
+
+    /// The layers below the changes, the lowest first.
+    pub(crate) fn layers(&self) -> &[Key] {
+        &self.layers
+    }
+
+    /// Whether anything was changed.
+    fn is_changed(&self) -> bool {
+        fs::read_dir(self.upper()).is_ok_and(|entries| !entries.is_empty())
     }
 
     /// The mounted tree.
@@ -53,24 +78,15 @@ impl Rootfs {
         fs::write_atomic_mode(side.join("policy-rc.d"), "#!/bin/sh\nexit 101\n", 0o755)?;
         fs::write_atomic(side.join("resolv.conf"), bakery_host::sandbox::resolv_conf())?;
         let exe = std::env::current_exe().map_err(|e| Error::new(e.to_string()))?;
-        let mut files = vec![
-            (agent.to_path_buf(), PathBuf::from(AGENT_INSIDE)),
-            (exe, PathBuf::from(SELF_INSIDE)),
-            (side.join("policy-rc.d"), PathBuf::from("/usr/sbin/policy-rc.d")),
-        ];
-        // The image's own file is a link into /run once systemd-resolved is there.
-        let place = match fs::read_link(self.merged.join("etc/resolv.conf")) {
-            Ok(link) if link.to_string_lossy().contains("run/systemd/resolve") => {
-                "/run/systemd/resolve/stub-resolv.conf"
-            }
-            Ok(_) => "/run/bakery/resolv.conf",
-            Err(_) => "/etc/resolv.conf",
-        };
-        files.push((side.join("resolv.conf"), PathBuf::from(place)));
         Ok(Sandbox {
             root: self.merged.clone(),
             binds: vec![],
-            files,
+            files: vec![
+                (agent.to_path_buf(), PathBuf::from(AGENT_INSIDE)),
+                (exe, PathBuf::from(SELF_INSIDE)),
+                (side.join("policy-rc.d"), PathBuf::from("/usr/sbin/policy-rc.d")),
+                (side.join("resolv.conf"), PathBuf::from("/etc/resolv.conf")),
+            ],
             cwd: "/".into(),
             hostname: "localhost".into(),
         })
@@ -80,35 +96,36 @@ impl Rootfs {
     pub(crate) fn run(&self, agent: &Path, program: &str, args: &[&str]) -> Result<Output> {
         let args: Vec<String> = args.iter().map(|s| (*s).to_owned()).collect();
         let mut sandbox = self.sandbox(agent)?;
-        sandbox.files.retain(|(_, inside)| inside.starts_with("/run"));
+        sandbox.files.retain(|(_, inside)| inside.starts_with("/dev"));
         Ok(sandbox.command(program, &args)?.output()?)
     }
 
-    /// Ends the mount and keeps the changes as a layer.
-    pub(crate) fn commit(self, store: &Store, key: &Key, made_by: &str, replace: bool) -> Result<()> {
-        detach(&self.merged)?;
-        let layer = Layer {
-            key: key.as_str().to_owned(),
-            parent: Some(self.parent.as_str().to_owned()),
-            made_by: made_by.to_owned(),
-        };
-        store.publish_layer(&self.work.path().join("upper"), &layer, replace)?;
-        Ok(())
+    /// Keeps the changes as a layer, if there are any, and goes on over it. Nothing may run inside meanwhile.
+    pub(crate) fn commit(&mut self, made_by: &str) -> Result<Vec<Key>> {
+        if self.is_changed() {
+            detach(&self.merged)?;
+            let id = self.store.publish_layer(&self.upper(), self.layers.last(), made_by)?;
+            // The layer may have been there already; then its copy is in the way.
+            fs::remove_all(self.upper())?;
+            let layers: Vec<Key> = self.layers.iter().cloned().chain([id]).collect();
+            self.overlay(&layers)?;
+        }
+        Ok(self.layers.clone())
     }
 
     /// Keeps the changes where people can look at them, in place of the last ones that failed.
-    pub(crate) fn keep_failed(self, store: &Store) -> Result<PathBuf> {
+    pub(crate) fn keep_failed(&self) -> Result<PathBuf> {
         detach(&self.merged)?;
-        let place = store.failed();
+        let place = self.store.failed();
         fs::remove_all(&place)?;
-        fs::rename(self.work.path().join("upper"), &place)?;
+        fs::rename(self.upper(), &place)?;
         Ok(place)
     }
 }
 
 impl Drop for Rootfs {
     fn drop(&mut self) {
-        // Already gone after `commit`; the namespace's end takes it otherwise.
+        // Already gone after a failure; the namespace's end takes it otherwise.
         let _ = detach(&self.merged);
     }
 }

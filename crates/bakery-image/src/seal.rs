@@ -9,7 +9,7 @@ use crate::boot_files;
 use crate::{Error, Result};
 
 /// Changes when sealing does, so that sealed layers are made anew.
-pub const VERSION: &str = "3";
+pub const VERSION: &str = "4";
 
 /// The hidden verb under which a program calls [`run`] inside.
 pub const VERB: &str = "internal-seal";
@@ -20,7 +20,6 @@ const REMOVED: &[&str] = &[
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
     "/var/lib/cloud",
-    "/run/cloud-init",
     "/etc/cloud/cloud-init.disabled",
     "/etc/netplan/50-cloud-init.yaml",
     "/etc/udev/rules.d/70-persistent-net.rules",
@@ -58,6 +57,8 @@ const REMOVED: &[&str] = &[
 
 /// Emptied, the folders themselves kept.
 const EMPTIED: &[&str] = &[
+    "/tmp",
+    "/run",
     "/var/lib/apt/lists",
     "/var/cache/apt/archives",
     "/var/cache/dnf",

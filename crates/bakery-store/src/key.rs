@@ -3,10 +3,12 @@
 use std::path::Path;
 
 use bakery_host::{Result, fs};
+use serde::{Deserialize, Serialize};
 use std::os::unix::fs::PermissionsExt as _;
 
 /// A digest over named parts, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Key(String);
 
 impl Key {
@@ -23,6 +25,11 @@ impl Key {
             hasher.update(&(piece.len() as u64).to_le_bytes());
             hasher.update(piece);
         }
+        Self::of(&hasher)
+    }
+
+    /// What a digest came to.
+    pub(crate) fn of(hasher: &blake3::Hasher) -> Self {
         Self(hasher.finalize().to_hex()[..40].to_owned())
     }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! HOME/layers/KEY/{diff/,layer.json}     a file-system delta and what made it
+//! HOME/records, HOME/runs                what keys came to, what builds asked (`record`)
 //! HOME/images/ID/{disk.raw,disk.qcow2,image.json}
 //! HOME/instances/ID/                     machines (bakery-launch)
 //! HOME/volumes/ID/                       data volumes (bakery-launch)
@@ -12,31 +13,22 @@
 
 mod image;
 mod key;
+mod layer;
+pub mod record;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bakery_host::{Result, fs, signal};
-use serde::{Deserialize, Serialize};
 
 pub use image::{Image, Images};
 pub use key::Key;
+pub use layer::Layer;
 
 /// The folder of everything.
 #[derive(Debug, Clone)]
 pub struct Store {
     root: PathBuf,
-}
-
-/// What a layer was made of.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Layer {
-    /// Its key.
-    pub key: String,
-    /// The key of the layer below.
-    pub parent: Option<String>,
-    /// What made it, in words.
-    pub made_by: String,
 }
 
 /// A folder for work in progress; removed when dropped.
@@ -99,7 +91,7 @@ impl Store {
     /// # Errors
     /// When the folder cannot be made.
     pub fn at(root: PathBuf) -> Result<Self> {
-        for name in ["layers", "images", "instances", "volumes", "work"] {
+        for name in ["layers", "records", "runs", "locks", "images", "instances", "volumes", "work"] {
             fs::create_dir_all(root.join(name))?;
         }
         let store = Self { root: fs::canonicalize(root)? };
@@ -144,31 +136,9 @@ impl Store {
         self.root.join("work").join("failed")
     }
 
-    /// The delta of a layer, if it is there.
-    pub fn layer(&self, key: &Key) -> Option<PathBuf> {
-        let path = self.root.join("layers").join(key.as_str());
-        path.join("layer.json").is_file().then(|| path.join("diff"))
-    }
-
-    /// Moves a delta into place as the layer of a key. One that is there already stays, for others may have it
-    /// mounted, unless it is to be replaced.
-    ///
-    /// # Errors
-    /// When it cannot be moved.
-    pub fn publish_layer(&self, delta: &Path, layer: &Layer, replace: bool) -> Result<PathBuf> {
-        let place = self.root.join("layers").join(&layer.key);
-        if !replace && place.join("layer.json").is_file() {
-            return Ok(place.join("diff"));
-        }
-        let staged = self.work()?;
-        fs::rename(delta, staged.path().join("diff"))?;
-        let text = serde_json::to_string_pretty(layer).unwrap_or_default();
-        fs::write_atomic(staged.path().join("layer.json"), text)?;
-        // A half-made one of another age is in the way of the rename.
-        fs::remove_all(&place)?;
-        let path = staged.keep();
-        fs::rename(path, &place)?;
-        Ok(place.join("diff"))
+    /// The lock of a name, such as that of a step that one of several bakes makes.
+    pub fn lock(&self, name: &str) -> PathBuf {
+        self.root.join("locks").join(name)
     }
 
     /// The images.
@@ -182,18 +152,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layers_are_whole_and_dead_work_is_swept() {
+    fn dead_work_is_swept() {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::at(folder.path().to_path_buf()).expect("opens");
-        let key = Key::new("base").with("a", "b");
-        assert!(store.layer(&key).is_none());
-        let work = store.work().expect("work");
-        let delta = work.path().join("upper");
-        fs::create_dir_all(&delta).expect("made");
-        fs::write_atomic(delta.join("f"), "x").expect("written");
-        let layer = Layer { key: key.as_str().into(), parent: None, made_by: "test".into() };
-        store.publish_layer(&delta, &layer, false).expect("published");
-        assert!(store.layer(&key).expect("is there").join("f").is_file());
         fs::create_dir_all(store.root().join("work/999999999-0")).expect("made");
         drop(Store::at(folder.path().to_path_buf()).expect("opens again"));
         assert!(!store.root().join("work/999999999-0").exists());

@@ -1,14 +1,16 @@
 //! Where modules run: in this process, or in an agent at the other end of frames.
 //!
-//! `agent` is one channel, `ssh` how hosts are reached, `escalation` how an agent comes to run as another user.
+//! `agent` is one channel, `ssh` how hosts are reached, `escalation` how an agent comes to run as another user,
+//! `journal` what may answer a call of a bake in its stead.
 
 mod agent;
 mod escalation;
+mod journal;
 mod ssh;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bakery_host::{Cmd, sandbox::Sandbox, users};
@@ -18,11 +20,16 @@ use bakery_protocol::Request;
 
 use agent::{Agent, Answer};
 pub use escalation::Escalation;
+pub use journal::{Asked, Channel, Journal};
 pub use ssh::{ASKPASS, Ssh, ask_password};
 
 /// A module call.
 #[derive(Debug, Clone)]
 pub struct Call<'a> {
+    /// The task that makes it, as it is shown; empty for calls that no task wrote.
+    pub task: &'a str,
+    /// Whether its arguments and result must not be kept anywhere (`no_log`).
+    pub secret: bool,
     /// The module.
     pub module: &'a str,
     /// Its arguments.
@@ -84,6 +91,8 @@ pub struct Connections {
     pub controller: Target,
     /// When this is.
     pub phase: Phase,
+    /// What may answer calls to the target in its stead.
+    journal: Option<Arc<dyn Journal>>,
     /// Agents that wait for work; one that works belongs to the call that it works for.
     idle: Mutex<HashMap<Key, Vec<Agent>>>,
 }
@@ -102,12 +111,28 @@ impl Connections {
     /// Everything on this machine, but for hosts that are reached by ssh.
     pub fn local(cwd: Option<PathBuf>) -> Self {
         let target = Target::Local { cwd };
-        Self { target: target.clone(), controller: target, phase: Phase::Live, idle: Mutex::default() }
+        Self {
+            target: target.clone(),
+            controller: target,
+            phase: Phase::Live,
+            journal: None,
+            idle: Mutex::default(),
+        }
     }
 
-    /// A root file system as the target while an image is baked.
-    pub fn bake(target: Target, controller: Target) -> Self {
-        Self { target, controller, phase: Phase::Bake, idle: Mutex::default() }
+    /// A root file system as the target while an image is baked, and what remembers its calls.
+    pub fn bake(target: Target, controller: Target, journal: Arc<dyn Journal>) -> Self {
+        Self { target, controller, phase: Phase::Bake, journal: Some(journal), idle: Mutex::default() }
+    }
+
+    /// The way to the target, for what a journal does by itself.
+    pub fn channel(&self) -> Channel<'_> {
+        Channel { connections: self, endpoint: &Endpoint::Target }
+    }
+
+    /// Whether a journal hears of calls to the target.
+    pub fn is_remembered(&self) -> bool {
+        self.journal.is_some()
     }
 
     /// Runs a module at an endpoint.
@@ -116,11 +141,7 @@ impl Connections {
     /// When the agent cannot be started, or ended.
     pub fn run(&self, endpoint: &Endpoint, call: &Call<'_>) -> Result<Value, Unreachable> {
         let phase = if *endpoint == Endpoint::Target { self.phase } else { Phase::Live };
-        let here = match endpoint {
-            Endpoint::Target => Some(&self.target),
-            Endpoint::Controller => Some(&self.controller),
-            Endpoint::Ssh(_) => None,
-        };
+        let here = self.here(endpoint);
         // Who we are already need not be become.
         let me = users::effective_uid();
         let escalation = call.escalation.clone().filter(|wanted| {
@@ -148,35 +169,65 @@ impl Connections {
                 None => None,
             },
         };
-        let key = (endpoint.clone(), escalation);
+        let answer = match &self.journal {
+            Some(journal) if *endpoint == Endpoint::Target => {
+                let asked = Asked {
+                    request: &request,
+                    escalation: escalation.as_ref(),
+                    limit: call.limit,
+                    task: call.task,
+                    secret: call.secret,
+                };
+                journal.call(&self.channel(), &asked)?
+            }
+            _ => self.ask(endpoint, &request, escalation.as_ref(), call.limit)?,
+        };
+        Ok(json::from_json(&answer))
+    }
+
+    /// Sends a request to an agent at an endpoint, which is started if none waits there.
+    fn ask(
+        &self,
+        endpoint: &Endpoint,
+        request: &Request,
+        escalation: Option<&Escalation>,
+        limit: Option<Duration>,
+    ) -> Result<serde_json::Value, Unreachable> {
+        let key = (endpoint.clone(), escalation.cloned());
         let waiting = self.idle().get_mut(&key).and_then(Vec::pop);
         let mut agent = match waiting {
             Some(agent) => agent,
-            None => match start(endpoint, here, key.1.as_ref()) {
+            None => match start(endpoint, self.here(endpoint), escalation) {
                 Ok(agent) => agent,
                 // Who is not let in has reached the host all the same.
-                Err(why) => match key.1.as_ref().and_then(|wanted| wanted.refusal(&why.0)) {
+                Err(why) => match escalation.and_then(|wanted| wanted.refusal(&why.0)) {
                     Some(text) => {
-                        let failed =
-                            [("failed", Value::Bool(true)), ("changed", false.into()), ("msg", text.into())];
-                        return Ok(Value::map(failed));
+                        return Ok(serde_json::json!({ "failed": true, "changed": false, "msg": text }));
                     }
                     None => return Err(why),
                 },
             },
         };
-        match agent.ask(&request, call.limit) {
+        match agent.ask(request, limit) {
             Ok(Answer::Result(result)) => {
                 self.idle().entry(key).or_default().push(agent);
-                Ok(json::from_json(&result))
+                Ok(result)
             }
-            Ok(Answer::TimedOut(seconds)) => Ok(Value::map([
-                ("failed", Value::Bool(true)),
-                ("changed", false.into()),
-                ("msg", format!("Timed out after {seconds} second(s).").into()),
-                ("timedout", Value::map([("period", Value::from(seconds))])),
-            ])),
+            Ok(Answer::TimedOut(seconds)) => Ok(serde_json::json!({
+                "failed": true,
+                "changed": false,
+                "msg": format!("Timed out after {seconds} second(s)."),
+                "timedout": { "period": seconds },
+            })),
             Err(unreachable) => Err(unreachable),
+        }
+    }
+
+    fn here(&self, endpoint: &Endpoint) -> Option<&Target> {
+        match endpoint {
+            Endpoint::Target => Some(&self.target),
+            Endpoint::Controller => Some(&self.controller),
+            Endpoint::Ssh(_) => None,
         }
     }
 

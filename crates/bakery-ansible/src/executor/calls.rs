@@ -38,6 +38,8 @@ pub(super) fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbos
 /// Module calls of one task.
 pub(super) struct Calls<'a> {
     pub(super) connections: &'a Connections,
+    /// The task's name as it is shown.
+    pub(super) task: String,
     pub(super) scope: foreign::Scope<'a>,
     /// What Ansible tells its modules besides their own parameters.
     pub(super) internal: Map,
@@ -75,6 +77,8 @@ impl Calls<'_> {
 
     fn call(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
         let call = Call {
+            task: &self.task,
+            secret: self.internal.get("_ansible_no_log").is_some_and(|v| v.is_true()),
             module: name,
             args,
             check: self.check,
@@ -142,6 +146,8 @@ impl Modules for Calls<'_> {
         let args = Map::new();
         args.set("src", path.display().to_string());
         let call = Call {
+            task: "",
+            secret: false,
             module: "slurp",
             args: &args,
             check: false,

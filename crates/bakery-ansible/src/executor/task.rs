@@ -663,6 +663,11 @@ impl Runner<'_> {
         let loader = self.loader();
         let mut calls = Calls {
             connections: self.connections,
+            task: if self.connections.is_remembered() {
+                self.shown_name(task, context, host)
+            } else {
+                String::new()
+            },
             scope: foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections },
             internal: internal(
                 action,

@@ -1,0 +1,206 @@
+//! The provisioners `ansible` and `ansible-local`: the engine runs the playbook, each call passes through a journal.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bakery_ansible::connection::{Connections, Target};
+use bakery_ansible::inventory::Inventory;
+use bakery_ansible::playbook::Loader;
+use bakery_ansible::{Callback, Options, vars};
+use bakery_events::exit;
+use bakery_host::namespace::Overlay;
+use bakery_host::sandbox::Sandbox;
+use bakery_lang::Map;
+use bakery_packer::Component;
+use bakery_store::{Key, Work};
+
+use super::Place;
+use crate::journal::{Finished, Journal};
+use crate::rootfs::{AGENT_INSIDE, Rootfs};
+use crate::state::State;
+use crate::{Error, Result};
+
+/// Changes when what a remembered call means does.
+const VERSION: &str = "1";
+
+/// The controller while baking: the host's files can be read, what is written is thrown away, and nothing outside is
+/// reached. So a task with `delegate_to: localhost` cannot harm the machine that bakes.
+struct Controller {
+    target: Target,
+    root: PathBuf,
+    _work: Work,
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // Before its folder is removed: nothing may be removed through the mount.
+        let _ = bakery_host::namespace::detach(&self.root);
+    }
+}
+
+fn controller(place: &Place<'_>) -> Result<Controller> {
+    let work = place.store.work()?;
+    let root = work.path().join("controller");
+    let overlay = Overlay {
+        lower: vec![PathBuf::from("/")],
+        upper: Some(work.path().join("upper")),
+        work: work.path().join("scratch"),
+    };
+    overlay.mount(&root)?;
+    let sandbox = Sandbox {
+        root: root.clone(),
+        binds: vec![place.template.folder.clone()],
+        files: vec![(place.agent.to_path_buf(), PathBuf::from(AGENT_INSIDE))],
+        cwd: place.template.folder.clone(),
+        hostname: "localhost".into(),
+    };
+    Ok(Controller { target: Target::Rootfs(sandbox, AGENT_INSIDE.into()), root, _work: work })
+}
+
+/// Runs the playbooks of a provisioner on a state, one after the other; gives where they led, and whether any call was
+/// made.
+pub(crate) fn run(
+    component: &Component,
+    place: &Place<'_>,
+    state: &State,
+    callback: &mut dyn Callback,
+) -> Result<(State, bool)> {
+    let mut anew = false;
+    let mut playbooks: Vec<String> = component.text("playbook_file").into_iter().collect();
+    playbooks.extend(component.list("playbook_files"));
+    let mut state = state.clone();
+    for playbook in playbooks {
+        let start = Key::new("calls")
+            .with("version", VERSION)
+            .with("engine", place.engine)
+            .with("parent", state.key.as_str());
+        // A run is compared with the last one of the same playbook of the same build.
+        let build = Key::new("run")
+            .with("folder", place.template.folder.as_os_str().as_encoded_bytes())
+            .with("build", &place.builder.name)
+            .with("playbook", &playbook);
+        let mut attempts = 0;
+        let finished = loop {
+            let rootfs = Rootfs::mount(place.store, &state.layers)?;
+            let journal = Arc::new(Journal::new(place.store, rootfs, start.clone(), &build, place.recall && !anew));
+            match play(component, place, &playbook, &journal, &build, callback) {
+                Ok(finished) => break finished,
+                Err(_) if journal.is_stale() && attempts == 0 => {
+                    attempts += 1;
+                    place.reporter.note("what is remembered of this playbook does not hold any more; it is run again");
+                }
+                Err(error) => {
+                    return Err(match journal.keep_failed() {
+                        Some(path) => error.hint(format!(
+                            "the files that were changed last are in {}; what went well before is kept, so the next bake goes on there",
+                            path.display()
+                        )),
+                        None => error,
+                    });
+                }
+            }
+        };
+        if finished.recalled > 0 {
+            let missed = finished.missed.map(|why| format!("; the first that was not: {why}")).unwrap_or_default();
+            place.reporter.note(&format!(
+                "{} of {} calls are remembered{missed}",
+                finished.recalled, finished.calls
+            ));
+        }
+        anew |= finished.anew;
+        state = finished.state;
+    }
+    Ok((state, anew))
+}
+
+fn play(
+    component: &Component,
+    place: &Place<'_>,
+    playbook: &str,
+    journal: &Arc<Journal>,
+    build: &Key,
+    callback: &mut dyn Callback,
+) -> Result<Finished> {
+    let folder = &place.template.folder;
+    let path = folder.join(playbook);
+    let mut loader = Loader::new(&path, Map::new());
+    for key in ["roles_path", "galaxy_roles_path"] {
+        loader.roles_paths.extend(component.text(key).map(|p| folder.join(p)));
+    }
+    loader.roles_paths.extend(component.list("role_paths").iter().map(|p| folder.join(p)));
+    let options = options(component, place, &mut loader)?;
+    let loaded = loader.playbook(&path)?;
+    let alias = component.text("host_alias").unwrap_or_else(|| "default".into());
+    let source = component.text("inventory_file").or_else(|| component.text("inventory_directory"));
+    let mut inventory = match source {
+        Some(source) => Inventory::load(&[folder.join(source).display().to_string()], &loader)?.0,
+        None => Inventory::default(),
+    };
+    if inventory.hosts.is_empty() {
+        inventory.add_host(&alias, "ungrouped");
+        for group in component.list("groups").into_iter().chain(component.list("inventory_groups")) {
+            inventory.add_host(&alias, &group);
+        }
+    }
+    let controller = controller(place)?;
+    let target = Target::Rootfs(journal.sandbox(place.agent)?, AGENT_INSIDE.into());
+    let connections = Connections::bake(target, controller.target.clone(), journal.clone());
+    let outcome = bakery_ansible::run(&loaded, inventory, &loader, &options, &connections, callback)?;
+    if outcome.code != exit::OK {
+        return Err(Error::new(format!(
+            "the playbook {playbook} failed while baking (exit code {})",
+            outcome.code
+        )));
+    }
+    super::interrupted()?;
+    journal.finish(&connections.channel(), build)
+}
+
+/// Extra arguments as Packer hands them to ansible-playbook, and its two magic variables.
+fn options(component: &Component, place: &Place<'_>, loader: &mut Loader) -> Result<Options> {
+    let mut options = Options::default();
+    let mut extra = vec![
+        format!("packer_build_name={}", place.builder.name),
+        format!("packer_builder_type={}", place.builder.kind),
+    ];
+    let mut args = component.list("extra_arguments").into_iter().peekable();
+    let mut ignored = Vec::new();
+    while let Some(arg) = args.next() {
+        let (name, inline) = match arg.split_once('=') {
+            Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
+            _ => (arg.clone(), None),
+        };
+        let mut value = || inline.clone().or_else(|| args.next()).unwrap_or_default();
+        match name.as_str() {
+            "-e" | "--extra-vars" => {
+                let text = value();
+                let text = text.trim_matches(['"', '\'']);
+                extra.push(match text.strip_prefix('@') {
+                    Some(file) => format!("@{}", place.template.folder.join(file).display()),
+                    None => text.to_owned(),
+                });
+            }
+            "-t" | "--tags" => options.tags.extend(value().split(',').map(str::to_owned)),
+            "--skip-tags" => options.skip_tags.extend(value().split(',').map(str::to_owned)),
+            "-b" | "--become" | "--sudo" => options.r#become = true,
+            "--become-user" => options.become_user = Some(value()),
+            "-C" | "--check" => options.check = true,
+            "-D" | "--diff" => options.diff = true,
+            "--force-handlers" => options.force_handlers = true,
+            "-v" | "-vv" | "-vvv" | "-vvvv" => {}
+            "-l" | "--limit" => options.limit = Some(value()),
+            "--scp-extra-args" | "--ssh-extra-args" | "--ssh-common-args" | "-u" | "--user" | "-c"
+            | "--connection" | "-f" | "--forks" | "--become-method" => {
+                value();
+            }
+            other => ignored.push(other.to_owned()),
+        }
+    }
+    if !ignored.is_empty() {
+        place.reporter.warn(&format!("extra_arguments without effect here: {}", ignored.join(" ")));
+    }
+    options.extra_vars = vars::extra_vars(&extra, loader)?;
+    loader.extra_vars = options.extra_vars.clone();
+    Ok(options)
+}
+

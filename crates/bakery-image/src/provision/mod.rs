@@ -1,0 +1,221 @@
+//! Provisioners: what each step of a build does to a tree.
+//!
+//! `ansible` remembers single calls (`journal`); of the others, a step is remembered as a whole, by its options and the
+//! files that it reads.
+
+mod ansible;
+mod file;
+mod shell;
+
+use std::path::{Path, PathBuf};
+
+use bakery_ansible::Callback;
+use bakery_events::Reporter;
+use bakery_galaxy::install::Places;
+use bakery_galaxy::requirements::Kind;
+use bakery_host::{fs, signal};
+use bakery_packer::{Component, Template};
+use bakery_store::{Key, Store};
+
+use crate::rootfs::Rootfs;
+use crate::state::State;
+use crate::{Error, Result};
+
+/// Where a provisioner runs.
+pub(crate) struct Place<'a> {
+    pub(crate) template: &'a Template,
+    pub(crate) builder: &'a Component,
+    pub(crate) store: &'a Store,
+    pub(crate) agent: &'a Path,
+    /// The digest of the agent.
+    pub(crate) engine: &'a str,
+    /// Whether what is remembered may be used.
+    pub(crate) recall: bool,
+    pub(crate) reporter: &'a dyn Reporter,
+}
+
+/// The key of the state that a provisioner leads to, by all that it may read; of a playbook that is the project as a
+/// whole. None of those that act outside of the image.
+pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Result<Option<Key>> {
+    let config = bakery_lang::json::dumps(&component.config.clone().into(), 0, true);
+    let folder = &place.template.folder;
+    let mut key = Key::new("step")
+        .with("engine", place.engine)
+        .with("parent", state.key.as_str())
+        .with("kind", &component.kind)
+        .with("config", config)
+        .with("build", format!("{} {}", place.builder.name, place.builder.kind));
+    match component.kind.as_str() {
+        "shell" | "file" => {
+            for file in read_by(component) {
+                let path = folder.join(file);
+                key = if path.is_dir() {
+                    key.with_tree("folder", &path, &|_| false)?
+                } else {
+                    key.with("file", fs::read(&path)?)
+                };
+            }
+        }
+        "ansible" | "ansible-local" => {
+            key = key.with_tree("project", folder, &is_no_input)?;
+            for file in outside(component, folder) {
+                key = key.with("file", fs::read(&file)?);
+            }
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(key))
+}
+
+/// Files of a project that are no input of a build.
+pub(crate) fn is_no_input(path: &Path) -> bool {
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    matches!(name.as_str(), ".git" | ".bakery" | ".terraform" | "target" | ".svn" | ".hg")
+        || name.ends_with(".retry")
+        || name.ends_with(".tfstate")
+        || name.ends_with(".tfstate.backup")
+        || name == "packer-manifest.json"
+}
+
+/// Files that a provisioner's options name.
+fn read_by(component: &Component) -> Vec<String> {
+    let mut names: Vec<String> = ["playbook_file", "script", "inventory_file", "galaxy_file", "source"]
+        .iter()
+        .filter_map(|k| component.text(k))
+        .collect();
+    for key in ["scripts", "sources", "playbook_files"] {
+        names.extend(component.list(key));
+    }
+    names
+}
+
+/// Files that a provisioner's options name outside of the project.
+pub(crate) fn outside(component: &Component, project: &Path) -> Vec<PathBuf> {
+    let named = read_by(component).into_iter().map(|name| project.join(name));
+    named.filter(|path| path.is_file() && !path.starts_with(project)).collect()
+}
+
+/// Runs a provisioner on a state, and gives the state that it leads to and whether anything was done anew in the tree;
+/// `key` is that of [`key()`].
+pub(crate) fn run(
+    component: &Component,
+    place: &Place<'_>,
+    state: &State,
+    key: Option<&Key>,
+    callback: &mut dyn Callback,
+) -> Result<(State, bool)> {
+    if let Some(pause) = component.text("pause_before") {
+        std::thread::sleep(duration(&pause)?);
+    }
+    let tries = component.text("max_retries").and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
+    let mut attempt = 0;
+    loop {
+        match once(component, place, state, key, callback) {
+            Err(error) if attempt < tries && signal::caught().is_none() => {
+                attempt += 1;
+                place.reporter.warn(&format!(
+                    "{} failed and is tried again ({attempt} of {tries}): {error}",
+                    component.kind
+                ));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn once(
+    component: &Component,
+    place: &Place<'_>,
+    state: &State,
+    key: Option<&Key>,
+    callback: &mut dyn Callback,
+) -> Result<(State, bool)> {
+    let in_tree = |act: &dyn Fn(&Component, &Place<'_>, &Rootfs) -> Result<()>| -> Result<(State, bool)> {
+        let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
+        if let Err(error) = act(component, place, &rootfs).and_then(|()| interrupted()) {
+            return Err(match rootfs.keep_failed() {
+                Ok(path) => error.hint(format!("the files that it changed are in {}; the layers below are kept, so the next bake starts there", path.display())),
+                Err(_) => error,
+            });
+        }
+        let layers = rootfs.commit(&component.kind)?;
+        Ok((State { key: key.unwrap_or(&state.key).clone(), layers }, true))
+    };
+    match component.kind.as_str() {
+        "ansible" | "ansible-local" => ansible::run(component, place, state, callback),
+        "shell" => in_tree(&shell::shell),
+        "file" => in_tree(&file::file),
+        "shell-local" => shell::shell_local(component, place).map(|()| (state.clone(), false)),
+        "sleep" => {
+            std::thread::sleep(duration(&component.text("duration").unwrap_or_else(|| "0s".into()))?);
+            Ok((state.clone(), false))
+        }
+        "breakpoint" => {
+            place.reporter.note(&format!("breakpoint: {}", component.text("note").unwrap_or_default()));
+            Ok((state.clone(), false))
+        }
+        other => Err(Error::new(format!("the provisioner `{other}` does not run here"))),
+    }
+}
+
+/// An error if somebody has asked us to end.
+pub(crate) fn interrupted() -> Result<()> {
+    match signal::caught() {
+        Some(_) => Err(Error::new("interrupted; nothing was published")),
+        None => Ok(()),
+    }
+}
+
+fn duration(text: &str) -> Result<std::time::Duration> {
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..split]
+        .parse()
+        .map_err(|_| Error::new(format!("`{text}` is no duration (expected something like 10s)")))?;
+    let factor = match &text[split..] {
+        "ms" => 0.001,
+        "" | "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        other => return Err(Error::new(format!("unknown unit `{other}` in the duration `{text}`"))),
+    };
+    Ok(std::time::Duration::from_secs_f64(number * factor))
+}
+
+/// Installs the roles that provisioners ask for. Before anything is planned: roles are inputs of the build.
+///
+/// # Errors
+/// Which role could not be installed, and why.
+pub fn install_roles(template: &Template, store: &Store, reporter: &dyn Reporter) -> Result<()> {
+    for component in &template.provisioners {
+        if let Some(requirements) = component.text("galaxy_file") {
+            let roles = component
+                .text("roles_path")
+                .or_else(|| component.text("galaxy_roles_path"))
+                .unwrap_or_else(|| "roles".into());
+            let file = template.folder.join(requirements);
+            let places = Places {
+                roles: template.folder.join(roles),
+                collections: template
+                    .folder
+                    .join(component.text("collections_path").unwrap_or_else(|| "collections".into())),
+            };
+            let options = bakery_galaxy::install::Options {
+                kinds: vec![Kind::Role, Kind::Collection],
+                lock: Some(bakery_galaxy::lock::path_of(&file)),
+                force: component.flag("galaxy_force_install", false),
+                force_with_deps: component.flag("galaxy_force_with_deps", false),
+                ..Default::default()
+            };
+            let settings = bakery_ansible::Settings::load();
+            let lookup = |variable: &str, section: &str, key: &str| settings.text(variable, section, key);
+            let fetcher =
+                bakery_galaxy::config::fetcher(store.root().join("galaxy"), &lookup, &Default::default());
+            bakery_galaxy::requirements::read(&file)
+                .and_then(|wanted| {
+                    bakery_galaxy::install::install(&wanted.all, &places, &options, &fetcher, reporter)
+                })
+                .map_err(|e| Error::new(e.to_string()))?;
+        }
+    }
+    Ok(())
+}
