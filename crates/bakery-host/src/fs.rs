@@ -1,7 +1,7 @@
 //! File access whose errors name the path, and writes that are whole or not at all.
 #![allow(clippy::disallowed_methods, reason = "this is the one place that may call std::fs")]
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -269,6 +269,31 @@ pub fn open_rw(path: impl AsRef<Path>) -> Result<std::fs::File> {
 /// Opens a file for appending, creating it.
 pub fn append(path: impl AsRef<Path>) -> Result<std::fs::File> {
     std::fs::OpenOptions::new().create(true).append(true).open(&path).at("open", path)
+}
+
+/// Whether two files hold the same bytes; not if one cannot be read.
+pub fn same_bytes(one: impl AsRef<Path>, other: impl AsRef<Path>) -> bool {
+    let (Ok(mut one), Ok(mut other)) = (std::fs::File::open(one), std::fs::File::open(other)) else {
+        return false;
+    };
+    let (mut left, mut right) = (vec![0u8; 1 << 16], vec![0u8; 1 << 16]);
+    loop {
+        let Ok(length) = one.read(&mut left) else { return false };
+        if length == 0 {
+            return matches!(other.read(&mut right), Ok(0));
+        }
+        if other.read_exact(&mut right[..length]).is_err() || left[..length] != right[..length] {
+            return false;
+        }
+    }
+}
+
+/// Sets the time of change of a path itself, in seconds since 1970.
+pub fn set_mtime(path: impl AsRef<Path>, seconds: i64) -> Result<()> {
+    let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(rustix::fs::CWD, path.as_ref(), &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW)
+        .at("set the time of", path.as_ref())
 }
 
 /// The extended attributes of a path itself, sorted by name.

@@ -1,14 +1,14 @@
 //! Runs a plan: what is in the store is taken, what is missing is made.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bakery_ansible::Callback;
 use bakery_events::{Reporter, Step};
-use bakery_host::{Cmd, command::find_program, fs, lock::Lock, namespace};
+use bakery_host::{command::find_program, fs, lock::Lock, namespace};
 use bakery_packer::{Component, Template};
 use bakery_store::{Image, Key, Store};
 
-use crate::disk::{self, Disk};
+use crate::disk::{self, Disk, export};
 use crate::plan::Plan;
 use crate::provision::{self, Place, interrupted};
 use crate::rootfs::Rootfs;
@@ -24,6 +24,8 @@ pub struct BakeOptions {
     pub no_cache: bool,
     /// Make the base anew.
     pub refresh: bool,
+    /// Write the disk from the first block on, so that it depends on its tree alone.
+    pub fresh_disk: bool,
 }
 
 /// A finished bake.
@@ -82,6 +84,7 @@ pub fn bake(
         agent: &options.agent,
         engine: &plan.engine,
         recall,
+        in_place: recall && !options.fresh_disk,
         reporter,
     };
     for component in &plan.steps {
@@ -93,13 +96,14 @@ pub fn bake(
         .with("engine", &plan.engine)
         .with("parent", state.key.as_str())
         .with("version", seal::VERSION)
-        .with("kernel", &plan.kernel_args);
-    let root_uuid = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, seal.as_str().as_bytes()).to_string();
-    let state = sealed(&place, plan, &state, seal, &root_uuid)?;
+        .with("kernel", &plan.kernel_args)
+        .with("root", plan.lineage.as_str());
+    let disk = Disk { size: plan.size, filesystem: plan.filesystem, lineage: &plan.lineage };
+    let state = sealed(&place, plan, &state, seal, &disk)?;
     interrupted()?;
     let key = Key::new("disk")
         .with("tree", state.key.as_str())
-        .with("size", plan.size.to_string())
+        .with("lineage", plan.lineage.as_str())
         .with("formats", plan.formats.join(","));
     let _lock = Lock::wait(store.lock(key.as_str()))?;
     let known = if place.recall { store.images().by_key(key.as_str())? } else { None };
@@ -107,7 +111,7 @@ pub fn bake(
     let image = match known {
         Some(image) if image.name == plan.name => image,
         Some(image) => renamed(store, &image, plan)?,
-        None => publish(&place, plan, &state, &key, &root_uuid)?,
+        None => publish(&place, plan, &state, &key, &disk)?,
     };
     let made = State { key, layers: state.layers };
     made.keep(store, &plan.inputs)?;
@@ -155,7 +159,7 @@ fn step(
     Ok(next)
 }
 
-fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, root_uuid: &str) -> Result<State> {
+fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, disk: &Disk<'_>) -> Result<State> {
     let step = Step::start(place.reporter, "seal", "");
     let _lock = Lock::wait(place.store.lock(key.as_str()))?;
     if place.recall && let Some(state) = State::known(place.store, &key) {
@@ -163,11 +167,13 @@ fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, root_uuid: &s
         return Ok(state);
     }
     let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
-    let output =
-        rootfs.run(place.agent, crate::rootfs::SELF_INSIDE, &[seal::VERB, root_uuid, &plan.kernel_args])?;
+    let args = [seal::VERB, &disk.root_uuid(), disk.filesystem.name(), &plan.kernel_args];
+    let output = rootfs.run(place.agent, crate::rootfs::SELF_INSIDE, &args)?;
     if !output.success() {
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));
     }
+    // What is sealed again is the same: its files are as old as the base.
+    rootfs.clamp(epoch(place.store, state))?;
     let layers = rootfs.commit("seal")?;
     let state = State { key, layers };
     state.keep(place.store, &state.key)?;
@@ -175,24 +181,24 @@ fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, root_uuid: &s
     Ok(state)
 }
 
-fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, root_uuid: &str) -> Result<Image> {
+/// The moment that an image is said to be of: `SOURCE_DATE_EPOCH`, else when its base was made.
+fn epoch(store: &Store, state: &State) -> i64 {
+    let told = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse().ok());
+    let base = state.layers.first().and_then(|id| store.layer_info(id)).map(|base| base.created);
+    told.or_else(|| bakery_store::seconds(&base?)).unwrap_or(0)
+}
+
+fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk<'_>) -> Result<Image> {
     let store = place.store;
     let step = Step::start(place.reporter, "disk", &plan.formats.join(", "));
     let work = store.work()?;
-    let raw = work.path().join("disk.raw");
-    let rootfs = Rootfs::mount(store, &state.layers)?;
-    disk::write(&raw, &rootfs, place.agent, &Disk { size: plan.size, root_uuid, seed: key.as_str() })?;
-    drop(rootfs);
+    let made = disk::make(store, &state.layers, place.agent, disk, !place.in_place)?;
     let mut files = Vec::new();
     for format in &plan.formats {
+        interrupted()?;
         let name = format!("disk.{format}");
-        if format == "qcow2" {
-            convert(&raw, &work.path().join(&name))?;
-        }
+        export::write(&made.raw, format, &work.path().join(&name))?;
         files.push((format.clone(), name));
-    }
-    if !plan.formats.iter().any(|f| f == "raw") {
-        fs::remove_file(&raw)?;
     }
     let image = Image {
         id: format!("ami-{}", &key.as_str()[..17]),
@@ -203,11 +209,11 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, root_uuid: 
         layers: state.layers.iter().map(|l| l.as_str().to_owned()).collect(),
         disk_size: plan.size,
         files,
-        root_uuid: root_uuid.to_owned(),
+        root_uuid: disk.root_uuid(),
         notes: plan.notes.clone(),
     };
     store.images().publish(work, &image)?;
-    step.finish("done");
+    step.finish(if made.edited { "changed in place" } else { "done" });
     Ok(image)
 }
 
@@ -223,14 +229,4 @@ fn renamed(store: &Store, image: &Image, plan: &Plan) -> Result<Image> {
     let image = Image { id, name: plan.name.clone(), created: bakery_store::now(), ..image.clone() };
     store.images().publish(work, &image)?;
     Ok(image)
-}
-
-fn convert(raw: &Path, qcow2: &Path) -> Result<()> {
-    Cmd::new("qemu-img")
-        .args(["convert", "-f", "raw", "-O", "qcow2"])
-        .arg(raw)
-        .arg(qcow2)
-        .run()
-        .map_err(|e| Error::new(format!("the qcow2 file could not be made: {e}")))?;
-    Ok(())
 }

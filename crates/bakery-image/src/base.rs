@@ -29,6 +29,9 @@ const BOOT_PACKAGES: &[&str] = &[
     "netbase",
 ];
 
+/// What an image with an XFS root needs besides, to grow it.
+pub(crate) const XFS_PACKAGES: &[&str] = &["xfsprogs"];
+
 /// A base.
 #[derive(Debug, Clone)]
 pub enum Base {

@@ -22,6 +22,7 @@ mod rootfs;
 pub mod seal;
 mod state;
 
+pub use disk::FileSystem;
 pub use bake::{BakeOptions, Baked, TOOLS, bake};
 pub use plan::{Plan, plan};
 pub use provision::install_roles;

@@ -7,7 +7,8 @@ use bakery_host::fs;
 use bakery_packer::{Component, Template};
 use bakery_store::Key;
 
-use crate::base::Base;
+use crate::base::{self, Base};
+use crate::disk::{FileSystem, export};
 use crate::{Error, Result, provision};
 
 /// What a build will do.
@@ -29,6 +30,10 @@ pub struct Plan {
     pub size: u64,
     /// The formats to make.
     pub formats: Vec<String>,
+    /// The root's file system.
+    pub filesystem: FileSystem,
+    /// What the images have in common that follow one another.
+    pub lineage: Key,
     /// More words for the kernel's command line.
     pub kernel_args: String,
     /// What was substituted, for the user to see.
@@ -73,25 +78,36 @@ pub fn plan(
         .text("image_name")
         .or_else(|| builder.text("ami_name"))
         .unwrap_or_else(|| builder.name.clone());
-    let base = Base::parse(&base_name, &builder.list("include"), builder.text("mirror").as_deref())?;
     let engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
     let steps: Vec<Component> =
         template.provisioners.iter().filter(|p| p.applies_to(builder)).cloned().collect();
     let kernel_args = builder.text("kernel_args").unwrap_or_default();
     let size = builder.text("size").map_or(Ok(4 << 30), |text| bytes(&text))?;
+    let named = builder.text("filesystem").unwrap_or_else(|| "ext4".into());
+    let filesystem = FileSystem::named(&named)
+        .ok_or_else(|| Error::new(format!("unknown file system `{named}` (known: ext4, xfs)")))?;
+    let mut include = builder.list("include");
+    if filesystem == FileSystem::Xfs {
+        include.extend(base::XFS_PACKAGES.iter().map(|p| (*p).to_owned()));
+    }
+    let base = Base::parse(&base_name, &include, builder.text("mirror").as_deref())?;
     let mut formats = builder.list("formats");
     if formats.is_empty() {
-        formats = vec!["raw".into(), "qcow2".into()];
+        formats = vec!["qcow2".into()];
     }
-    if let Some(unknown) = formats.iter().find(|f| !matches!(f.as_str(), "raw" | "qcow2")) {
-        return Err(Error::new(format!("unknown format `{unknown}` (known: raw, qcow2)")));
+    let known = export::names();
+    if let Some(unknown) = formats.iter().find(|f| !known.contains(&f.as_str())) {
+        return Err(Error::new(format!("unknown format `{unknown}` (known: {})", known.join(", "))));
     }
-    let mut inputs = Key::new("build")
-        .with("engine", &engine)
+    let lineage = Key::new("lineage")
         .with("base", base.key()?.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))
+        .with("disk", format!("{size} {}", filesystem.name()));
+    let mut inputs = Key::new("build")
+        .with("engine", &engine)
+        .with("lineage", lineage.as_str())
         .with("kernel", &kernel_args)
-        .with("disk", format!("{size} {}", formats.join(",")))
+        .with("formats", formats.join(","))
         .with_tree("project", &template.folder, &provision::is_no_input)?;
     for step in &steps {
         inputs = inputs
@@ -101,7 +117,7 @@ pub fn plan(
             inputs = inputs.with("file", fs::read(&file)?);
         }
     }
-    Ok(Plan { name, builder: builder.clone(), base, engine, steps, inputs, size, formats, kernel_args, notes })
+    Ok(Plan { name, builder: builder.clone(), base, engine, steps, inputs, size, filesystem, lineage, formats, kernel_args, notes })
 }
 
 /// A size: a number with K, M, G or T, powers of 1024.

@@ -75,15 +75,16 @@ const EMPTIED: &[&str] = &[
     "/var/log/journal",
 ];
 
-/// Seals the tree at `/`: `ROOT_UUID KERNEL_ARGS…` are the arguments.
+/// Seals the tree at `/`: `ROOT_UUID FILE_SYSTEM KERNEL_ARGS…` are the arguments.
 ///
 /// # Errors
 /// What could not be removed or written.
 pub fn run(args: &[String]) -> Result<()> {
-    let (root_uuid, kernel_args) =
-        args.split_first().ok_or_else(|| Error::new("internal-seal needs a UUID"))?;
+    let [root_uuid, filesystem, kernel_args @ ..] = args else {
+        return Err(Error::new("internal-seal needs a UUID and a file system"));
+    };
     clean()?;
-    boot(root_uuid, &kernel_args.join(" "))
+    boot(root_uuid, filesystem, &kernel_args.join(" "))
 }
 
 fn clean() -> Result<()> {
@@ -175,7 +176,7 @@ fn kernel() -> Result<(String, String)> {
     Ok((kernel.display().to_string(), initrd))
 }
 
-fn boot(root_uuid: &str, kernel_args: &str) -> Result<()> {
+fn boot(root_uuid: &str, filesystem: &str, kernel_args: &str) -> Result<()> {
     // The agent, and the names that people's user-data calls it by.
     fs::remove_all("/usr/bin/bakery-agent")?;
     fs::copy(crate::rootfs::AGENT_INSIDE, "/usr/bin/bakery-agent")?;
@@ -224,7 +225,8 @@ fn boot(root_uuid: &str, kernel_args: &str) -> Result<()> {
         .filter(|l| l.split_whitespace().nth(1) != Some("/") && !l.starts_with("# UNCONFIGURED"))
         .map(|l| format!("{l}\n"))
         .collect();
-    put("/etc/fstab", &format!("UUID={root_uuid} / ext4 errors=remount-ro 0 1\n{kept}"))?;
+    let options = if filesystem == "ext4" { "errors=remount-ro 0 1" } else { "defaults 0 0" };
+    put("/etc/fstab", &format!("UUID={root_uuid} / {filesystem} {options}\n{kept}"))?;
     let (kernel, initrd) = kernel()?;
     put("/boot/grub/grub.cfg", &boot_files::grub_cfg(root_uuid, &kernel, &initrd, kernel_args))?;
     put("/etc/kernel/cmdline", &(boot_files::command_line(root_uuid, kernel_args) + "\n"))

@@ -3,7 +3,8 @@
 //! ```text
 //! HOME/layers/KEY/{diff/,layer.json}     a file-system delta and what made it
 //! HOME/records, HOME/runs                what keys came to, what builds asked (`record`)
-//! HOME/images/ID/{disk.raw,disk.qcow2,image.json}
+//! HOME/disks/LINEAGE/{disk.raw,layers.json}  a disk that follows its images from tree to tree
+//! HOME/images/ID/{disk.FORMAT,image.json}
 //! HOME/instances/ID/                     machines (bakery-launch)
 //! HOME/volumes/ID/                       data volumes (bakery-launch)
 //! HOME/work, PID-N below it               what is being made; removed when its maker is gone
@@ -63,6 +64,11 @@ impl Drop for Work {
 /// The time as records keep it: RFC 3339, to the second, UTC.
 pub fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The seconds since 1970 of a time as records keep it.
+pub fn seconds(time: &str) -> Option<i64> {
+    time.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_second)
 }
 
 static WORKS: AtomicU32 = AtomicU32::new(0);
@@ -139,6 +145,11 @@ impl Store {
     /// The lock of a name, such as that of a step that one of several bakes makes.
     pub fn lock(&self, name: &str) -> PathBuf {
         self.root.join("locks").join(name)
+    }
+
+    /// Where the disks are that images of a lineage are made from.
+    pub fn disks(&self) -> PathBuf {
+        self.root.join("disks")
     }
 
     /// The images.

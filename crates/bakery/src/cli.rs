@@ -145,6 +145,10 @@ pub(crate) struct BakeArgs {
     /// Make the base anew, from today's packages
     #[arg(long)]
     pub(crate) refresh: bool,
+    /// Write the disk from its first block on, not by changing that of the image before: the same inputs then give the
+    /// same disk everywhere
+    #[arg(long)]
+    pub(crate) fresh_disk: bool,
     /// Accepted for Packer's sake
     #[arg(long)]
     pub(crate) force: bool,

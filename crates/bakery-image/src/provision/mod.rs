@@ -31,6 +31,8 @@ pub(crate) struct Place<'a> {
     pub(crate) engine: &'a str,
     /// Whether what is remembered may be used.
     pub(crate) recall: bool,
+    /// Whether the disk may be made out of that of an image before.
+    pub(crate) in_place: bool,
     pub(crate) reporter: &'a dyn Reporter,
 }
 

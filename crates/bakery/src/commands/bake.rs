@@ -79,7 +79,12 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
     bakery_image::install_roles(&template, &store, terminal)?;
     for builder in chosen {
         let planned = plan(&template, builder, args.local, args.base.as_deref(), &agent)?;
-        let options = BakeOptions { agent: agent.clone(), no_cache: args.no_cache, refresh: args.refresh };
+        let options = BakeOptions {
+            agent: agent.clone(),
+            no_cache: args.no_cache,
+            refresh: args.refresh,
+            fresh_disk: args.fresh_disk,
+        };
         let (mut out, mut err) = (std::io::stderr(), std::io::stderr());
         let colour = terminal::stdout_colour();
         let mut playbook_output = DefaultOutput::new(&mut out, &mut err, colour, 0, false);
