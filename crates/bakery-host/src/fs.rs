@@ -91,6 +91,17 @@ pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: 
     replace(path.as_ref(), bytes.as_ref(), mode, None)
 }
 
+/// The same for what can be made again: nobody waits until it is on the disk, so a power cut may leave it empty.
+pub fn write_lightly(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
+    let path = path.as_ref();
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
+    file.write_all(bytes.as_ref()).at("write", path)?;
+    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).at("change the mode of", path)?;
+    file.persist(path).map_err(|error| Error::new("write", path, error.error))?;
+    Ok(())
+}
+
 fn replace(path: &Path, bytes: &[u8], mode: u32, like: Option<&std::fs::Metadata>) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
@@ -286,6 +297,20 @@ pub fn same_bytes(one: impl AsRef<Path>, other: impl AsRef<Path>) -> bool {
             return false;
         }
     }
+}
+
+/// Makes what hides a path of the layers below in an overlay's delta.
+pub fn make_whiteout(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let kind = rustix::fs::FileType::CharacterDevice;
+    rustix::fs::mknodat(rustix::fs::CWD, path, kind, rustix::fs::Mode::empty(), 0).at("hide", path)
+}
+
+/// Marks a folder of an overlay's delta, so that nothing that the layers below have in it is seen.
+pub fn set_opaque(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    let flags = rustix::fs::XattrFlags::empty();
+    rustix::fs::lsetxattr(path, "trusted.overlay.opaque", b"y", flags).at("mark", path)
 }
 
 /// Sets the time of change of a path itself, in seconds since 1970.

@@ -8,12 +8,13 @@ use bakery_host::{command::find_program, fs, lock::Lock, namespace};
 use bakery_packer::{Component, Template};
 use bakery_store::{Image, Key, Store};
 
+use crate::archive::Merged;
 use crate::disk::{self, Disk, export};
 use crate::plan::Plan;
 use crate::provision::{self, Place, interrupted};
 use crate::rootfs::Rootfs;
 use crate::state::State;
-use crate::{Error, Result, seal};
+use crate::{Error, Result, oci, seal};
 
 /// How to bake.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +98,8 @@ pub fn bake(
         .with("parent", state.key.as_str())
         .with("version", seal::VERSION)
         .with("kernel", &plan.kernel_args)
-        .with("root", plan.lineage.as_str());
+        .with("root", plan.lineage.as_str())
+        .with("disk", plan.is_disk().to_string());
     let disk = Disk { size: plan.size, filesystem: plan.filesystem, lineage: &plan.lineage };
     let state = sealed(&place, plan, &state, seal, &disk)?;
     interrupted()?;
@@ -167,7 +169,9 @@ fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, disk: &Disk<'
         return Ok(state);
     }
     let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
-    let args = [seal::VERB, &disk.root_uuid(), disk.filesystem.name(), &plan.kernel_args];
+    // What becomes no disk needs nothing to boot with.
+    let filesystem = if plan.is_disk() { disk.filesystem.name() } else { seal::NO_DISK };
+    let args = [seal::VERB, &disk.root_uuid(), filesystem, &plan.kernel_args];
     let output = rootfs.run(place.agent, crate::rootfs::SELF_INSIDE, &args)?;
     if !output.success() {
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));
@@ -192,12 +196,24 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
     let store = place.store;
     let step = Step::start(place.reporter, "disk", &plan.formats.join(", "));
     let work = store.work()?;
-    let made = disk::make(store, &state.layers, place.agent, disk, !place.in_place)?;
+    let made = if plan.is_disk() {
+        Some(disk::make(store, &state.layers, place.agent, disk, !place.in_place)?)
+    } else {
+        None
+    };
     let mut files = Vec::new();
     for format in &plan.formats {
         interrupted()?;
-        let name = format!("disk.{format}");
-        export::write(&made.raw, format, &work.path().join(&name))?;
+        let name = export::file_name(format);
+        let to = work.path().join(&name);
+        match (format.as_str(), &made) {
+            ("tar", _) => tarball(store, &state.layers, &to)?,
+            ("oci", _) => {
+                oci::write(store, &state.layers, &plan.builder, &plan.name, epoch(store, state), &to)?;
+            }
+            (_, Some(made)) => export::write(&made.raw, format, &to)?,
+            _ => {}
+        }
         files.push((format.clone(), name));
     }
     let image = Image {
@@ -213,8 +229,14 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         notes: plan.notes.clone(),
     };
     store.images().publish(work, &image)?;
-    step.finish(if made.edited { "changed in place" } else { "done" });
+    step.finish(if made.is_some_and(|made| made.edited) { "changed in place" } else { "done" });
     Ok(image)
+}
+
+/// The tree as a tar archive: what any program unpacks, and a base for other images.
+fn tarball(store: &Store, layers: &[Key], to: &std::path::Path) -> Result<()> {
+    let deltas: Vec<_> = layers.iter().filter_map(|id| store.layer(id)).collect();
+    Merged::of(&deltas)?.write(std::io::BufWriter::new(fs::create(to)?), false)
 }
 
 /// The same image under another name: its files are the same ones.

@@ -1,6 +1,6 @@
-//! What an image starts from: a distribution by mmdebstrap, a root tarball, or an earlier bake.
+//! What an image starts from: a distribution by mmdebstrap, a root tarball, or an OCI image.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bakery_events::{Reporter, Step};
 use bakery_host::{Cmd, command::find_program, fs, lock::Lock};
@@ -46,14 +46,21 @@ pub enum Base {
     },
     /// A tarball of a root file system.
     Tarball(PathBuf),
+    /// An OCI image: a layout's folder, its archive, or one of `docker save`.
+    Oci(PathBuf),
 }
 
 impl Base {
-    /// Reads `debian:SUITE`, or the path of a tarball.
+    /// Reads `debian:SUITE`, or a path, as seen from a folder or from where we are.
     ///
     /// # Errors
     /// A base that is not known or not there.
-    pub(crate) fn parse(name: &str, include: &[String], mirror: Option<&str>) -> Result<Self> {
+    pub(crate) fn parse(
+        name: &str,
+        folder: &Path,
+        include: &[String],
+        mirror: Option<&str>,
+    ) -> Result<Self> {
         if let Some(suite) = name.strip_prefix("debian:") {
             let valid = !suite.is_empty() && suite.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
             if !valid {
@@ -65,15 +72,21 @@ impl Base {
                 mirror: mirror.map(str::to_owned),
             });
         }
-        let path = PathBuf::from(name);
-        if name.contains(".tar") || name.ends_with(".tgz") {
-            if !path.is_file() {
-                return Err(Error::new(format!("the base `{name}` is not there")));
-            }
-            return Ok(Self::Tarball(fs::canonicalize(path)?));
+        let oci = name.strip_prefix("oci:").or_else(|| name.strip_prefix("docker-archive:"));
+        let named = Path::new(oci.unwrap_or(name));
+        let path = Some(folder.join(named)).filter(|p| p.exists()).unwrap_or_else(|| named.to_path_buf());
+        let known = "known: debian:SUITE, such as debian:bookworm; the path of a root tarball; the path of an OCI image (a layout's folder or an archive)";
+        if path.is_dir() && crate::oci::is_image(&path) {
+            return Ok(Self::Oci(fs::canonicalize(path)?));
         }
-        Err(Error::new(format!("unknown base `{name}`"))
-            .hint("known: debian:SUITE, such as debian:bookworm, or the path of a root tarball"))
+        if oci.is_some() || name.contains(".tar") || name.ends_with(".tgz") {
+            if !path.is_file() {
+                return Err(Error::new(format!("the base `{name}` is not there")).hint(known));
+            }
+            let path = fs::canonicalize(path)?;
+            return Ok(if crate::oci::is_image(&path) { Self::Oci(path) } else { Self::Tarball(path) });
+        }
+        Err(Error::new(format!("unknown base `{name}`")).hint(known))
     }
 
     /// The key of the base's layer. A suite is taken as it is until `--refresh` asks for it anew.
@@ -84,9 +97,9 @@ impl Base {
                 .with("packages", BOOT_PACKAGES.join(","))
                 .with("include", include.join(","))
                 .with("mirror", mirror.as_deref().unwrap_or("host")),
-            Self::Tarball(path) => {
-                Key::new("tarball").with("bytes", blake3::hash(&fs::read(path)?).as_bytes())
-            }
+            Self::Tarball(path) => Key::new("tarball").with_file("bytes", path)?,
+            Self::Oci(path) if path.is_dir() => Key::new("oci").with_tree("layout", path, &|_| false)?,
+            Self::Oci(path) => Key::new("oci").with_file("archive", path)?,
         })
     }
 
@@ -94,7 +107,7 @@ impl Base {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Debian { suite, .. } => format!("debian:{suite}"),
-            Self::Tarball(path) => path.display().to_string(),
+            Self::Tarball(path) | Self::Oci(path) => path.display().to_string(),
         }
     }
 
@@ -147,6 +160,12 @@ impl Base {
                     .arg(&tree)
                     .run()
                     .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
+            }
+            Self::Oci(path) => {
+                let state = State { key, layers: crate::oci::read(store, path)? };
+                state.keep(store, &state.key)?;
+                step.finish("done");
+                return Ok(state);
             }
         }
         let layers = vec![store.publish_layer(&tree, None, &self.shown())?];

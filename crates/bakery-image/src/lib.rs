@@ -11,11 +11,13 @@
 //! Invariants: everything that comes from the image runs in a sandbox; the host only looks at the tree through tools
 //! that do not follow its links. Mounts exist in this process's own namespace and vanish with it.
 
+mod archive;
 mod bake;
 mod base;
 mod boot_files;
 mod disk;
 mod journal;
+mod oci;
 mod plan;
 mod provision;
 mod rootfs;

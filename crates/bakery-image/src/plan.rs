@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bakery_host::fs;
 use bakery_packer::{Component, Template};
-use bakery_store::Key;
+use bakery_store::{Key, Store};
 
 use crate::base::{self, Base};
 use crate::disk::{FileSystem, export};
@@ -40,11 +40,19 @@ pub struct Plan {
     pub notes: Vec<String>,
 }
 
+impl Plan {
+    /// Whether the image becomes a disk, in some format.
+    pub fn is_disk(&self) -> bool {
+        self.formats.iter().any(|format| export::is_disk(format))
+    }
+}
+
 /// Plans the build of one builder. With `local`, a builder of AMIs is baked here from `base`.
 ///
 /// # Errors
 /// A builder that cannot be run here, an option that cannot be understood, a base that is not there.
 pub fn plan(
+    store: &Store,
     template: &Template,
     builder: &Component,
     local: bool,
@@ -90,7 +98,7 @@ pub fn plan(
     if filesystem == FileSystem::Xfs {
         include.extend(base::XFS_PACKAGES.iter().map(|p| (*p).to_owned()));
     }
-    let base = Base::parse(&base_name, &include, builder.text("mirror").as_deref())?;
+    let base = Base::parse(&base_name, &template.folder, &include, builder.text("mirror").as_deref())?;
     let mut formats = builder.list("formats");
     if formats.is_empty() {
         formats = vec!["qcow2".into()];
@@ -107,8 +115,8 @@ pub fn plan(
         .with("engine", &engine)
         .with("lineage", lineage.as_str())
         .with("kernel", &kernel_args)
-        .with("formats", formats.join(","))
-        .with_tree("project", &template.folder, &provision::is_no_input)?;
+        .with("formats", formats.join(","));
+    inputs = provision::with_project(inputs, &template.folder, store)?;
     for step in &steps {
         inputs = inputs
             .with("kind", &step.kind)

@@ -33,6 +33,16 @@ impl Key {
         Self(hasher.finalize().to_hex()[..40].to_owned())
     }
 
+    /// The key with the content of a file, however large.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn with_file(self, name: &str, path: &Path) -> Result<Self> {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(fs::open(path)?).map_err(|e| bakery_host::Error::new("read", path, e))?;
+        Ok(self.with(name, hasher.finalize().as_bytes()))
+    }
+
     /// The key with the names, modes and contents of all files below a folder, but for what `skip` says.
     ///
     /// # Errors
@@ -55,9 +65,8 @@ impl Key {
                     hasher.update(fs::read_link(&path)?.to_string_lossy().as_bytes());
                 } else if meta.is_dir() {
                     pending.push(path);
-                } else {
-                    let digest = blake3::hash(&fs::read(&path)?);
-                    hasher.update(digest.as_bytes());
+                } else if meta.is_file() {
+                    hasher.update(Self::new("file").with_file("content", &path)?.as_str().as_bytes());
                 }
             }
         }

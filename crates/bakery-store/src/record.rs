@@ -122,7 +122,7 @@ impl Store {
 
     fn write(&self, folder: &str, name: &str, what: &impl Serialize) -> Result<()> {
         let bytes = serde_json::to_vec(what).unwrap_or_default();
-        fs::write_atomic_mode(self.root().join(folder).join(name), bytes, 0o600)
+        fs::write_lightly(self.root().join(folder).join(name), bytes, 0o600)
     }
 }
 

@@ -16,9 +16,26 @@ const FORMATS: &[(&str, &str, &str)] = &[
     ("vdi", "vdi", ""),
 ];
 
+/// Formats of trees, which need no disk.
+const TREES: &[&str] = &["tar", "oci"];
+
 /// The names of all formats.
 pub(crate) fn names() -> Vec<&'static str> {
-    FORMATS.iter().map(|(name, _, _)| *name).collect()
+    FORMATS.iter().map(|(name, _, _)| *name).chain(TREES.iter().copied()).collect()
+}
+
+/// Whether a format is one of disks.
+pub(crate) fn is_disk(format: &str) -> bool {
+    !TREES.contains(&format)
+}
+
+/// The name of an image's file in a format.
+pub(crate) fn file_name(format: &str) -> String {
+    match format {
+        "tar" => "root.tar".into(),
+        "oci" => "image.oci.tar".into(),
+        disk => format!("disk.{disk}"),
+    }
 }
 
 /// Writes a raw disk in a format to a new file.

@@ -59,7 +59,7 @@ pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Re
             }
         }
         "ansible" | "ansible-local" => {
-            key = key.with_tree("project", folder, &is_no_input)?;
+            key = with_project(key, folder, place.store)?;
             for file in outside(component, folder) {
                 key = key.with("file", fs::read(&file)?);
             }
@@ -69,14 +69,18 @@ pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Re
     Ok(Some(key))
 }
 
-/// Files of a project that are no input of a build.
-pub(crate) fn is_no_input(path: &Path) -> bool {
-    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    matches!(name.as_str(), ".git" | ".bakery" | ".terraform" | "target" | ".svn" | ".hg")
-        || name.ends_with(".retry")
-        || name.ends_with(".tfstate")
-        || name.ends_with(".tfstate.backup")
-        || name == "packer-manifest.json"
+/// A key with a project's files, but for those that are no input of a build.
+pub(crate) fn with_project(key: Key, folder: &Path, store: &Store) -> Result<Key> {
+    let skipped = |relative: &Path| {
+        let name = relative.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        matches!(name.as_str(), ".git" | ".bakery" | ".terraform" | "target" | ".svn" | ".hg")
+            || name.ends_with(".retry")
+            || name.ends_with(".tfstate")
+            || name.ends_with(".tfstate.backup")
+            || name == "packer-manifest.json"
+            || folder.join(relative) == store.root()
+    };
+    Ok(key.with_tree("project", folder, &skipped)?)
 }
 
 /// Files that a provisioner's options name.

@@ -78,7 +78,7 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
     }
     bakery_image::install_roles(&template, &store, terminal)?;
     for builder in chosen {
-        let planned = plan(&template, builder, args.local, args.base.as_deref(), &agent)?;
+        let planned = plan(&store, &template, builder, args.local, args.base.as_deref(), &agent)?;
         let options = BakeOptions {
             agent: agent.clone(),
             no_cache: args.no_cache,
