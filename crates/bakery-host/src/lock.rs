@@ -37,6 +37,14 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
+    /// Takes the lock together with others who share it, waiting for whoever holds it alone.
+    pub fn share(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = open(path)?;
+        file.lock_shared().at("lock", path)?;
+        Ok(Self { _file: file })
+    }
+
     /// Takes the lock, waiting for whoever holds it.
     pub fn wait(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();

@@ -44,8 +44,8 @@ impl Overlay {
             // The kernel takes a page of options: many layers are named by short links to them.
             use std::os::fd::AsRawFd as _;
             for (name, path) in names.iter_mut().zip(&lower) {
-                let folder = rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                    .at("open", path)?;
+                let folder =
+                    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).at("open", path)?;
                 *name = format!("/proc/self/fd/{}", folder.as_raw_fd());
                 open.push(folder);
             }

@@ -106,7 +106,8 @@ struct Shown {
 }
 
 fn hold(from: &Path, inside: impl Into<PathBuf>, writable: bool) -> Result<Shown> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     let tree = open_tree(CWD, from, flags).at("show", from)?;
     Ok(Shown { tree, inside: inside.into(), is_dir: from.is_dir(), writable })
 }

@@ -129,7 +129,10 @@ impl Merged {
                 archive.append_data(&mut header, path, std::io::empty()).map_err(failed)?;
             }
         }
-        archive.into_inner().and_then(|mut to| to.flush()).map_err(|e| Error::new(format!("cannot write the archive: {e}")))
+        archive
+            .into_inner()
+            .and_then(|mut to| to.flush())
+            .map_err(|e| Error::new(format!("cannot write the archive: {e}")))
     }
 }
 
@@ -152,7 +155,9 @@ fn minor(device: u64) -> u32 {
 /// Turns what an OCI layer hides, unpacked in a folder, into what an overlay's delta hides.
 pub(crate) fn hide(folder: &Path) -> Result<()> {
     for path in fs::walk(folder)? {
-        let Some(name) = path.file_name().filter(|n| n.as_bytes().starts_with(HIDES.as_bytes())) else { continue };
+        let Some(name) = path.file_name().filter(|n| n.as_bytes().starts_with(HIDES.as_bytes())) else {
+            continue;
+        };
         fs::remove_all(&path)?;
         if name == OPAQUE {
             fs::set_opaque(path.parent().unwrap_or(folder))?;

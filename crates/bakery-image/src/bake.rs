@@ -1,15 +1,17 @@
 //! Runs a plan: what is in the store is taken, what is missing is made.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bakery_ansible::Callback;
 use bakery_events::{Reporter, Step};
 use bakery_host::{command::find_program, fs, lock::Lock, namespace};
 use bakery_packer::{Component, Template};
+use bakery_store::record::Asked;
 use bakery_store::{Image, Key, Store};
 
 use crate::archive::Merged;
 use crate::disk::{self, Disk, export};
+use crate::journal::why;
 use crate::plan::Plan;
 use crate::provision::{self, Place, interrupted};
 use crate::rootfs::Rootfs;
@@ -72,10 +74,8 @@ pub fn bake(
                 .hint("`bakery doctor` says what is missing and the command that installs it"));
         }
     }
-    if bakery_host::users::effective_uid() != 0 {
-        return Err(Error::new("baking needs root: it mounts overlays and enters namespaces")
-            .hint("run it with sudo"));
-    }
+    needs_root()?;
+    let _in_use = store.in_use()?;
     namespace::private_mounts()?;
     let mut state = plan.base.state(store, !recall, reporter)?;
     let mut place = Place {
@@ -85,13 +85,16 @@ pub fn bake(
         agent: &options.agent,
         engine: &plan.engine,
         recall,
+        probe: false,
         in_place: recall && !options.fresh_disk,
         reporter,
     };
+    let mut history = History::of(store, template, plan);
     for component in &plan.steps {
         interrupted()?;
-        state = step(component, &mut place, state, callback)?;
+        state = step(component, &mut place, state, &mut history, callback)?;
     }
+    store.keep_run(&history.build, &history.now)?;
     interrupted()?;
     let seal = Key::new("seal")
         .with("engine", &plan.engine)
@@ -129,16 +132,43 @@ fn known(store: &Store, plan: &Plan) -> Result<Option<Image>> {
     }
 }
 
+/// The steps of a build, in words, now and in the run before.
+struct History {
+    build: Key,
+    now: Vec<Asked>,
+    before: Vec<Asked>,
+}
+
+impl History {
+    fn of(store: &Store, template: &Template, plan: &Plan) -> Self {
+        let build = Key::new("steps")
+            .with("folder", template.folder.as_os_str().as_encoded_bytes())
+            .with("build", format!("{} {}", plan.builder.name, plan.builder.kind));
+        Self { before: store.last_run(&build), build, now: vec![] }
+    }
+
+    /// Adds a step, and says what is different about it.
+    fn add(&mut self, asked: Asked) -> String {
+        self.now.push(asked);
+        why(&self.now, &self.before)
+    }
+}
+
 /// Goes from a state to the one that a provisioner leads to.
 fn step(
     component: &Component,
     place: &mut Place<'_>,
     state: State,
+    history: &mut History,
     callback: &mut dyn Callback,
 ) -> Result<State> {
     let kind = component.kind.as_str();
+    let is_playbook = kind.starts_with("ansible");
     let step = Step::start(place.reporter, kind, &component.text("playbook_file").unwrap_or_default());
-    let key = provision::key(component, place, &state)?;
+    let (key, reason) = match provision::key(component, place, &state)? {
+        Some((key, asked)) => (Some(key), history.add(asked)),
+        None => (None, String::new()),
+    };
     // Bakes that have come to the same state would do the same: one does it, the others wait and take it.
     let lock = Key::new("after").with("state", state.key.as_str());
     let _lock = key.as_ref().map(|_| Lock::wait(place.store.lock(lock.as_str()))).transpose()?;
@@ -148,11 +178,19 @@ fn step(
         step.finish("cached");
         return Ok(state);
     }
-    let (next, anew) = provision::run(component, place, &state, key.as_ref(), callback).map_err(|error| {
-        let failed = Error::new(format!("the provisioner `{kind}` failed: {error}"));
-        Error { hint: error.hint, ..failed }
+    if place.probe && !is_playbook {
+        // What acts outside of the image leaves it as it is.
+        return if key.is_none() { Ok(state) } else { Err(Error::new(reason)) };
+    }
+    if key.is_some() && place.recall && !is_playbook && !history.before.is_empty() {
+        place.reporter.note(&reason);
+    }
+    let run = provision::run(component, place, &state, key.as_ref(), callback);
+    let (next, anew) = run.map_err(|error| match place.probe {
+        true => error,
+        false => Error { message: format!("the provisioner `{kind}` failed: {error}"), hint: error.hint },
     })?;
-    if let Some(key) = &key {
+    if let Some(key) = key.as_ref().filter(|_| !place.probe) {
         next.keep(place.store, key)?;
     }
     // What was done anew may have come out otherwise; what stands on it is not taken from before.
@@ -161,10 +199,56 @@ fn step(
     Ok(next)
 }
 
+/// What a bake would have to make, and why: the first thing that is not remembered. `None` if there is nothing.
+///
+/// # Errors
+/// A project that cannot be read.
+pub fn first_missed(store: &Store, template: &Template, plan: &Plan, agent: &Path) -> Result<Option<String>> {
+    if known(store, plan)?.is_some() {
+        return Ok(None);
+    }
+    let Some(mut state) = State::known(store, &plan.base.key()?) else {
+        return Ok(Some(format!(
+            "the base {}: it was not made yet, or is not kept any more",
+            plan.base.shown()
+        )));
+    };
+    needs_root()?;
+    namespace::private_mounts()?;
+    let mut place = Place {
+        template,
+        builder: &plan.builder,
+        store,
+        agent,
+        engine: &plan.engine,
+        recall: true,
+        probe: true,
+        in_place: false,
+        reporter: &bakery_events::Silent,
+    };
+    let mut history = History::of(store, template, plan);
+    for component in &plan.steps {
+        match step(component, &mut place, state, &mut history, &mut bakery_ansible::callback::Quiet) {
+            Ok(next) => state = next,
+            Err(why) => return Ok(Some(why.message)),
+        }
+    }
+    Ok(Some("the image itself: all of its steps are remembered, its files are not there".into()))
+}
+
+fn needs_root() -> Result<()> {
+    if bakery_host::users::effective_uid() == 0 {
+        return Ok(());
+    }
+    Err(Error::new("baking needs root: it mounts overlays and enters namespaces").hint("run it with sudo"))
+}
+
 fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, disk: &Disk<'_>) -> Result<State> {
     let step = Step::start(place.reporter, "seal", "");
     let _lock = Lock::wait(place.store.lock(key.as_str()))?;
-    if place.recall && let Some(state) = State::known(place.store, &key) {
+    if place.recall
+        && let Some(state) = State::known(place.store, &key)
+    {
         step.finish("cached");
         return Ok(state);
     }
@@ -234,7 +318,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
 }
 
 /// The tree as a tar archive: what any program unpacks, and a base for other images.
-fn tarball(store: &Store, layers: &[Key], to: &std::path::Path) -> Result<()> {
+fn tarball(store: &Store, layers: &[Key], to: &Path) -> Result<()> {
     let deltas: Vec<_> = layers.iter().filter_map(|id| store.layer(id)).collect();
     Merged::of(&deltas)?.write(std::io::BufWriter::new(fs::create(to)?), false)
 }

@@ -55,12 +55,7 @@ impl Base {
     ///
     /// # Errors
     /// A base that is not known or not there.
-    pub(crate) fn parse(
-        name: &str,
-        folder: &Path,
-        include: &[String],
-        mirror: Option<&str>,
-    ) -> Result<Self> {
+    pub(crate) fn parse(name: &str, folder: &Path, include: &[String], mirror: Option<&str>) -> Result<Self> {
         if let Some(suite) = name.strip_prefix("debian:") {
             let valid = !suite.is_empty() && suite.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
             if !valid {

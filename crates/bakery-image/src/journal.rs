@@ -65,6 +65,8 @@ struct Tape {
     unwritten: Option<(Key, Record)>,
     /// Whether answers are remembered.
     recall: bool,
+    /// Whether the first call that is not remembered ends the run.
+    probe: bool,
     /// Whether the tree is in the state of `key`, so that calls are made in it.
     live: bool,
     /// Whether states may be kept: nothing goes on in the background.
@@ -94,7 +96,15 @@ pub(crate) struct Finished {
 
 impl Journal {
     /// A journal over a mounted state, which `build` tells from other builds. Without `recall` everything is done anew.
-    pub(crate) fn new(store: &Store, rootfs: Rootfs, start: Key, build: &Key, recall: bool) -> Self {
+    /// With `probe` the first call that is not remembered ends the run.
+    pub(crate) fn new(
+        store: &Store,
+        rootfs: Rootfs,
+        start: Key,
+        build: &Key,
+        recall: bool,
+        probe: bool,
+    ) -> Self {
         Self(Mutex::new(Tape {
             kept: rootfs.layers().to_vec(),
             before: store.last_run(build),
@@ -104,6 +114,7 @@ impl Journal {
             since: vec![],
             unwritten: None,
             recall,
+            probe,
             live: !recall,
             keep: true,
             stale: false,
@@ -131,6 +142,11 @@ impl Journal {
     /// Whether what was remembered turned out not to be so; the next run does that part anew.
     pub(crate) fn is_stale(&self) -> bool {
         self.tape().stale
+    }
+
+    /// What the first call that was not remembered is, and why.
+    pub(crate) fn missed(&self) -> Option<String> {
+        self.tape().missed.clone()
     }
 
     /// Keeps what a failed run changed where people can look at it.
@@ -176,6 +192,9 @@ impl Tape {
                 return Ok(answer);
             }
             self.missed = Some(why(&self.calls, &self.before));
+            if self.probe {
+                return Err(Unreachable("not remembered".into()));
+            }
             self.catch_up(target)?;
         }
         let started = Instant::now();
@@ -298,19 +317,28 @@ fn in_words(asked: &Asked<'_>, user: &str) -> record::Asked {
         part("the check mode".into(), &request.check.into());
         part("the diff mode".into(), &request.diff.into());
     }
-    record::Asked { task: asked.task.to_owned(), module: request.module.clone(), user: user.to_owned(), parts }
+    record::Asked {
+        task: asked.task.to_owned(),
+        module: request.module.clone(),
+        user: user.to_owned(),
+        parts,
+    }
 }
 
-/// Why the last call was not remembered: what is different from the call at the same place in the run before.
-fn why(calls: &[record::Asked], before: &[record::Asked]) -> String {
+/// Why the last call, or step, was not remembered: what is different from the one at the same place in the run before.
+pub(crate) fn why(calls: &[record::Asked], before: &[record::Asked]) -> String {
     let Some(now) = calls.last() else { return String::new() };
-    let task = if now.task.is_empty() { now.module.clone() } else { format!("{} [{}]", now.module, now.task) };
+    let called = |asked: &record::Asked| match asked.task.as_str() {
+        "" => asked.module.clone(),
+        task => format!("{} [{task}]", asked.module),
+    };
+    let task = called(now);
     let Some(then) = before.get(calls.len() - 1) else {
         let what = if before.is_empty() { "no run before it is known" } else { "it is new" };
         return format!("{task}: {what}");
     };
     if (&then.module, &then.task) != (&now.module, &now.task) {
-        return format!("{task}: in its place was {} [{}]", then.module, then.task);
+        return format!("{task}: in its place was {}", called(then));
     }
     if then.user != now.user {
         return format!("{task}: it runs as another user");
@@ -322,7 +350,9 @@ fn why(calls: &[record::Asked], before: &[record::Asked]) -> String {
         }
     }
     match changed.as_slice() {
-        [] if now.parts.is_empty() => format!("{task}: something changed; `no_log` keeps what from being known"),
+        [] if now.parts.is_empty() => {
+            format!("{task}: something changed; `no_log` keeps what from being known")
+        }
         [] => format!("{task}: the state before it, or what it came to, is not kept any more"),
         [one] => format!("{task}: {one} changed"),
         several => format!("{task}: {} changed", several.join(", ")),

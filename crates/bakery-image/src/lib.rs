@@ -24,8 +24,8 @@ mod rootfs;
 pub mod seal;
 mod state;
 
+pub use bake::{BakeOptions, Baked, TOOLS, bake, first_missed};
 pub use disk::FileSystem;
-pub use bake::{BakeOptions, Baked, TOOLS, bake};
 pub use plan::{Plan, plan};
 pub use provision::install_roles;
 

@@ -100,7 +100,8 @@ pub(crate) fn write(
     let manifest =
         json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": descriptors });
     let mut manifest = blob(&manifest, MANIFEST)?;
-    manifest["annotations"] = json!({ "org.opencontainers.image.ref.name": "latest", "org.opencontainers.image.title": name });
+    manifest["annotations"] =
+        json!({ "org.opencontainers.image.ref.name": "latest", "org.opencontainers.image.title": name });
     let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
     let mut archive = tar::Builder::new(BufWriter::new(fs::create(to)?));
     let mut add = |path: &str, size: u64, content: &mut dyn Read| {
@@ -141,7 +142,8 @@ fn settings(builder: &Component) -> Result<Json> {
             Err(_) => json!(["/bin/sh", "-c", rest]),
         };
         let pair = || {
-            let (key, value) = rest.split_once('=').or_else(|| rest.split_once(char::is_whitespace)).unwrap_or((rest, ""));
+            let (key, value) =
+                rest.split_once('=').or_else(|| rest.split_once(char::is_whitespace)).unwrap_or((rest, ""));
             (key.trim().to_owned(), value.trim().trim_matches('"').to_owned())
         };
         match word.to_uppercase().as_str() {
@@ -244,7 +246,8 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
 }
 
 fn document(path: &Path) -> Result<Json> {
-    let bad = |e: serde_json::Error| Error::new(format!("`{}` is not what it should be: {e}", path.display()));
+    let bad =
+        |e: serde_json::Error| Error::new(format!("`{}` is not what it should be: {e}", path.display()));
     serde_json::from_slice(&fs::read(path)?).map_err(bad)
 }
 
@@ -252,7 +255,11 @@ fn document(path: &Path) -> Result<Json> {
 fn blobs(folder: &Path) -> Result<Vec<PathBuf>> {
     let inside = |name: &str| -> Result<PathBuf> {
         let safe = Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        if safe { Ok(folder.join(name)) } else { Err(Error::new(format!("the image names the file `{name}`"))) }
+        if safe {
+            Ok(folder.join(name))
+        } else {
+            Err(Error::new(format!("the image names the file `{name}`")))
+        }
     };
     if !folder.join("oci-layout").is_file() {
         let saved = document(&folder.join("manifest.json"))?;
@@ -267,7 +274,9 @@ fn blobs(folder: &Path) -> Result<Vec<PathBuf>> {
             .map_err(|e| Error::new(format!("cannot read `{}`: {e}", path.display())))?;
         let found = format!("sha256:{}", hex(&hashing.hasher.finalize()));
         if found != digest {
-            return Err(Error::new(format!("a part of the image is damaged: it should be {digest} and is {found}")));
+            return Err(Error::new(format!(
+                "a part of the image is damaged: it should be {digest} and is {found}"
+            )));
         }
         Ok(path)
     };

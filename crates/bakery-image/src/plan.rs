@@ -125,7 +125,20 @@ pub fn plan(
             inputs = inputs.with("file", fs::read(&file)?);
         }
     }
-    Ok(Plan { name, builder: builder.clone(), base, engine, steps, inputs, size, filesystem, lineage, formats, kernel_args, notes })
+    Ok(Plan {
+        name,
+        builder: builder.clone(),
+        base,
+        engine,
+        steps,
+        inputs,
+        size,
+        filesystem,
+        lineage,
+        formats,
+        kernel_args,
+        notes,
+    })
 }
 
 /// A size: a number with K, M, G or T, powers of 1024.

@@ -79,7 +79,9 @@ impl Sum {
         } else if meta.is_file() {
             self.bytes += meta.len();
             self.hasher.update(&meta.len().to_le_bytes());
-            self.hasher.update_reader(fs::open(path)?).map_err(|e| bakery_host::Error::new("read", path, e))?;
+            self.hasher
+                .update_reader(fs::open(path)?)
+                .map_err(|e| bakery_host::Error::new("read", path, e))?;
         }
         Ok(())
     }
@@ -89,8 +91,13 @@ impl Sum {
     }
 }
 
+/// Whether a delta is what a layer says.
+pub(crate) fn is_sound(delta: &Path, layer: &Layer) -> bool {
+    Sum::of(delta, layer.parent.as_ref()).is_ok_and(|sum| sum.id() == layer.id)
+}
+
 impl Store {
-    fn layer_folder(&self, id: &Key) -> PathBuf {
+    pub(crate) fn layer_folder(&self, id: &Key) -> PathBuf {
         self.root().join("layers").join(id.as_str())
     }
 
@@ -153,8 +160,7 @@ impl Store {
     /// # Errors
     /// When it cannot be removed.
     pub fn verify_layer(&self, layer: &Layer) -> Result<bool> {
-        let sum = Sum::of(&self.layer_folder(&layer.id).join("diff"), layer.parent.as_ref());
-        let sound = sum.is_ok_and(|sum| sum.id() == layer.id);
+        let sound = is_sound(&self.layer_folder(&layer.id).join("diff"), layer);
         if !sound {
             self.drop_layer(&layer.id)?;
         }

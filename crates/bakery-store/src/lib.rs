@@ -16,6 +16,7 @@ mod image;
 mod key;
 mod layer;
 pub mod record;
+mod tidy;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -25,6 +26,7 @@ use bakery_host::{Result, fs, signal};
 pub use image::{Image, Images};
 pub use key::Key;
 pub use layer::Layer;
+pub use tidy::{Copied, Pruned};
 
 /// The folder of everything.
 #[derive(Debug, Clone)]

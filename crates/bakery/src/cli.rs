@@ -37,6 +37,9 @@ pub(crate) enum Verb {
     Bake(BakeArgs),
     /// Check a Packer template
     Validate(ValidateArgs),
+    /// Look into what bakes remember, and tidy it up
+    #[command(subcommand)]
+    Cache(CacheVerb),
     /// List images
     Images,
     /// Show an image
@@ -114,31 +117,42 @@ pub(crate) enum Verb {
     Man,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum CacheVerb {
+    /// List layers: what made them, how large they are, how many images have them
+    Ls,
+    /// Say what a bake would have to make anew, and which input changed
+    Why(BuildArgs),
+    /// Remove layers that no image has, and what is remembered of them
+    Prune {
+        /// Keep what is younger than so many days
+        #[arg(long, value_name = "DAYS", default_value_t = 7)]
+        older: u64,
+        /// Keep nothing but what images have
+        #[arg(long, conflicts_with = "older")]
+        all: bool,
+    },
+    /// Read every layer, and drop those that are damaged: the next bake makes them anew
+    Verify,
+    /// Copy layers and records to a folder that a team shares
+    Push {
+        /// The folder
+        folder: PathBuf,
+    },
+    /// Copy layers and records from such a folder; each layer is checked
+    Pull {
+        /// The folder
+        folder: PathBuf,
+    },
+}
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  bakery bake                       the template of this folder\n  bakery bake --local packer.json   an AMI's template, baked here, without a cloud account\n\nAn image whose inputs have not changed is not baked again."
 )]
 pub(crate) struct BakeArgs {
-    /// The template: a file, or a folder of *.pkr.hcl files
-    pub(crate) template: Option<PathBuf>,
-    /// Bake templates for AMIs on this machine
-    #[arg(long)]
-    pub(crate) local: bool,
-    /// What to start from: debian:SUITE, or a root tarball
-    #[arg(long)]
-    pub(crate) base: Option<String>,
-    /// Set a variable of the template
-    #[arg(long = "var", value_name = "NAME=VALUE")]
-    pub(crate) vars: Vec<String>,
-    /// Read variables from a file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) var_file: Vec<PathBuf>,
-    /// Only builds of these names or types
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) only: Vec<String>,
-    /// No builds of these names or types
-    #[arg(long, value_delimiter = ',')]
-    pub(crate) except: Vec<String>,
+    #[command(flatten)]
+    pub(crate) build: BuildArgs,
     /// Make everything anew
     #[arg(long)]
     pub(crate) no_cache: bool,
@@ -162,17 +176,43 @@ pub(crate) struct BakeArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ValidateArgs {
-    /// The template
-    pub(crate) template: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
     /// Only check the syntax
     #[arg(long)]
     pub(crate) syntax_only: bool,
+}
+
+/// A template and the variables that fill it in.
+#[derive(Debug, Args)]
+pub(crate) struct TemplateArgs {
+    /// The template: a file, or a folder of *.pkr.hcl files
+    pub(crate) template: Option<PathBuf>,
     /// Set a variable of the template
     #[arg(long = "var", value_name = "NAME=VALUE")]
     pub(crate) vars: Vec<String>,
     /// Read variables from a file
     #[arg(long, value_name = "FILE")]
     pub(crate) var_file: Vec<PathBuf>,
+    /// Only builds of these names or types
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// No builds of these names or types
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) except: Vec<String>,
+}
+
+/// What is baked, and from what.
+#[derive(Debug, Args)]
+pub(crate) struct BuildArgs {
+    #[command(flatten)]
+    pub(crate) template: TemplateArgs,
+    /// Bake templates for AMIs on this machine
+    #[arg(long)]
+    pub(crate) local: bool,
+    /// What to start from: debian:SUITE, a root tarball, or an OCI image
+    #[arg(long)]
+    pub(crate) base: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -72,7 +72,9 @@ pub(super) fn changes(store: &Store, old: &[Key], new: &[Key]) -> Result<Option<
                 // What is below a folder that comes or goes as a whole need not be in these layers.
                 if is_dir && (alone || opaque) {
                     let below = fs::walk(&there)?;
-                    paths.extend(below.iter().filter_map(|p| Some(p.strip_prefix(&tree.root).ok()?.to_path_buf())));
+                    paths.extend(
+                        below.iter().filter_map(|p| Some(p.strip_prefix(&tree.root).ok()?.to_path_buf())),
+                    );
                 }
             }
             paths.insert(relative);
@@ -135,7 +137,10 @@ impl Script {
     fn remove(&mut self, before: &Tree, after: &Tree, path: &Path) -> Result<Option<()>> {
         let Ok(old) = fs::symlink_metadata(before.root.join(path)) else { return Ok(Some(())) };
         let new = fs::symlink_metadata(after.root.join(path)).ok();
-        if new.as_ref().is_some_and(|new| kind(new) == kind(&old) && same_content(before, after, path, &old, new)) {
+        if new
+            .as_ref()
+            .is_some_and(|new| kind(new) == kind(&old) && same_content(before, after, path, &old, new))
+        {
             return Ok(Some(()));
         }
         let Some(name) = quoted(path) else { return Ok(None) };
@@ -160,7 +165,8 @@ impl Script {
             kind(old) == kind(&new) && (new.is_dir() || same_content(before, after, path, old, &new))
         });
         let attributes = fs::xattrs(&source)?;
-        let attributes: Vec<_> = attributes.into_iter().filter(|(n, _)| !n.starts_with("trusted.overlay.")).collect();
+        let attributes: Vec<_> =
+            attributes.into_iter().filter(|(n, _)| !n.starts_with("trusted.overlay.")).collect();
         if let Some(old) = &kept {
             let had = fs::xattrs(before.root.join(path))?;
             let had: Vec<_> = had.into_iter().filter(|(n, _)| !n.starts_with("trusted.overlay.")).collect();
@@ -180,7 +186,9 @@ impl Script {
                 'd' => self.line(format_args!("mkdir {name}")),
                 'f' => {
                     self.bytes += new.len();
-                    let Some(from) = quoted(source.strip_prefix("/").unwrap_or(&source)) else { return Ok(None) };
+                    let Some(from) = quoted(source.strip_prefix("/").unwrap_or(&source)) else {
+                        return Ok(None);
+                    };
                     self.line(format_args!("write {from} {name}"));
                 }
                 'l' => {

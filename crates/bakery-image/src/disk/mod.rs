@@ -76,7 +76,10 @@ impl Disk<'_> {
 }
 
 fn identifier(lineage: &Key, name: &str) -> uuid::Uuid {
-    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, format!("{VERSION} {} {name}", lineage.as_str()).as_bytes())
+    uuid::Uuid::new_v5(
+        &uuid::Uuid::NAMESPACE_OID,
+        format!("{VERSION} {} {name}", lineage.as_str()).as_bytes(),
+    )
 }
 
 fn io(path: &Path) -> impl Fn(std::io::Error) -> Error {
@@ -136,7 +139,7 @@ fn partitions(path: &Path, disk: &Disk<'_>) -> Result<()> {
         .create_from_device(device, Some(identifier(disk.lineage, "disk")))
         .map_err(bad)?;
     table.update_partitions(BTreeMap::new()).map_err(bad)?;
-        for (name, number, start, length, kind) in [
+    for (name, number, start, length, kind) in [
         ("bios", 2, BIOS.0, BIOS.1, partition_types::BIOS),
         ("esp", 3, ESP.0, ESP.1, partition_types::EFI),
         ("root", 1, ROOT_START, root_length(disk), partition_types::LINUX_ROOT_X64),

@@ -82,13 +82,23 @@ pub(crate) fn run(
         let mut attempts = 0;
         let finished = loop {
             let rootfs = Rootfs::mount(place.store, &state.layers)?;
-            let journal = Arc::new(Journal::new(place.store, rootfs, start.clone(), &build, place.recall && !anew));
+            let journal = Arc::new(Journal::new(
+                place.store,
+                rootfs,
+                start.clone(),
+                &build,
+                place.recall && !anew,
+                place.probe,
+            ));
             match play(component, place, &playbook, &journal, &build, callback) {
                 Ok(finished) => break finished,
                 Err(_) if journal.is_stale() && attempts == 0 => {
                     attempts += 1;
-                    place.reporter.note("what is remembered of this playbook does not hold any more; it is run again");
+                    place
+                        .reporter
+                        .note("what is remembered of this playbook does not hold any more; it is run again");
                 }
+                Err(error) if place.probe => return Err(journal.missed().map_or(error, Error::new)),
                 Err(error) => {
                     return Err(match journal.keep_failed() {
                         Some(path) => error.hint(format!(
@@ -101,11 +111,11 @@ pub(crate) fn run(
             }
         };
         if finished.recalled > 0 {
-            let missed = finished.missed.map(|why| format!("; the first that was not: {why}")).unwrap_or_default();
-            place.reporter.note(&format!(
-                "{} of {} calls are remembered{missed}",
-                finished.recalled, finished.calls
-            ));
+            let missed =
+                finished.missed.map(|why| format!("; the first that was not: {why}")).unwrap_or_default();
+            place
+                .reporter
+                .note(&format!("{} of {} calls are remembered{missed}", finished.recalled, finished.calls));
         }
         anew |= finished.anew;
         state = finished.state;
@@ -203,4 +213,3 @@ fn options(component: &Component, place: &Place<'_>, loader: &mut Loader) -> Res
     loader.extra_vars = options.extra_vars.clone();
     Ok(options)
 }
-

@@ -13,8 +13,9 @@ use bakery_ansible::Callback;
 use bakery_events::Reporter;
 use bakery_galaxy::install::Places;
 use bakery_galaxy::requirements::Kind;
-use bakery_host::{fs, signal};
+use bakery_host::signal;
 use bakery_packer::{Component, Template};
+use bakery_store::record::Asked;
 use bakery_store::{Key, Store};
 
 use crate::rootfs::Rootfs;
@@ -31,42 +32,50 @@ pub(crate) struct Place<'a> {
     pub(crate) engine: &'a str,
     /// Whether what is remembered may be used.
     pub(crate) recall: bool,
+    /// Whether nothing is done but to find out what would be: the first that is not remembered ends it.
+    pub(crate) probe: bool,
     /// Whether the disk may be made out of that of an image before.
     pub(crate) in_place: bool,
     pub(crate) reporter: &'a dyn Reporter,
 }
 
 /// The key of the state that a provisioner leads to, by all that it may read; of a playbook that is the project as a
-/// whole. None of those that act outside of the image.
-pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Result<Option<Key>> {
-    let config = bakery_lang::json::dumps(&component.config.clone().into(), 0, true);
+/// whole. In words, what it is made of. None of those that act outside of the image.
+pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Result<Option<(Key, Asked)>> {
     let folder = &place.template.folder;
+    let mut asked = Asked { module: component.kind.clone(), ..Asked::default() };
     let mut key = Key::new("step")
         .with("engine", place.engine)
         .with("parent", state.key.as_str())
         .with("kind", &component.kind)
-        .with("config", config)
         .with("build", format!("{} {}", place.builder.name, place.builder.kind));
+    for (name, value) in component.config.clone().pairs() {
+        let digest = Key::new("part").with(&name.to_string(), bakery_lang::json::dumps(&value, 0, true));
+        key = key.with("option", digest.as_str());
+        asked.parts.insert(format!("the option `{name}`"), digest.as_str()[..16].to_owned());
+    }
+    let mut files = read_by(component);
     match component.kind.as_str() {
-        "shell" | "file" => {
-            for file in read_by(component) {
-                let path = folder.join(file);
-                key = if path.is_dir() {
-                    key.with_tree("folder", &path, &|_| false)?
-                } else {
-                    key.with("file", fs::read(&path)?)
-                };
-            }
-        }
+        "shell" | "file" => {}
         "ansible" | "ansible-local" => {
-            key = with_project(key, folder, place.store)?;
-            for file in outside(component, folder) {
-                key = key.with("file", fs::read(&file)?);
-            }
+            let project = with_project(Key::new("project"), folder, place.store)?;
+            key = key.with("project", project.as_str());
+            files = outside(component, folder).iter().map(|p| p.display().to_string()).collect();
         }
         _ => return Ok(None),
     }
-    Ok(Some(key))
+    for file in files {
+        let path = folder.join(&file);
+        let content = Key::new("content");
+        let content = if path.is_dir() {
+            content.with_tree("folder", &path, &|_| false)?
+        } else {
+            content.with_file("file", &path)?
+        };
+        key = key.with("file", content.as_str());
+        asked.parts.insert(format!("the file `{file}`"), content.as_str()[..16].to_owned());
+    }
+    Ok(Some((key, asked)))
 }
 
 /// A key with a project's files, but for those that are no input of a build.

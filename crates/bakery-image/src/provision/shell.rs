@@ -67,9 +67,7 @@ pub(crate) fn shell(component: &Component, place: &Place<'_>, rootfs: &Rootfs) -
         let sandbox = rootfs.sandbox(place.agent)?;
         let output = sandbox.command("/bin/sh", &["-c".into(), line])?.input(text).output()?;
         for said in output.text().lines() {
-            place
-                .reporter
-                .event(&Event::StepProgress { step: "shell".into(), line: said.to_owned() });
+            place.reporter.event(&Event::StepProgress { step: "shell".into(), line: said.to_owned() });
         }
         if !valid.contains(&output.code) {
             return Err(Error::new(format!(
@@ -107,4 +105,3 @@ fn tail(text: &str) -> String {
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(12)..].join("\n")
 }
-

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 use bakery_events::{Event, Reporter as _, exit};
 use bakery_image::{BakeOptions, plan};
-use bakery_packer::{Template, Variables};
+use bakery_packer::{Component, Template, Variables};
 use bakery_play::DefaultOutput;
 use bakery_store::Store;
 
 use super::{Failure, Outcome, pairs};
-use crate::cli::{BakeArgs, ValidateArgs};
+use crate::cli::{BakeArgs, BuildArgs, TemplateArgs, ValidateArgs};
 use crate::terminal::{self, Terminal};
 
 /// The static agent: `BAKERY_AGENT`, else beside this program.
@@ -31,13 +31,13 @@ pub(crate) fn agent() -> Result<PathBuf, Failure> {
     })
 }
 
-fn load(template: Option<&PathBuf>, vars: &[String], var_files: &[PathBuf]) -> Result<Template, Failure> {
-    let variables = Variables { values: pairs(vars)?, files: var_files.to_vec() };
-    Ok(bakery_packer::load(template.map(PathBuf::as_path), &variables)?)
+pub(crate) fn load(args: &TemplateArgs) -> Result<Template, Failure> {
+    let variables = Variables { values: pairs(&args.vars)?, files: args.var_file.clone() };
+    Ok(bakery_packer::load(args.template.as_deref(), &variables)?)
 }
 
 pub(crate) fn validate(args: &ValidateArgs) -> Outcome {
-    let template = load(args.template.as_ref(), &args.vars, &args.var_file)?;
+    let template = load(&args.template)?;
     if !args.syntax_only {
         bakery_packer::validate(&template)?;
     }
@@ -45,40 +45,60 @@ pub(crate) fn validate(args: &ValidateArgs) -> Outcome {
     Ok(exit::OK)
 }
 
-pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
-    let template = load(args.template.as_ref(), &args.vars, &args.var_file)?;
-    bakery_packer::validate(&template)?;
-    let agent = agent()?;
-    let store = Store::open()?;
-    let chosen: Vec<_> = template
-        .builders
-        .iter()
-        .filter(|b| {
-            let names = [b.name.clone(), b.kind.clone(), format!("{}.{}", b.kind, b.name)];
-            (args.only.is_empty() || names.iter().any(|n| args.only.contains(n)))
-                && !names.iter().any(|n| args.except.contains(n))
-        })
-        .collect();
+/// The builders that are asked for.
+fn chosen<'a>(
+    template: &'a Template,
+    args: &BuildArgs,
+    terminal: &Terminal,
+) -> Result<Vec<&'a Component>, Failure> {
+    let (only, except) = (&args.template.only, &args.template.except);
+    let mut chosen: Vec<_> = template.builders.iter().collect();
+    chosen.retain(|b| {
+        let names = [b.name.clone(), b.kind.clone(), format!("{}.{}", b.kind, b.name)];
+        (only.is_empty() || names.iter().any(|n| only.contains(n)))
+            && !names.iter().any(|n| except.contains(n))
+    });
     // A template that names a disk builder bakes that; AMIs beside it are for the cloud.
     let has_disk = chosen.iter().any(|b| b.kind == "disk");
-    let chosen: Vec<_> = chosen
-        .into_iter()
-        .filter(|b| {
-            !has_disk
-                || args.local && args.only.contains(&b.name)
-                || b.kind == "disk"
-                || !b.kind.starts_with("amazon-")
-        })
-        .collect();
+    let is_cloud = |b: &Component| has_disk && b.kind.starts_with("amazon-");
+    for skipped in chosen.iter().filter(|b| is_cloud(b) && !(args.local && only.contains(&b.name))) {
+        terminal.note(&format!("the builder {} needs an AWS account and is left out", skipped.kind));
+    }
+    chosen.retain(|b| !is_cloud(b) || args.local && only.contains(&b.name));
     if chosen.is_empty() {
         return Err(Failure::new("no builder is left to run (--only and --except)"));
     }
-    for skipped in template.builders.iter().filter(|b| has_disk && b.kind.starts_with("amazon-")) {
-        terminal.note(&format!("the builder {} needs an AWS account and is left out", skipped.kind));
+    Ok(chosen)
+}
+
+/// Says for every build what a bake would have to make, and why.
+pub(crate) fn why(args: &BuildArgs, terminal: &Terminal) -> Outcome {
+    let template = load(&args.template)?;
+    bakery_packer::validate(&template)?;
+    let (agent, store) = (agent()?, Store::open()?);
+    let _in_use = store.in_use()?;
+    for builder in chosen(&template, args, terminal)? {
+        let planned = plan(&store, &template, builder, args.local, args.base.as_deref(), &agent)?;
+        let missed = bakery_image::first_missed(&store, &template, &planned, &agent)?;
+        let data = serde_json::json!({ "build": builder.name, "first_missed": missed });
+        terminal.event(&Event::Result { verb: "cache why".into(), data });
+        if !terminal.is_json() {
+            let missed = missed.unwrap_or_else(|| "nothing changed".into());
+            terminal::say(&format!("{}: {missed}", builder.name));
+        }
     }
+    Ok(exit::OK)
+}
+
+pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
+    let template = load(&args.build.template)?;
+    bakery_packer::validate(&template)?;
+    let agent = agent()?;
+    let store = Store::open()?;
+    let chosen = chosen(&template, &args.build, terminal)?;
     bakery_image::install_roles(&template, &store, terminal)?;
     for builder in chosen {
-        let planned = plan(&store, &template, builder, args.local, args.base.as_deref(), &agent)?;
+        let planned = plan(&store, &template, builder, args.build.local, args.build.base.as_deref(), &agent)?;
         let options = BakeOptions {
             agent: agent.clone(),
             no_cache: args.no_cache,

@@ -1,6 +1,7 @@
 //! One file per group of verbs; each takes what was typed and gives an exit code or an error with a hint.
 
 mod bake;
+mod cache;
 mod doctor;
 mod explain;
 mod galaxy;
@@ -73,6 +74,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
     let result = match cli.verb {
         Verb::Bake(args) => bake::bake(&args, &terminal),
         Verb::Validate(args) => bake::validate(&args),
+        Verb::Cache(verb) => cache::cache(&verb, &terminal),
         Verb::Images => images::list(&terminal),
         Verb::Show { image } => images::show(&image, &terminal),
         Verb::Play(args) => Ok(written(|out, err, colour| bakery_play::main(&args, out, err, colour))),

@@ -5,6 +5,7 @@ mod classic_files;
 mod command_line;
 mod galaxy;
 mod hostile;
+mod layers;
 mod many_hosts;
 mod modules;
 mod playbooks;

@@ -1,0 +1,227 @@
+//! What a store holds, what of it is needed, and copies of it elsewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use bakery_host::lock::Lock;
+use bakery_host::{Cmd, Result, fs};
+
+use crate::record::Record;
+use crate::{Key, Layer, Store};
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Layers.
+    pub layers: u64,
+    /// The bytes of their files.
+    pub bytes: u64,
+    /// Records of answers and states.
+    pub records: u64,
+    /// Disks of lineages.
+    pub disks: u64,
+}
+
+/// What was copied.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Copied {
+    /// Layers.
+    pub layers: u64,
+    /// Records of answers and states.
+    pub records: u64,
+}
+
+impl Store {
+    /// Held while layers are used: nobody removes any meanwhile.
+    ///
+    /// # Errors
+    /// When the lock cannot be made.
+    pub fn in_use(&self) -> Result<Lock> {
+        Lock::share(self.lock("store"))
+    }
+
+    /// How many images have each layer.
+    ///
+    /// # Errors
+    /// When the registry cannot be read.
+    pub fn layers_of_images(&self) -> Result<BTreeMap<String, usize>> {
+        let mut counts = BTreeMap::new();
+        for layer in self.images().list()?.iter().flat_map(|image| &image.layers) {
+            *counts.entry(layer.clone()).or_insert(0) += 1;
+        }
+        Ok(counts)
+    }
+
+    /// Removes layers that no image has, records and disks, all of them unless they are younger than `age`.
+    ///
+    /// # Errors
+    /// When bakes are under way, or something cannot be removed.
+    pub fn prune(&self, age: Duration) -> Result<Pruned> {
+        let _alone = Lock::take(self.lock("store"), "prune")?;
+        let old = |path: &Path| {
+            let changed = fs::symlink_metadata(path)
+                .and_then(|m| m.modified().map_err(|e| bakery_host::Error::new("read the time of", path, e)));
+            changed.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|passed| passed >= age))
+        };
+        let mut pruned = Pruned::default();
+        let mut kept: BTreeSet<String> = self.layers_of_images()?.into_keys().collect();
+        let layers = self.layers()?;
+        let parents: BTreeMap<&str, Option<&Key>> =
+            layers.iter().map(|l| (l.id.as_str(), l.parent.as_ref())).collect();
+        // A layer is nothing without those below it.
+        let young = layers.iter().filter(|l| !old(&self.layer_folder(&l.id).join("layer.json")));
+        let mut pending: Vec<String> = young.map(|l| l.id.as_str().to_owned()).chain(kept.clone()).collect();
+        while let Some(id) = pending.pop() {
+            if let Some(Some(parent)) = parents.get(id.as_str()) {
+                pending.push(parent.as_str().to_owned());
+            }
+            kept.insert(id);
+        }
+        for layer in layers.iter().filter(|l| !kept.contains(l.id.as_str())) {
+            self.drop_layer(&layer.id)?;
+            pruned.layers += 1;
+            pruned.bytes += layer.bytes;
+        }
+        for path in fs::read_dir(self.root().join("records"))? {
+            let record: Option<Record> = fs::read(&path).ok().and_then(|b| serde_json::from_slice(&b).ok());
+            let gone = |record: &Record| {
+                record.layers.as_ref().is_some_and(|layers| layers.iter().any(|id| self.layer(id).is_none()))
+            };
+            if record.is_none_or(|record| gone(&record)) || old(&path) {
+                fs::remove_file(&path)?;
+                pruned.records += 1;
+            }
+        }
+        for path in fs::read_dir(self.disks()).unwrap_or_default() {
+            if old(&path.join("disk.raw")) {
+                fs::remove_all(&path)?;
+                pruned.disks += 1;
+            }
+        }
+        Ok(pruned)
+    }
+
+    /// Copies what a folder does not have yet: layers as archives under their names, records as they are.
+    ///
+    /// # Errors
+    /// When something cannot be read or written.
+    pub fn push(&self, mirror: &Path) -> Result<Copied> {
+        let _in_use = self.in_use()?;
+        let mut copied = Copied::default();
+        for name in ["layers", "records"] {
+            fs::create_dir_all(mirror.join(name))?;
+        }
+        for layer in self.layers()? {
+            let place = mirror.join("layers").join(format!("{}.tar.gz", layer.id.as_str()));
+            if place.is_file() {
+                continue;
+            }
+            let part = tempfile::Builder::new().prefix(".part-").tempfile_in(mirror.join("layers"));
+            let part = part.map_err(|e| bakery_host::Error::new("write", &place, e))?;
+            // The format of POSIX keeps nanoseconds and attributes.
+            Cmd::new("tar")
+                .args(["--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sort=name"])
+                .args(["--use-compress-program=gzip -1", "-cf"])
+                .arg(part.path())
+                .arg("-C")
+                .arg(self.layer_folder(&layer.id))
+                .args(["layer.json", "diff"])
+                .run()?;
+            part.persist(&place).map_err(|e| bakery_host::Error::new("write", &place, e.error))?;
+            copied.layers += 1;
+        }
+        copied.records = copy_new(&self.root().join("records"), &mirror.join("records"))?;
+        Ok(copied)
+    }
+
+    /// Copies what the store does not have yet from a folder that [`Store::push`] wrote. A layer that is not what its
+    /// name says is refused.
+    ///
+    /// # Errors
+    /// Which layer is damaged; what cannot be read or written.
+    pub fn pull(&self, mirror: &Path) -> Result<Copied> {
+        let _in_use = self.in_use()?;
+        let mut copied = Copied::default();
+        for archive in fs::read_dir(mirror.join("layers"))? {
+            let name = archive.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let Some(id) = name.strip_suffix(".tar.gz").filter(|n| !n.starts_with('.')) else { continue };
+            if self.root().join("layers").join(id).join("layer.json").is_file() {
+                continue;
+            }
+            let work = self.work()?;
+            Cmd::new("tar")
+                .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpzf"])
+                .arg(&archive)
+                .arg("-C")
+                .arg(work.path())
+                .run()?;
+            let damaged = |why: &str| {
+                bakery_host::Error::new("take the layer", &archive, std::io::Error::other(why.to_owned()))
+            };
+            let layer: Layer = serde_json::from_slice(&fs::read(work.path().join("layer.json"))?)
+                .map_err(|e| damaged(&e.to_string()))?;
+            let delta = work.path().join("diff");
+            if layer.id.as_str() != id || !crate::layer::is_sound(&delta, &layer) {
+                return Err(damaged("it is not what its name says"));
+            }
+            self.publish_layer(&delta, layer.parent.as_ref(), &layer.made_by)?;
+            copied.layers += 1;
+        }
+        copied.records = copy_new(&mirror.join("records"), &self.root().join("records"))?;
+        Ok(copied)
+    }
+}
+
+/// Copies the files of a folder that another does not have.
+fn copy_new(from: &Path, to: &Path) -> Result<u64> {
+    let mut copied = 0;
+    for path in fs::read_dir(from)? {
+        let Some(name) = path.file_name().filter(|n| !n.to_string_lossy().starts_with('.')) else { continue };
+        let place = to.join(name);
+        if !place.exists() {
+            fs::write_lightly(&place, fs::read(&path)?, 0o600)?;
+            copied += 1;
+        }
+    }
+    Ok(copied)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_images_need_stays_and_a_mirror_gives_it_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = Store::at(folder.path().join("one")).expect("opens");
+        let delta = |text: &str| {
+            let work = store.work().expect("work").keep();
+            fs::create_dir_all(work.join("d")).expect("made");
+            fs::write_atomic(work.join("d/f"), text).expect("written");
+            work.join("d")
+        };
+        let base = store.publish_layer(&delta("base"), None, "test").expect("published");
+        let top = store.publish_layer(&delta("top"), Some(&base), "test").expect("published");
+        let record = Record { layers: Some(vec![base.clone(), top.clone()]), ..Record::default() };
+        let key = Key::new("state");
+        store.keep_record(&key, &record).expect("kept");
+        let mirror = folder.path().join("mirror");
+        assert_eq!(store.push(&mirror).expect("pushed"), Copied { layers: 2, records: 1 });
+        assert_eq!(store.push(&mirror).expect("pushed"), Copied::default());
+        assert_eq!(store.prune(Duration::from_hours(1)).expect("pruned"), Pruned::default());
+        let pruned = store.prune(Duration::ZERO).expect("pruned");
+        assert_eq!((pruned.layers, pruned.records), (2, 1));
+        assert!(store.layer(&base).is_none() && store.state(&key).is_none());
+
+        assert_eq!(store.pull(&mirror).expect("pulled"), Copied { layers: 2, records: 1 });
+        assert_eq!(store.state(&key).expect("is there").1, [base, top]);
+        let other = Store::at(folder.path().join("two")).expect("opens");
+        let archive = fs::read_dir(mirror.join("layers")).expect("listed").remove(0);
+        let mut bytes = fs::read(&archive).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write_atomic(&archive, bytes).expect("written");
+        other.pull(&mirror).expect_err("a damaged archive");
+    }
+}

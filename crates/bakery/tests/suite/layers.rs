@@ -1,0 +1,448 @@
+//! What bakes remember: a bake that uses it must come to the tree that a bake from nothing comes to, whatever changed,
+//! and whatever went wrong before. The base is a small root of busybox, so that a bake takes a tenth of a second.
+
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{bakery, fails, ok, said, write};
+
+/// A project with a base: `packer.json` and `playbook.yml` are the caller's.
+struct Project {
+    folder: tempfile::TempDir,
+}
+
+impl Project {
+    fn new() -> Self {
+        let project = Self { folder: tempfile::tempdir().expect("a folder") };
+        let root = project.at().join("root");
+        for folder in
+            ["bin", "etc", "tmp", "run", "proc", "dev", "root", "usr/sbin", "usr/bin", "var/lib", "home"]
+        {
+            std::fs::create_dir_all(root.join(folder)).expect("made");
+        }
+        let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|p| Path::new(p).is_file());
+        std::fs::copy(busybox.expect("busybox-static is installed"), root.join("bin/busybox"))
+            .expect("copied");
+        for name in [
+            "sh", "cat", "echo", "sleep", "grep", "test", "ls", "mkdir", "chmod", "tar", "rm", "id", "true",
+            "false",
+        ] {
+            std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).expect("linked");
+        }
+        write(&root, "etc/passwd", "root:x:0:0:root:/root:/bin/sh\nother:x:1000:1000::/home:/bin/sh\n");
+        write(&root, "etc/group", "root:x:0:\nother:x:1000:\n");
+        let tar = Command::new("tar")
+            .args(["--mode=u+rwX,go+rX", "--owner=0", "--group=0", "--mtime=@0", "--sort=name", "-cf"])
+            .arg(project.at().join("base.tar"))
+            .arg("-C")
+            .arg(&root)
+            .arg(".")
+            .status();
+        assert!(tar.expect("tar runs").success());
+        std::fs::remove_dir_all(&root).expect("removed");
+        project.template(r#"{"type": "ansible", "playbook_file": "playbook.yml"}"#);
+        project
+    }
+
+    fn at(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn template(&self, provisioners: &str) {
+        let text = format!(
+            r#"{{"builders": [{{"type": "disk", "base": "base.tar", "image_name": "small", "formats": ["tar"]}}], "provisioners": [{provisioners}]}}"#
+        );
+        write(self.at(), "packer.json", &text);
+    }
+
+    fn tasks(&self, tasks: &str) {
+        let tasks = tasks.replace('\n', "\n    ");
+        write(
+            self.at(),
+            "playbook.yml",
+            &format!("- hosts: all\n  gather_facts: false\n  tasks:\n    {tasks}\n"),
+        );
+    }
+
+    /// `bakery bake`, with a store of another place if one is named.
+    fn bake(&self, store: &str) -> Command {
+        let mut command = bakery(self.at(), &["bake", "--json", "packer.json"]);
+        command.env("BAKERY_HOME", self.at().join(store));
+        command
+    }
+
+    /// The tree that a bake comes to, and the notes that it made.
+    fn baked(&self, store: &str) -> (BTreeMap<String, String>, String) {
+        let output = self.bake(store).output().expect("runs");
+        assert!(output.status.success(), "{}", said(&output));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
+        let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
+        let notes = text.lines().filter(|l| l.contains("\"event\":\"note\"")).collect::<Vec<_>>().join("\n");
+        (tree(Path::new(data["data"]["files"]["tar"].as_str().expect("a path"))), notes)
+    }
+
+    /// What a bake from nothing comes to.
+    fn cold(&self) -> BTreeMap<String, String> {
+        let tree = self.baked("cold").0;
+        std::fs::remove_dir_all(self.at().join("cold")).expect("removed");
+        tree
+    }
+}
+
+/// Every path of an archive with its kind, mode, owner, and content or target. Not its time.
+fn tree(archive: &Path) -> BTreeMap<String, String> {
+    let mut archive = tar::Archive::new(std::fs::File::open(archive).expect("opens"));
+    let entries = archive.entries().expect("an archive");
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let mut entry = entry.expect("an entry");
+        let path = entry.path().expect("a path").display().to_string();
+        let mut content = Vec::new();
+        entry.read_to_end(&mut content).expect("read");
+        let header = entry.header();
+        let target = entry.link_name().expect("a name").map(|t| t.display().to_string()).unwrap_or_default();
+        let text = if content.len() > 4096 {
+            content.len().to_string()
+        } else {
+            String::from_utf8_lossy(&content).into_owned()
+        };
+        let shown = format!(
+            "{:?} {:o} {}:{} {target}{text}",
+            header.entry_type(),
+            header.mode().expect("a mode"),
+            header.uid().expect("an owner"),
+            header.gid().expect("a group"),
+        );
+        found.insert(path, shown);
+    }
+    found
+}
+
+/// Numbers that are the same in every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % limit
+    }
+}
+
+/// Tasks that lean on what tasks before did: registered results, facts that were set, files that were written, handlers.
+/// `N` is another number each time.
+const PIECES: &[&str] = &[
+    "- command: echo N\n  register: r",
+    "- copy: {dest: /etc/registered, content: \"{{ r.stdout | default('none') }}\\n\"}",
+    "- set_fact: {f: \"{{ f | default('') }}N\"}",
+    "- copy: {dest: /etc/fact, content: \"{{ f | default('none') }}\\n\"}",
+    "- copy: {dest: \"/etc/loop{{ item }}\", content: \"N {{ item }}\\n\"}\n  loop: [1, 2, 3]\n  register: loops",
+    "- lineinfile: {path: /etc/lines, line: \"line N\", create: true}\n  notify: told",
+    "- shell: echo N >> /etc/appended; sleep 0.2",
+    "- shell: echo \"$0 N\" >> /etc/slow; sleep 0.5",
+    "- block:\n    - command: test -e /etc/loop2\n    - file: {path: /etc/block, state: touch, access_time: preserve, modification_time: preserve}\n  rescue:\n    - shell: echo N >> /etc/rescued\n  always:\n    - shell: echo N >> /etc/always",
+    "- command: \"false\"\n  ignore_errors: true\n  register: failed",
+    "- copy: {dest: /etc/was, content: \"{{ failed.rc | default(7) }}\\n\"}",
+    "- include_vars: vars.yml",
+    "- template: {src: t.j2, dest: /etc/template, mode: \"06N\"}\n  vars: {mine: N}",
+    "- file: {path: /etc/registered, state: absent}",
+    "- stat: {path: /etc/lines}\n  register: there\n- shell: echo seen N >> /etc/seen\n  when: there.stat.exists",
+    "- shell: echo N > /tmp/between; chmod 644 /tmp/between\n- shell: cat /tmp/between > /var/lib/of-other\n  when: false\n- command: cat /tmp/between\n  become: true\n  become_user: other\n  register: r",
+    "- command: echo N\n  loop: [a, b]\n  register: results\n- copy: {dest: /etc/results, content: \"{{ results.results | map(attribute='stdout') | join(' ') }} {{ item }}\\n\"}\n  loop: \"{{ results.results | map(attribute='item') }}\"",
+    "- include_tasks: more.yml\n  vars: {given: N}",
+    "- meta: flush_handlers",
+];
+
+const HANDLERS: &str = "\n  handlers:\n    - name: told\n      shell: cat /etc/lines >> /etc/handled\n";
+
+/// A cached bake comes to the tree of a bake from nothing: after tasks were added, removed, changed and moved, with
+/// every way in which a task can lean on those before.
+#[test]
+fn a_bake_that_remembers_comes_to_the_tree_of_one_from_nothing() {
+    let project = Project::new();
+    write(
+        project.at(),
+        "t.j2",
+        "{{ mine }} {{ from_vars | default('none') }} {{ r.stdout | default('') }}\n",
+    );
+    write(project.at(), "vars.yml", "from_vars: one\n");
+    write(project.at(), "more.yml", "- shell: echo {{ given }} >> /etc/more\n- set_fact: {f: more}\n");
+    let mut random = Random(7);
+    let mut tasks: Vec<String> = PIECES.iter().map(|p| p.replace('N', "0")).collect();
+    let mut remembered = 0;
+    for round in 0..24 {
+        match random.below(5) {
+            0 if tasks.len() > 4 => {
+                tasks.remove(random.below(tasks.len()));
+            }
+            1 => {
+                let (from, to) = (random.below(tasks.len()), random.below(tasks.len()));
+                let task = tasks.remove(from);
+                tasks.insert(to, task);
+            }
+            2 => write(project.at(), "vars.yml", &format!("from_vars: v{round}\n")),
+            _ => {
+                let piece = PIECES[random.below(PIECES.len())].replace('N', &random.below(8).to_string());
+                let at = tasks.len() / 2 + random.below(tasks.len() / 2 + 1);
+                tasks.insert(at, piece);
+            }
+        }
+        project.tasks(&tasks.join("\n"));
+        let playbook = project.at().join("playbook.yml");
+        let text = std::fs::read_to_string(&playbook).expect("read") + HANDLERS;
+        write(project.at(), "playbook.yml", &text);
+        let (warm, notes) = project.baked("store");
+        assert_eq!(warm, project.cold(), "round {round}\n{text}\n{notes}");
+        remembered += usize::from(notes.contains("are remembered"));
+    }
+    assert!(remembered > 18, "only {remembered} bakes remembered anything");
+}
+
+/// Whatever a step can read, a change of it is seen, and `cache why` names it.
+#[test]
+fn every_input_that_changes_is_noticed_and_named() {
+    let project = Project::new();
+    let at = project.at();
+    let provisioners = |extra: &str, inline: &str, content: &str| {
+        project.template(&format!(
+            r#"{{"type": "file", "source": "sent.txt", "destination": "/etc/sent"}},
+               {{"type": "ansible", "playbook_file": "playbook.yml", "extra_arguments": ["-e", "extra={extra}"]}},
+               {{"type": "shell", "inline": ["echo {inline} > /etc/inline"]}},
+               {{"type": "shell", "script": "script.sh", "environment_vars": ["GIVEN={content}"]}}"#
+        ));
+    };
+    let role = at.join("roles/r");
+    for (path, text) in [
+        ("sent.txt", "sent 1\n"),
+        ("script.sh", "#!/bin/sh\necho \"script 1 $GIVEN\" > /etc/script\n"),
+        ("copied.txt", "copied 1\n"),
+        ("group_vars/all.yml", "grouped: 1\n"),
+        (
+            "roles/r/tasks/main.yml",
+            "- copy: {dest: /etc/role, content: \"1 {{ defaulted }}\\n\"}\n- template: {src: t.j2, dest: /etc/t}\n",
+        ),
+        ("roles/r/defaults/main.yml", "defaulted: 1\n"),
+        ("roles/r/templates/t.j2", "{% include 'part.j2' %}{{ lookup('file', 'read.txt') }}\n"),
+        ("roles/r/templates/part.j2", "part 1\n"),
+        ("roles/r/files/read.txt", "read 1\n"),
+        ("requirements.txt", "1\n"),
+    ] {
+        write(at, path, text);
+    }
+    assert!(role.is_dir());
+    let tasks = |value: &str| {
+        project.tasks(&format!(
+            "- copy: {{src: copied.txt, dest: /etc/copied}}\n- copy: {{dest: /etc/vars, content: \"{{{{ grouped }}}} {{{{ extra }}}} {value}\\n\"}}\n- include_role: {{name: r}}\n- shell: echo \"$SET\" > /etc/environment.txt\n  environment: {{SET: \"{{{{ lookup('file', 'requirements.txt') }}}}\"}}"
+        ));
+    };
+    provisioners("1", "1", "1");
+    tasks("1");
+    let mut last = project.baked("store").0;
+    assert!(project.baked("store").1.is_empty(), "nothing changed, and something was said");
+    let why = || ok(with_store(bakery(at, &["cache", "why", "packer.json"]), at));
+    assert_eq!(why().trim(), "disk: nothing changed");
+    let edit = |path: &str| {
+        let text = std::fs::read_to_string(at.join(path)).expect("read");
+        write(at, path, &text.replace('1', "2"));
+    };
+    let changes: Vec<(&str, &str, Box<dyn Fn()>)> = vec![
+        ("etc/sent", "the file `sent.txt` changed", Box::new(|| edit("sent.txt"))),
+        ("etc/script", "the file `script.sh` changed", Box::new(|| edit("script.sh"))),
+        ("etc/script", "the option `environment_vars` changed", Box::new(|| provisioners("1", "1", "2"))),
+        ("etc/inline", "the option `inline` changed", Box::new(|| provisioners("1", "2", "2"))),
+        ("etc/vars", "the argument `_data` changed", Box::new(|| provisioners("2", "2", "2"))),
+        ("etc/vars", "copy [copy]", Box::new(|| tasks("2"))),
+        ("etc/copied", "copy [copy]", Box::new(|| edit("copied.txt"))),
+        ("etc/vars", "copy [copy]", Box::new(|| edit("group_vars/all.yml"))),
+        ("etc/role", "copy [r : copy]", Box::new(|| edit("roles/r/defaults/main.yml"))),
+        ("etc/role", "copy [r : copy]", Box::new(|| edit("roles/r/tasks/main.yml"))),
+        ("etc/t", "[r : template]", Box::new(|| edit("roles/r/templates/part.j2"))),
+        ("etc/t", "[r : template]", Box::new(|| edit("roles/r/files/read.txt"))),
+        (
+            "etc/environment.txt",
+            "the environment variable `SET` changed",
+            Box::new(|| edit("requirements.txt")),
+        ),
+    ];
+    for (path, named, change) in changes {
+        change();
+        let said = why();
+        assert!(said.contains(named), "`{named}` of {path}: {said}");
+        let now = project.baked("store").0;
+        assert_ne!(last.get(path), now.get(path), "{path} is as it was: {named}");
+        assert_eq!(now, project.cold(), "{path}");
+        last = now;
+    }
+    // What nobody reads makes nothing anew.
+    write(at, "README", "new\n");
+    let before = std::fs::read_dir(at.join("store/images")).expect("listed").count();
+    assert_eq!(project.baked("store").0, last);
+    assert_eq!(std::fs::read_dir(at.join("store/images")).expect("listed").count(), before);
+}
+
+fn with_store(mut command: Command, at: &Path) -> Command {
+    command.env("BAKERY_HOME", at.join("store"));
+    command
+}
+
+/// Whatever is killed, and wherever: nothing is published that is not whole, and the next bake comes to the right tree.
+#[test]
+fn a_bake_that_is_killed_leaves_nothing_and_the_next_one_goes_on() {
+    let project = Project::new();
+    let slow: Vec<String> = (0..12).map(|n| format!("- shell: echo {n} >> /etc/steps; sleep 0.1")).collect();
+    project.tasks(&slow.join("\n"));
+    let mut random = Random(3);
+    for round in 0..10 {
+        let mut child = project
+            .bake("store")
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(std::time::Duration::from_millis(40 + random.below(1500) as u64));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let mounts = std::fs::read_to_string("/proc/mounts").expect("read");
+        assert!(
+            !mounts.contains(&project.at().display().to_string()),
+            "round {round} left a mount\n{mounts}"
+        );
+    }
+    let (warm, notes) = project.baked("store");
+    assert_eq!(warm, project.cold(), "{notes}");
+    assert!(notes.contains("are remembered") || notes.is_empty(), "nothing was kept: {notes}");
+    let work: Vec<PathBuf> = std::fs::read_dir(project.at().join("store/work"))
+        .expect("listed")
+        .map(|e| e.expect("an entry").path())
+        .collect();
+    assert!(work.iter().all(|p| p.ends_with("failed")), "{work:?}");
+}
+
+/// A playbook that fails goes on where it failed; what it did before is not done again.
+#[test]
+fn a_bake_that_failed_goes_on_where_it_failed() {
+    let project = Project::new();
+    let tasks = |last: &str| {
+        project.tasks(&format!(
+            "- shell: echo once >> /etc/once; sleep 0.5\n- shell: echo twice >> /etc/once\n- command: {last}"
+        ))
+    };
+    tasks("\"false\"");
+    let (code, text) = fails(project.bake("store"));
+    assert!(code == 1 && text.contains("failed while baking"), "{code} {text}");
+    tasks("\"true\"");
+    let (warm, notes) = project.baked("store");
+    assert!(notes.contains("2 of 3 calls are remembered"), "{notes}");
+    assert_eq!(warm, project.cold());
+}
+
+/// Two bakes of the same at once: both succeed, and each step was done once.
+#[test]
+fn bakes_of_the_same_at_once_do_it_once() {
+    let project = Project::new();
+    project.tasks("- shell: cat /proc/sys/kernel/random/uuid > /etc/random; sleep 0.6");
+    let bakes: Vec<_> = (0..3)
+        .map(|_| {
+            let mut command = project.bake("store");
+            std::thread::spawn(move || command.output().expect("runs"))
+        })
+        .collect();
+    let outputs: Vec<_> = bakes.into_iter().map(|t| t.join().expect("ran")).collect();
+    let ids: Vec<serde_json::Value> = outputs
+        .iter()
+        .map(|output| {
+            assert!(output.status.success(), "{}", said(output));
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let last =
+                text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result").to_owned();
+            serde_json::from_str::<serde_json::Value>(&last).expect("JSON")["data"]["id"].clone()
+        })
+        .collect();
+    assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    let list = ok(bakery(project.at(), &["cache", "ls", "--json"]));
+    let list: serde_json::Value = serde_json::from_str(list.lines().last().expect("a line")).expect("JSON");
+    let shells =
+        list["data"].as_array().expect("layers").iter().filter(|l| l["made_by"] == "shell [shell]").count();
+    assert_eq!(shells, 1, "{list}");
+}
+
+/// Rotten layers and records are noticed, dropped and made anew.
+#[test]
+fn what_rots_in_the_store_is_noticed_and_made_anew() {
+    let project = Project::new();
+    project.tasks("- shell: echo sound > /etc/content; sleep 0.5\n- shell: echo more > /etc/more");
+    let cold = project.baked("store").0;
+    let store = project.at().join("store");
+    let rotten: Vec<PathBuf> = std::fs::read_dir(store.join("layers"))
+        .expect("listed")
+        .map(|e| e.expect("an entry").path().join("diff/etc/content"))
+        .filter(|p| p.is_file())
+        .collect();
+    assert_eq!(rotten.len(), 1);
+    let times = std::fs::metadata(&rotten[0]).expect("read").modified().expect("a time");
+    std::fs::write(&rotten[0], "rotten").expect("written");
+    std::fs::File::open(&rotten[0]).expect("opens").set_modified(times).expect("set");
+    let said = ok(bakery(project.at(), &["cache", "verify"]));
+    assert!(said.contains("1 damaged"), "{said}");
+    std::fs::remove_dir_all(store.join("images")).expect("removed");
+    assert_eq!(project.baked("store").0, cold);
+    for path in std::fs::read_dir(store.join("records")).expect("listed").map(|e| e.expect("an entry").path())
+    {
+        let mut bytes = std::fs::read(&path).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        std::fs::write(&path, bytes).expect("written");
+    }
+    std::fs::remove_dir_all(store.join("images")).expect("removed");
+    assert_eq!(project.baked("store").0, cold);
+}
+
+/// What the store keeps of calls gives no secret away, and `--refresh`, `--no-cache` make everything anew.
+#[test]
+fn what_is_remembered_gives_no_secret_away() {
+    let project = Project::new();
+    project.tasks("- command: echo \"{{ word }}\"\n  no_log: true\n  vars: {word: \"pass{{ 'word' }}-4711\"}\n  register: r\n- command: echo open-{{ r.stdout }}");
+    project.baked("store");
+    for folder in ["records", "runs"] {
+        for path in std::fs::read_dir(project.at().join("store").join(folder)).expect("listed") {
+            let bytes = std::fs::read(path.expect("an entry").path()).expect("read");
+            let text = String::from_utf8_lossy(&bytes);
+            assert!(!text.contains("4711"), "{text}");
+        }
+    }
+    let mut anew = project.bake("store");
+    anew.arg("--no-cache");
+    let text = ok(anew);
+    assert!(!text.contains("are remembered") && !text.contains("\"outcome\":\"cached\""), "{text}");
+}
+
+/// What is pushed to a shared folder spares another machine the work; `prune` keeps what images have.
+#[test]
+fn a_team_shares_what_is_remembered() {
+    let project = Project::new();
+    project.tasks("- shell: echo shared > /etc/shared; sleep 0.5");
+    let first = project.baked("store").0;
+    let mirror = project
+        .at()
+        .parent()
+        .expect("a folder")
+        .join(format!("{}-mirror", project.at().file_name().expect("a name").to_string_lossy()));
+    let folder = mirror.display().to_string();
+    ok(bakery(project.at(), &["cache", "push", &folder]));
+    let mut pull = bakery(project.at(), &["cache", "pull", &folder]);
+    pull.env("BAKERY_HOME", project.at().join("other"));
+    ok(pull);
+    let (second, notes) = project.baked("other");
+    assert_eq!(first, second);
+    assert!(!notes.contains("remembered") || notes.contains("1 of 1"), "{notes}");
+    let layers = || std::fs::read_dir(project.at().join("store/layers")).expect("listed").count();
+    let before = layers();
+    ok(bakery(project.at(), &["cache", "prune", "--all"]));
+    assert_eq!(layers(), before, "images have all of them");
+    std::fs::remove_dir_all(project.at().join("store/images")).expect("removed");
+    ok(bakery(project.at(), &["cache", "prune", "--all"]));
+    assert_eq!(layers(), 0);
+    std::fs::remove_dir_all(mirror).expect("removed");
+}
