@@ -12,6 +12,7 @@ use hcl_edit::structure::Body;
 use hcl_edit::template::{Directive, Element, Strip, Template};
 
 use super::functions;
+use super::types::Type;
 use crate::{Diagnostic, Map, Origin, Source, Value};
 
 /// Names and functions that an expression can use.
@@ -68,6 +69,69 @@ pub fn render_template(source: &Arc<Source>, scope: &dyn Scope) -> Result<String
     Evaluator { scope, source }.template(&template).map(|value| value.to_string())
 }
 
+/// A block, one that a `dynamic` block makes included.
+#[derive(Debug)]
+pub struct Expanded<'b> {
+    /// Its kind.
+    pub kind: String,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// What is in it.
+    pub body: &'b Body,
+    /// Names that only it sees.
+    pub names: Vec<(String, Value)>,
+    /// Where it begins, in bytes.
+    pub start: usize,
+}
+
+/// A scope with more names in front of another one.
+pub fn with_names<'a>(names: &[(String, Value)], outer: &'a dyn Scope) -> impl Scope + use<'a> {
+    Inner { names: names.to_vec(), outer }
+}
+
+/// The blocks of a body in order; `dynamic` ones as often as they say.
+///
+/// # Errors
+/// As [`evaluate`]; a `dynamic` block without `for_each` or `content`.
+pub fn blocks<'b>(
+    body: &'b Body,
+    scope: &dyn Scope,
+    source: &Arc<Source>,
+) -> Result<Vec<Expanded<'b>>, Diagnostic> {
+    let mut out = Vec::new();
+    for block in body.blocks() {
+        let start = block.span().map_or(0, |s| s.start);
+        let labels: Vec<String> = block.labels.iter().map(|l| l.as_str().to_owned()).collect();
+        let kind = block.ident.as_str();
+        if kind != "dynamic" {
+            out.push(Expanded { kind: kind.to_owned(), labels, body: &block.body, names: vec![], start });
+            continue;
+        }
+        let wrong = |message: &str| Diagnostic::at(&source.at_offset(start), message);
+        let made = labels.first().ok_or_else(|| wrong("a dynamic block needs the kind of its blocks"))?;
+        let each = block.body.get_attribute("for_each").ok_or_else(|| wrong("a dynamic block needs `for_each`"))?;
+        let content = block.body.get_blocks("content").next();
+        let content = content.ok_or_else(|| wrong("a dynamic block needs `content`"))?;
+        let iterator = match block.body.get_attribute("iterator").map(|a| &a.value) {
+            Some(Expression::Variable(name)) => name.as_str().to_owned(),
+            Some(other) => evaluate(other, scope, source)?.to_string(),
+            None => made.clone(),
+        };
+        for (key, value) in pairs(&evaluate(&each.value, scope, source)?) {
+            let names = vec![(iterator.clone(), Value::map([("key", key), ("value", value)]))];
+            let labels = match block.body.get_attribute("labels") {
+                Some(labels) => {
+                    let labels = evaluate(&labels.value, &with_names(&names, scope), source)?;
+                    labels.as_items().unwrap_or_default().iter().map(ToString::to_string).collect()
+                }
+                None => vec![],
+            };
+            out.push(Expanded { kind: made.clone(), labels, body: &content.body, names, start });
+        }
+    }
+    Ok(out)
+}
+
 /// The attributes of a body as a mapping; nested blocks become lists of mappings under their name.
 ///
 /// # Errors
@@ -77,16 +141,16 @@ pub fn body(body: &Body, scope: &dyn Scope, source: &Arc<Source>) -> Result<Map,
     for attribute in body.attributes() {
         map.set(attribute.key.as_str(), evaluate(&attribute.value, scope, source)?);
     }
-    for block in body.blocks() {
-        let inner = self::body(&block.body, scope, source)?;
+    for block in blocks(body, scope, source)? {
+        let inner = self::body(block.body, &with_names(&block.names, scope), source)?;
         for label in &block.labels {
             inner.set("__label", label.as_str());
         }
-        let list = map.get(block.ident.as_str()).unwrap_or_else(|| Value::list(vec![]));
+        let list = map.get(&block.kind).unwrap_or_else(|| Value::list(vec![]));
         if let Value::List(list) = &list {
             list.update(|items| items.push(inner.into()));
         }
-        map.set(block.ident.as_str(), list);
+        map.set(&block.kind, list);
     }
     Ok(map)
 }
@@ -153,6 +217,11 @@ impl Evaluator<'_> {
                 let name = call.name.name.as_str();
                 if name == "try" || name == "can" {
                     return self.attempt(name, call);
+                }
+                if let ("convert", [value, kind]) = (name, call.args.iter().collect::<Vec<_>>().as_slice()) {
+                    let value = self.expr(value)?;
+                    let converted = Type::parse(kind).and_then(|kind| kind.convert(&value));
+                    return converted.map_err(|message| self.error(call.span(), message));
                 }
                 let mut args = Vec::new();
                 for arg in &call.args {

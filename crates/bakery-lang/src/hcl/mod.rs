@@ -2,8 +2,11 @@
 
 mod eval;
 mod functions;
+mod types;
 
-pub use eval::{Scope, body, evaluate, render_template};
+pub use eval::{Expanded, Scope, blocks, body, evaluate, render_template, with_names};
+pub use functions::go_layout;
+pub use types::{Attribute, Type};
 pub use hcl_edit;
 
 use std::sync::Arc;

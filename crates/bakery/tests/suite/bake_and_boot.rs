@@ -90,6 +90,10 @@ fn bake_boot_replace_and_the_data_stays() {
     std::fs::remove_dir_all(at.join(".bakery")).ok();
     let _clean_up = CleanUp(at.to_path_buf());
 
+    let template = std::fs::read_to_string(at.join("packer.json")).expect("read");
+    let size = "\"size\": \"3G\"";
+    assert!(template.contains(size));
+    write(at, "packer.json", &template.replace(size, &format!("{size}, \"formats\": [\"qcow2\", \"raw\"]")));
     let first = json(bakery(at, &["bake", "packer.json", "--json"]));
     let again = json(bakery(at, &["bake", "packer.json", "--json"]));
     assert_eq!(again["cached"], true, "a bake with nothing changed did something");

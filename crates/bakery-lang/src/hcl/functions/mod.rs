@@ -8,18 +8,19 @@ use sha2::Digest as _;
 use super::eval::{from_number, number, text};
 use crate::{Map, Value, json, yaml};
 
+mod args;
+mod more;
+mod net;
+mod time;
+
+use args::Args;
+pub use time::go_layout;
+
 /// Calls a function by name.
 pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
-    let arg = |i: usize| args.get(i).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
-    let string =
-        |i: usize| text(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be text", i + 1));
-    let num =
-        |i: usize| number(&arg(i)?).ok_or_else(|| format!("argument {} of `{name}` must be a number", i + 1));
-    let items =
-        |i: usize| arg(i)?.as_items().ok_or_else(|| format!("argument {} of `{name}` must be a list", i + 1));
-    let map = |i: usize| {
-        arg(i)?.as_map().cloned().ok_or_else(|| format!("argument {} of `{name}` must be a map", i + 1))
-    };
+    let given = Args { name, values: args };
+    let (arg, string) = (|i: usize| given.any(i), |i: usize| given.string(i));
+    let (num, items, map) = (|i: usize| given.num(i), |i: usize| given.items(i), |i: usize| given.map(i));
     let b64 = base64::engine::general_purpose::STANDARD;
     Ok(match name {
         "upper" => string(0)?.to_uppercase().into(),
@@ -143,7 +144,7 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "pow" => from_number(num(0)?.powf(num(1)?)),
         "signum" => from_number(if num(0)? == 0.0 { 0.0 } else { num(0)?.signum() }),
         "parseint" => i128::from_str_radix(&string(0)?, num(1)? as u32).map_err(|e| e.to_string())?.into(),
-        "tostring" | "convert" => match arg(0)? {
+        "tostring" => match arg(0)? {
             Value::None => Value::None,
             other => text(&other).map_or(other, Value::from),
         },
@@ -170,6 +171,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "dirname" => string(0)?.rsplit_once('/').map_or(".".into(), |(dir, _)| dir.into()),
         "sensitive" | "nonsensitive" => arg(0)?,
         _ => {
+            if let Some(result) = net::call(&given).or_else(|| time::call(&given)).or_else(|| more::call(&given)) {
+                return result;
+            }
             let hint =
                 crate::suggest(name, NAMES.iter().copied()).map(|h| format!(" ({h})")).unwrap_or_default();
             return Err(format!("unknown function `{name}`{hint}"));
@@ -177,57 +181,8 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
     })
 }
 
-const NAMES: &[&str] = &[
-    "upper",
-    "lower",
-    "title",
-    "trim",
-    "trimspace",
-    "trimprefix",
-    "trimsuffix",
-    "chomp",
-    "replace",
-    "split",
-    "join",
-    "substr",
-    "startswith",
-    "endswith",
-    "strcontains",
-    "indent",
-    "format",
-    "length",
-    "concat",
-    "compact",
-    "distinct",
-    "flatten",
-    "contains",
-    "index",
-    "element",
-    "slice",
-    "reverse",
-    "sort",
-    "range",
-    "keys",
-    "values",
-    "lookup",
-    "merge",
-    "zipmap",
-    "coalesce",
-    "min",
-    "max",
-    "jsonencode",
-    "jsondecode",
-    "yamlencode",
-    "yamldecode",
-    "base64encode",
-    "base64decode",
-    "file",
-    "templatefile",
-    "timestamp",
-    "try",
-    "can",
-    "env",
-];
+/// For suggestions.
+const NAMES: &[&str] = &["abs", "abspath", "alltrue", "anytrue", "basename", "base64decode", "base64encode", "base64gzip", "bcrypt", "can", "ceil", "chomp", "chunklist", "cidrhost", "cidrnetmask", "cidrsubnet", "cidrsubnets", "coalesce", "coalescelist", "compact", "concat", "contains", "convert", "csvdecode", "dirname", "distinct", "element", "endswith", "env", "file", "filebase64", "fileexists", "fileset", "flatten", "floor", "format", "formatdate", "formatlist", "indent", "index", "join", "jsondecode", "jsonencode", "keys", "legacy_isotime", "legacy_strftime", "length", "log", "lookup", "lower", "max", "md5", "merge", "min", "parseint", "pathexpand", "pow", "range", "regex", "regex_replace", "regexall", "replace", "reverse", "rfc3339_parse", "setintersection", "setproduct", "setunion", "sha1", "sha256", "sha512", "signum", "slice", "sort", "split", "startswith", "strcontains", "strrev", "substr", "sum", "templatefile", "textdecodebase64", "textencodebase64", "timeadd", "timestamp", "title", "tobool", "tolist", "tomap", "tonumber", "toset", "tostring", "trim", "trimprefix", "trimspace", "trimsuffix", "try", "unix_timestamp_parse", "upper", "urlencode", "uuidv4", "uuidv5", "values", "yamldecode", "yamlencode", "zipmap"];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
