@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use bakery_host::fs;
-use bakery_packer::{Component, Template};
+use bakery_packer::{Build, Component, Template};
 use bakery_store::{Key, Store};
 
 use crate::base::{self, Base};
@@ -54,11 +54,12 @@ impl Plan {
 pub fn plan(
     store: &Store,
     template: &Template,
-    builder: &Component,
+    build: &Build,
     local: bool,
     base: Option<&str>,
     agent: &Path,
 ) -> Result<Plan> {
+    let builder = &build.builder;
     let mut notes = Vec::new();
     let is_ami = builder.kind.starts_with("amazon-");
     if builder.kind != "disk" && !(is_ami && local) {
@@ -87,8 +88,7 @@ pub fn plan(
         .or_else(|| builder.text("ami_name"))
         .unwrap_or_else(|| builder.name.clone());
     let engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
-    let steps: Vec<Component> =
-        template.provisioners.iter().filter(|p| p.applies_to(builder)).cloned().collect();
+    let steps = build.provisioners.clone();
     let kernel_args = builder.text("kernel_args").unwrap_or_default();
     let size = builder.text("size").map_or(Ok(4 << 30), |text| bytes(&text))?;
     let named = builder.text("filesystem").unwrap_or_else(|| "ext4".into());

@@ -2,9 +2,12 @@
 //!
 //! Fields such as `{{.Path}}` and functions that are only known while something runs are left as they are.
 
+use std::collections::BTreeSet;
+
 use bakery_lang::{Map, Value};
 
 /// What functions can ask.
+#[derive(Clone, Copy)]
 pub(crate) struct Functions<'a> {
     /// Variables.
     pub(crate) user: &'a Map,
@@ -151,6 +154,90 @@ fn pipeline(words: &[String], at: &mut usize, functions: &Functions<'_>) -> Resu
     }
 }
 
+/// An action as an expression of HCL; nothing if it belongs to a later time. Names of what it uses are added.
+pub(crate) fn as_hcl(text: &str, used: &mut BTreeSet<String>) -> Result<Option<String>, String> {
+    let words = words(text);
+    let later = ["if", "else", "end", "range", "with", "build"];
+    if words.iter().any(|w| w.starts_with('.')) || words.first().is_some_and(|w| later.contains(&w.as_str())) {
+        return Ok(None);
+    }
+    let mut at = 0;
+    hcl_pipeline(&words, &mut at, used).map(Some)
+}
+
+fn hcl_pipeline(words: &[String], at: &mut usize, used: &mut BTreeSet<String>) -> Result<String, String> {
+    let mut piped: Option<String> = None;
+    loop {
+        let (mut name, mut args): (Option<String>, Vec<String>) = (None, Vec::new());
+        let mut more = false;
+        while let Some(word) = words.get(*at) {
+            *at += 1;
+            match word.as_str() {
+                "|" => {
+                    more = true;
+                    break;
+                }
+                ")" => {
+                    *at -= 1;
+                    break;
+                }
+                "(" => {
+                    args.push(hcl_pipeline(words, at, used)?);
+                    *at += 1;
+                }
+                word if word.starts_with('"') => {
+                    args.push(bakery_lang::json::dumps_readable(&word[1..].into(), 0));
+                }
+                word if name.is_none() && args.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit()) => {
+                    name = Some(word.to_owned());
+                }
+                word => args.push(word.to_owned()),
+            }
+        }
+        args.extend(piped.take());
+        let value = match name {
+            Some(name) => hcl_call(&name, &args, used)?,
+            None => args.first().cloned().unwrap_or_default(),
+        };
+        if !more {
+            return Ok(value);
+        }
+        piped = Some(value);
+    }
+}
+
+fn hcl_call(name: &str, args: &[String], used: &mut BTreeSet<String>) -> Result<String, String> {
+    let arg = |at: usize| args.get(at).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
+    Ok(match name {
+        "user" => {
+            let variable = arg(0)?.trim_matches('"').to_owned();
+            used.insert(format!("var.{variable}"));
+            format!("var.{variable}")
+        }
+        "timestamp" => {
+            used.insert("timestamp".into());
+            "local.timestamp".into()
+        }
+        "env" => format!("env({})", arg(0)?),
+        "isotime" => format!("legacy_isotime({})", args.join(", ")),
+        "strftime" => format!("legacy_strftime({})", arg(0)?),
+        "build_name" => "source.name".into(),
+        "build_type" => "source.type".into(),
+        "template_dir" => "path.root".into(),
+        "pwd" => "path.cwd".into(),
+        "packer_version" => "packer.version".into(),
+        "uuid" => "uuidv4()".into(),
+        "upper" | "lower" => format!("{name}({})", arg(0)?),
+        "split" => format!("element(split({}, {}), {})", arg(1)?, arg(0)?, arg(2)?),
+        "replace_all" => format!("replace({}, {}, {})", arg(2)?, arg(0)?, arg(1)?),
+        "replace" => format!("replace({}, {}, {})", arg(3)?, arg(0)?, arg(1)?),
+        "clean_resource_name" | "clean_ami_name" => {
+            format!("regex_replace({}, \"[^a-zA-Z0-9()\\\\[\\\\] ./'@_-]\", \"-\")", arg(0)?)
+        }
+        other => return Err(format!("`{other}` has no counterpart in HCL")),
+    })
+}
+
 fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option<String>, String> {
     let arg = |at: usize| args.get(at).cloned().ok_or_else(|| format!("`{name}` needs more arguments"));
     let clean = |text: &str| {
@@ -169,13 +256,13 @@ fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option
         "timestamp" => functions.now.as_second().to_string(),
         "isotime" => match args.first() {
             None => functions.now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-            Some(layout) => functions.now.strftime(&go_layout(layout)).to_string(),
+            Some(layout) => functions.now.strftime(&bakery_lang::hcl::go_layout(layout)).to_string(),
         },
         "strftime" => functions.now.strftime(&arg(0)?).to_string(),
         "uuid" => uuid::Uuid::new_v4().to_string(),
         "pwd" => std::env::current_dir().map(|p| p.display().to_string()).unwrap_or_default(),
         "template_dir" => functions.folder.to_owned(),
-        "packer_version" => "1.11.0".into(),
+        "packer_version" => crate::VERSION.into(),
         "build_name" => match functions.build {
             Some((name, _)) => name.to_owned(),
             None => return Ok(None),
@@ -224,23 +311,6 @@ fn call(name: &str, args: &[String], functions: &Functions<'_>) -> Result<Option
             return Err(format!("function \"{other}\" not defined{hint}"));
         }
     }))
-}
-
-/// Go's reference time as strftime's letters.
-fn go_layout(layout: &str) -> String {
-    let pairs = [
-        ("2006", "%Y"),
-        ("01", "%m"),
-        ("02", "%d"),
-        ("15", "%H"),
-        ("04", "%M"),
-        ("05", "%S"),
-        ("06", "%y"),
-        ("Jan", "%b"),
-        ("Mon", "%a"),
-        ("MST", "%Z"),
-    ];
-    pairs.iter().fold(layout.to_owned(), |text, (go, strf)| text.replace(go, strf))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bakery_lang::{Diagnostic, suggest};
 
-use crate::{Component, Result, Template};
+use crate::{Build, Component, Result, Template};
 
 /// A kind of component.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub const BUILDERS: &[Known] = &[
         kind: "disk",
         about: "a bootable disk image, baked on this machine",
         runs: true,
-        keys: &["base", "include", "size", "image_name", "formats", "kernel_args", "mirror"],
+        keys: &["base", "include", "size", "image_name", "formats", "filesystem", "kernel_args", "mirror", "changes"],
     },
     Known { kind: "amazon-ebs", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
     Known {
@@ -180,53 +180,50 @@ pub const PROVISIONERS: &[Known] = &[
     Known { kind: "windows-restart", about: "restarts Windows", runs: false, keys: &[] },
 ];
 
-/// Post-processors, which are read and, but for `manifest`, not run.
-const POST_PROCESSORS: &[&str] = &[
-    "manifest",
-    "checksum",
-    "compress",
-    "shell-local",
-    "artifice",
-    "vagrant",
-    "amazon-import",
-    "docker-tag",
-    "docker-save",
-    "docker-push",
-    "docker-import",
-    "provenance",
+/// Post-processors.
+pub const POST_PROCESSORS: &[Known] = &[
+    Known { kind: "manifest", about: "a file that says what was built", runs: true, keys: &["output", "strip_path", "strip_time", "custom_data"] },
+    Known { kind: "checksum", about: "digests of what was built", runs: true, keys: &["checksum_types", "output"] },
+    Known { kind: "compress", about: "what was built as an archive", runs: true, keys: &["output", "format", "compression_level"] },
+    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: &["command", "inline", "script", "scripts", "execute_command", "env_var_format", "environment_vars", "env", "only_on", "tempfile_extension", "use_linux_pathing", "valid_exit_codes", "inline_shebang"] },
+    Known { kind: "artifice", about: "other files in place of what was built", runs: true, keys: &["files"] },
+    Known { kind: "docker-tag", about: "a name for an image in Docker", runs: false, keys: &[] },
+    Known { kind: "docker-save", about: "an image out of Docker", runs: false, keys: &[] },
+    Known { kind: "docker-push", about: "an image to a registry", runs: false, keys: &[] },
+    Known { kind: "docker-import", about: "an image into Docker", runs: false, keys: &[] },
+    Known { kind: "vagrant", about: "a box for Vagrant", runs: false, keys: &[] },
+    Known { kind: "vagrant-cloud", about: "a box at a service", runs: false, keys: &[] },
+    Known { kind: "amazon-import", about: "an AMI from a disk", runs: false, keys: &[] },
+    Known { kind: "googlecompute-export", about: "an image out of a cloud", runs: false, keys: &[] },
+    Known { kind: "googlecompute-import", about: "an image into a cloud", runs: false, keys: &[] },
+    Known { kind: "vsphere", about: "an image into vSphere", runs: false, keys: &[] },
+    Known { kind: "vsphere-template", about: "a template in vSphere", runs: false, keys: &[] },
+    Known { kind: "provenance", about: "a statement of where it comes from", runs: false, keys: &[] },
 ];
 
-/// Checks the names of everything and the options of what bakery runs; the provisioners' files must be there.
+/// Checks the names of everything in some builds and the options of what bakery runs; the provisioners' files must be there.
 ///
 /// # Errors
 /// What is not known, with its place and what is.
-pub fn validate(template: &Template) -> Result<()> {
-    for builder in &template.builders {
-        check(builder, "builder", BUILDERS, &[])?;
-    }
-    for provisioner in &template.provisioners {
-        check(provisioner, "provisioner", PROVISIONERS, COMMON)?;
-        for key in ["playbook_file", "script", "galaxy_file", "inventory_file"] {
-            if let Some(file) = provisioner.text(key)
-                && !template.folder.join(&file).exists()
-            {
-                return Err(at(
-                    provisioner,
-                    format!("`{key}`: there is no file `{file}` in {}", template.folder.display()),
-                )
-                .into());
+pub fn validate(template: &Template, builds: &[&Build]) -> Result<()> {
+    for build in builds {
+        check(&build.builder, "builder", BUILDERS, &[])?;
+        for provisioner in build.provisioners.iter().chain(&build.error_cleanup) {
+            check(provisioner, "provisioner", PROVISIONERS, COMMON)?;
+            for key in ["playbook_file", "script", "galaxy_file", "inventory_file"] {
+                if let Some(file) = provisioner.text(key)
+                    && !template.folder.join(&file).exists()
+                {
+                    let message = format!("`{key}`: there is no file `{file}` in {}", template.folder.display());
+                    return Err(at(provisioner, message).into());
+                }
+            }
+            if provisioner.kind == "ansible" && provisioner.text("playbook_file").is_none() {
+                return Err(at(provisioner, "`playbook_file` must be specified".into()).into());
             }
         }
-        if provisioner.kind == "ansible" && provisioner.text("playbook_file").is_none() {
-            return Err(at(provisioner, "`playbook_file` must be specified".into()).into());
-        }
-    }
-    for component in template.post_processors.iter().flatten() {
-        if !POST_PROCESSORS.contains(&component.kind.as_str()) {
-            let diagnostic = at(component, format!("unknown post-processor type `{}`", component.kind));
-            return Err(diagnostic
-                .maybe_hint(suggest(&component.kind, POST_PROCESSORS.iter().copied()))
-                .into());
+        for component in build.post_processors.iter().flatten() {
+            check(component, "post-processor", POST_PROCESSORS, &["keep_input_artifact", "only", "except", "name"])?;
         }
     }
     Ok(())

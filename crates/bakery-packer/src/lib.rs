@@ -3,14 +3,25 @@
 //! `json` and `hcl` read the two syntaxes, `gotemplate` the `{{ … }}` of JSON, `known` says which builders and
 //! provisioners there are and which keys they have.
 
+pub mod console;
+mod fix;
+pub mod format;
 mod gotemplate;
 mod hcl;
+mod inspect;
 mod json;
 mod known;
 mod template;
+mod upgrade;
 
-pub use known::{BUILDERS, PROVISIONERS, validate};
-pub use template::{Component, Template, Variables, load};
+pub use fix::fixed;
+pub use inspect::inspect;
+pub use known::{BUILDERS, Known, POST_PROCESSORS, PROVISIONERS, validate};
+pub use upgrade::upgrade;
+pub use template::{Build, Component, Listed, Syntax, Template, Variable, Variables, load};
+
+/// The version of Packer whose templates are understood, as `packer.version` and `{{packer_version}}` say it.
+pub const VERSION: &str = "1.11.0";
 
 /// What is wrong with a template.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
-use bakery_lang::{Diagnostic, Map, Origin, Source};
+use bakery_lang::{Diagnostic, Map, Origin, Source, Value};
 
 use crate::{Error, Result, hcl, json};
 
@@ -45,13 +45,106 @@ impl Component {
             .map_or(default, |v| matches!(v.to_string().to_lowercase().as_str(), "true" | "1" | "yes"))
     }
 
-    /// Whether `only` and `except` let a provisioner run for a build.
-    pub fn applies_to(&self, build: &Component) -> bool {
-        let names = [build.name.clone(), build.kind.clone(), format!("{}.{}", build.kind, build.name)];
+    /// Whether `only` and `except` let it run for a build of these names.
+    fn applies_to(&self, names: &[String]) -> bool {
         let hit = |key: &str| self.list(key).iter().any(|n| names.contains(n));
-        let only = self.list("only");
-        (only.is_empty() || hit("only")) && !hit("except")
+        (self.list("only").is_empty() || hit("only")) && !hit("except")
     }
+}
+
+/// One build: a builder, what is done to its machine, what is done with the result.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// Its name as `-only` and messages have it: `type.name`, in a JSON template the builder's name.
+    pub name: String,
+    /// What is built.
+    pub builder: Component,
+    /// What is done to it, in order.
+    pub provisioners: Vec<Component>,
+    /// What is done with the result: sequences.
+    pub post_processors: Vec<Vec<Component>>,
+    /// What is done when something failed.
+    pub error_cleanup: Option<Component>,
+}
+
+impl Build {
+    /// With what `only`, `except` and `override` leave for this build.
+    pub(crate) fn for_itself(mut self) -> Self {
+        let builder = &self.builder;
+        let names = [builder.name.clone(), format!("{}.{}", builder.kind, builder.name), self.name.clone()];
+        let keep = |component: &Component| component.applies_to(&names);
+        self.provisioners.retain(keep);
+        for sequence in &mut self.post_processors {
+            sequence.retain(keep);
+        }
+        self.post_processors.retain(|sequence| !sequence.is_empty());
+        for component in self.provisioners.iter_mut().chain(&mut self.error_cleanup) {
+            for key in ["only", "except"] {
+                component.config.remove(key);
+            }
+            if let Some(overrides) = component.config.remove("override") {
+                // In HCL it may be a block.
+                let overrides = overrides.as_items().and_then(|i| i.first().cloned()).unwrap_or(overrides);
+                for name in &names {
+                    if let Some(more) = overrides.get(name).and_then(|v| v.as_map().cloned()) {
+                        component.config.extend(&more);
+                    }
+                }
+            }
+        }
+        self
+    }
+
+    /// Whether one of some patterns, as `-only` takes them, is meant for it.
+    pub fn is_named(&self, patterns: &[String]) -> bool {
+        let builder = &self.builder;
+        let names = [
+            self.name.clone(),
+            builder.name.clone(),
+            builder.kind.clone(),
+            format!("{}.{}", builder.kind, builder.name),
+        ];
+        patterns.iter().any(|pattern| {
+            glob::Pattern::new(pattern).is_ok_and(|glob| names.iter().any(|name| glob.matches(name)))
+        })
+    }
+}
+
+/// The syntax of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Syntax {
+    /// JSON.
+    Json,
+    /// HCL2.
+    Hcl,
+}
+
+/// An input variable.
+#[derive(Debug, Clone, Default)]
+pub struct Variable {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: Option<Value>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Whether its value must not be shown.
+    pub sensitive: bool,
+}
+
+/// What a `build` block, or a JSON template, lists, before `only` and `except`.
+#[derive(Debug, Clone, Default)]
+pub struct Listed {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Types and names of its sources.
+    pub sources: Vec<String>,
+    /// Types of its provisioners.
+    pub provisioners: Vec<String>,
+    /// Types of its post-processors.
+    pub post_processors: Vec<Vec<String>>,
 }
 
 /// A template.
@@ -61,14 +154,28 @@ pub struct Template {
     pub path: PathBuf,
     /// The folder that its paths are relative to.
     pub folder: PathBuf,
+    /// Its syntax.
+    pub syntax: Syntax,
+    /// What it is for.
+    pub description: Option<String>,
+    /// Its input variables.
+    pub variables: Vec<Variable>,
+    /// Its locals.
+    pub locals: Map,
     /// What is built.
-    pub builders: Vec<Component>,
-    /// What is done to it, in order.
-    pub provisioners: Vec<Component>,
-    /// What is done with the result: sequences.
-    pub post_processors: Vec<Vec<Component>>,
-    /// Names of variables whose values are not shown.
-    pub sensitive: Vec<String>,
+    pub builds: Vec<Build>,
+    /// What is written, for whoever looks at it.
+    pub listed: Vec<Listed>,
+    /// What the user should know: old options that were mended, values that nobody wanted.
+    pub notes: Vec<String>,
+}
+
+impl Template {
+    /// The texts that must not be shown.
+    pub fn secrets(&self) -> Vec<String> {
+        let values = self.variables.iter().filter(|v| v.sensitive).filter_map(|v| v.value.as_ref());
+        values.map(ToString::to_string).filter(|text| !text.is_empty()).collect()
+    }
 }
 
 /// Values of variables from the command line.
@@ -85,42 +192,38 @@ pub struct Variables {
 /// # Errors
 /// What is wrong, with its place.
 pub fn load(path: Option<&Path>, variables: &Variables) -> Result<Template> {
-    let path = match path {
-        Some(path) => path.to_path_buf(),
-        None => find(Path::new("."))?,
-    };
-    if path.is_dir() {
-        let files: Vec<PathBuf> =
-            fs::read_dir(&path)?.into_iter().filter(|p| p.to_string_lossy().ends_with(".pkr.hcl")).collect();
-        if files.is_empty() {
-            let inner = find(&path)?;
-            return load(Some(&inner), variables);
-        }
-        return hcl::load(&path, &files, variables);
+    let path = found(path)?;
+    if path.is_dir() || path.to_string_lossy().ends_with(".hcl") {
+        return hcl::load(&path, &hcl_files(&path)?, variables);
     }
-    let name = path.to_string_lossy().into_owned();
-    if name.ends_with(".hcl") {
-        return hcl::load(&path, std::slice::from_ref(&path), variables);
-    }
-    let text = fs::read_to_string(&path)?;
-    let source = Source::new(name, text);
+    let source = Source::new(path.to_string_lossy().into_owned(), fs::read_to_string(&path)?);
     json::load(&path, &source, variables)
 }
 
-/// The template of a folder.
-fn find(folder: &Path) -> Result<PathBuf> {
-    if fs::read_dir(folder)?.iter().any(|p| p.to_string_lossy().ends_with(".pkr.hcl")) {
+/// The files of an HCL template.
+pub(crate) fn hcl_files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_path_buf()]);
+    }
+    Ok(fs::read_dir(path)?.into_iter().filter(|p| p.to_string_lossy().ends_with(".pkr.hcl")).collect())
+}
+
+/// The template that is meant: the one that is named, or that of a folder.
+pub(crate) fn found(path: Option<&Path>) -> Result<PathBuf> {
+    let folder = match path {
+        Some(path) if !path.is_dir() => return Ok(path.to_path_buf()),
+        other => other.unwrap_or(Path::new(".")),
+    };
+    if !hcl_files(folder)?.is_empty() {
         return Ok(folder.to_path_buf());
     }
-    for name in ["packer.json", "template.json"] {
-        if folder.join(name).is_file() {
-            return Ok(folder.join(name));
-        }
-    }
-    Err(Error::from(
-        Diagnostic::new(format!("there is no Packer template in {}", folder.display()))
-            .hint("name one: `bakery bake packer.json`"),
-    ))
+    let named = ["packer.json", "template.json"].map(|name| folder.join(name));
+    named.into_iter().find(|p| p.is_file()).ok_or_else(|| {
+        Error::from(
+            Diagnostic::new(format!("there is no Packer template in {}", folder.display()))
+                .hint("name one: `bakery bake packer.json`"),
+        )
+    })
 }
 
 /// The folder of a template's file.

@@ -37,6 +37,37 @@ pub(crate) enum Verb {
     Bake(BakeArgs),
     /// Check a Packer template
     Validate(ValidateArgs),
+    /// Show what is in a Packer template
+    Inspect(TemplateArgs),
+    /// Write HCL templates in their canonical form
+    Fmt(FmtArgs),
+    /// Try expressions against a template's variables, one a line from stdin (`packer console`)
+    Eval(TemplateArgs),
+    /// Mend options of older Packers in a JSON template, and write it to stdout
+    Fix {
+        /// The template
+        template: PathBuf,
+        /// Check the result, as Packer does
+        #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+        validate: bool,
+    },
+    /// Write a JSON template as HCL2
+    #[command(name = "hcl2_upgrade")]
+    Hcl2Upgrade {
+        /// The template
+        template: PathBuf,
+        /// The file to write; the template's name with `.pkr.hcl` if not given
+        #[arg(long, value_name = "FILE")]
+        output_file: Option<PathBuf>,
+    },
+    /// Say which builders, provisioners and post-processors are built in; nothing is downloaded
+    Init {
+        /// The template whose plugins are asked for
+        template: Option<PathBuf>,
+        /// Accepted for Packer's sake
+        #[arg(long)]
+        upgrade: bool,
+    },
     /// Look into what bakes remember, and tidy it up
     #[command(subcommand)]
     Cache(CacheVerb),
@@ -202,6 +233,25 @@ pub(crate) struct TemplateArgs {
     pub(crate) except: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct FmtArgs {
+    /// Files and folders; `-` is stdin
+    #[arg(default_value = ".")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Write nothing; fail if something is not in its canonical form
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Show what is different
+    #[arg(long)]
+    pub(crate) diff: bool,
+    /// Whether files are written
+    #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) write: bool,
+    /// Folders below, too
+    #[arg(long)]
+    pub(crate) recursive: bool,
+}
+
 /// What is baked, and from what.
 #[derive(Debug, Args)]
 pub(crate) struct BuildArgs {
@@ -303,6 +353,10 @@ pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
                     arg
                 }
             }));
+            // bakery's own `console` is a machine's.
+            if let Some(verb) = out.get_mut(1).filter(|verb| *verb == "console") {
+                *verb = OsString::from("eval");
+            }
             return out;
         }
         _ => return args,

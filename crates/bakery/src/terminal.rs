@@ -89,6 +89,12 @@ pub(crate) fn complain(message: &str, hint: Option<&str>) {
     }
 }
 
+/// Data that ends its lines itself.
+pub(crate) fn write(text: &str) {
+    // A reader that went away is no error.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
 /// A line of data.
 pub(crate) fn say(text: &str) {
     println!("{text}");

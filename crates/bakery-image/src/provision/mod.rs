@@ -14,7 +14,7 @@ use bakery_events::Reporter;
 use bakery_galaxy::install::Places;
 use bakery_galaxy::requirements::Kind;
 use bakery_host::signal;
-use bakery_packer::{Component, Template};
+use bakery_packer::{Build, Component, Template};
 use bakery_store::record::Asked;
 use bakery_store::{Key, Store};
 
@@ -200,8 +200,20 @@ fn duration(text: &str) -> Result<std::time::Duration> {
 ///
 /// # Errors
 /// Which role could not be installed, and why.
-pub fn install_roles(template: &Template, store: &Store, reporter: &dyn Reporter) -> Result<()> {
-    for component in &template.provisioners {
+pub fn install_roles(
+    template: &Template,
+    builds: &[&Build],
+    store: &Store,
+    reporter: &dyn Reporter,
+) -> Result<()> {
+    let mut done = Vec::new();
+    for component in builds.iter().flat_map(|build| &build.provisioners) {
+        // Builds of one template mostly share their provisioners.
+        let config = bakery_lang::Value::from(component.config.clone());
+        if done.contains(&config) {
+            continue;
+        }
+        done.push(config);
         if let Some(requirements) = component.text("galaxy_file") {
             let roles = component
                 .text("roles_path")

@@ -1,16 +1,16 @@
-//! `bake` and `validate`.
+//! `bake`.
 
 use std::io::Write as _;
 use std::path::PathBuf;
 
 use bakery_events::{Event, Reporter as _, exit};
 use bakery_image::{BakeOptions, plan};
-use bakery_packer::{Component, Template, Variables};
+use bakery_packer::{Build, Template, Variables};
 use bakery_play::DefaultOutput;
 use bakery_store::Store;
 
 use super::{Failure, Outcome, pairs};
-use crate::cli::{BakeArgs, BuildArgs, TemplateArgs, ValidateArgs};
+use crate::cli::{BakeArgs, BuildArgs, TemplateArgs};
 use crate::terminal::{self, Terminal};
 
 /// The static agent: `BAKERY_AGENT`, else beside this program.
@@ -31,74 +31,74 @@ pub(crate) fn agent() -> Result<PathBuf, Failure> {
     })
 }
 
-pub(crate) fn load(args: &TemplateArgs) -> Result<Template, Failure> {
-    let variables = Variables { values: pairs(&args.vars)?, files: args.var_file.clone() };
-    Ok(bakery_packer::load(args.template.as_deref(), &variables)?)
+/// The variables that were given.
+pub(crate) fn variables(args: &TemplateArgs) -> Result<Variables, Failure> {
+    Ok(Variables { values: pairs(&args.vars)?, files: args.var_file.clone() })
 }
 
-pub(crate) fn validate(args: &ValidateArgs) -> Outcome {
-    let template = load(&args.template)?;
-    if !args.syntax_only {
-        bakery_packer::validate(&template)?;
+/// A template, and what the user should know of it.
+pub(crate) fn load(args: &TemplateArgs, terminal: &Terminal) -> Result<Template, Failure> {
+    let template = bakery_packer::load(args.template.as_deref(), &variables(args)?)?;
+    for note in &template.notes {
+        terminal.note(note);
     }
-    terminal::say("The configuration is valid.");
-    Ok(exit::OK)
+    Ok(template)
 }
 
-/// The builders that are asked for.
-fn chosen<'a>(
-    template: &'a Template,
-    args: &BuildArgs,
-    terminal: &Terminal,
-) -> Result<Vec<&'a Component>, Failure> {
-    let (only, except) = (&args.template.only, &args.template.except);
-    let mut chosen: Vec<_> = template.builders.iter().collect();
-    chosen.retain(|b| {
-        let names = [b.name.clone(), b.kind.clone(), format!("{}.{}", b.kind, b.name)];
-        (only.is_empty() || names.iter().any(|n| only.contains(n)))
-            && !names.iter().any(|n| except.contains(n))
-    });
+/// The builds that `-only` and `-except` leave.
+pub(crate) fn named<'a>(template: &'a Template, args: &TemplateArgs) -> Result<Vec<&'a Build>, Failure> {
+    let wanted = |b: &&Build| (args.only.is_empty() || b.is_named(&args.only)) && !b.is_named(&args.except);
+    let builds: Vec<&Build> = template.builds.iter().filter(wanted).collect();
+    if builds.is_empty() {
+        return Err(Failure::new("no build is left to run (--only and --except)"));
+    }
+    Ok(builds)
+}
+
+/// The builds that are asked for and run here.
+fn chosen<'a>(template: &'a Template, args: &BuildArgs, terminal: &Terminal) -> Result<Vec<&'a Build>, Failure> {
+    let mut builds = named(template, &args.template)?;
+    bakery_packer::validate(template, &builds)?;
     // A template that names a disk builder bakes that; AMIs beside it are for the cloud.
-    let has_disk = chosen.iter().any(|b| b.kind == "disk");
-    let is_cloud = |b: &Component| has_disk && b.kind.starts_with("amazon-");
-    for skipped in chosen.iter().filter(|b| is_cloud(b) && !(args.local && only.contains(&b.name))) {
-        terminal.note(&format!("the builder {} needs an AWS account and is left out", skipped.kind));
-    }
-    chosen.retain(|b| !is_cloud(b) || args.local && only.contains(&b.name));
-    if chosen.is_empty() {
-        return Err(Failure::new("no builder is left to run (--only and --except)"));
-    }
-    Ok(chosen)
+    let has_disk = builds.iter().any(|b| b.builder.kind == "disk");
+    let asked_for = |b: &Build| args.local && b.is_named(&args.template.only);
+    builds.retain(|b| {
+        let is_left_out = has_disk && b.builder.kind.starts_with("amazon-") && !asked_for(b);
+        if is_left_out {
+            let kind = &b.builder.kind;
+            terminal.note(&format!("the builder {kind} needs an AWS account and is left out"));
+        }
+        !is_left_out
+    });
+    Ok(builds)
 }
 
 /// Says for every build what a bake would have to make, and why.
 pub(crate) fn why(args: &BuildArgs, terminal: &Terminal) -> Outcome {
-    let template = load(&args.template)?;
-    bakery_packer::validate(&template)?;
+    let template = load(&args.template, terminal)?;
     let (agent, store) = (agent()?, Store::open()?);
     let _in_use = store.in_use()?;
-    for builder in chosen(&template, args, terminal)? {
-        let planned = plan(&store, &template, builder, args.local, args.base.as_deref(), &agent)?;
+    for build in chosen(&template, args, terminal)? {
+        let planned = plan(&store, &template, build, args.local, args.base.as_deref(), &agent)?;
         let missed = bakery_image::first_missed(&store, &template, &planned, &agent)?;
-        let data = serde_json::json!({ "build": builder.name, "first_missed": missed });
+        let data = serde_json::json!({ "build": build.name, "first_missed": missed });
         terminal.event(&Event::Result { verb: "cache why".into(), data });
         if !terminal.is_json() {
             let missed = missed.unwrap_or_else(|| "nothing changed".into());
-            terminal::say(&format!("{}: {missed}", builder.name));
+            terminal::say(&format!("{}: {missed}", build.name));
         }
     }
     Ok(exit::OK)
 }
 
 pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
-    let template = load(&args.build.template)?;
-    bakery_packer::validate(&template)?;
+    let template = load(&args.build.template, terminal)?;
     let agent = agent()?;
     let store = Store::open()?;
     let chosen = chosen(&template, &args.build, terminal)?;
-    bakery_image::install_roles(&template, &store, terminal)?;
-    for builder in chosen {
-        let planned = plan(&store, &template, builder, args.build.local, args.build.base.as_deref(), &agent)?;
+    bakery_image::install_roles(&template, &chosen, &store, terminal)?;
+    for build in chosen {
+        let planned = plan(&store, &template, build, args.build.local, args.build.base.as_deref(), &agent)?;
         let options = BakeOptions {
             agent: agent.clone(),
             no_cache: args.no_cache,
@@ -119,7 +119,7 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
             "files": baked.image.files.iter().map(|(f, n)| (f.clone(), store.images().folder(&baked.image.id).join(n).display().to_string())).collect::<std::collections::BTreeMap<_, _>>(),
         });
         terminal.event(&Event::Result { verb: "bake".into(), data: data.clone() });
-        manifest(&template, &baked.image)?;
+        manifest(&template, build, &baked.image)?;
         if !terminal.is_json() {
             let how = if baked.cached { "nothing changed" } else { "baked" };
             terminal::say(&format!(
@@ -141,8 +141,8 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
 }
 
 /// The `manifest` post-processor: what was built, for other tools.
-fn manifest(template: &Template, image: &bakery_store::Image) -> Result<(), Failure> {
-    for component in template.post_processors.iter().flatten().filter(|c| c.kind == "manifest") {
+fn manifest(template: &Template, build: &Build, image: &bakery_store::Image) -> Result<(), Failure> {
+    for component in build.post_processors.iter().flatten().filter(|c| c.kind == "manifest") {
         let path =
             template.folder.join(component.text("output").unwrap_or_else(|| "packer-manifest.json".into()));
         let entry = serde_json::json!({

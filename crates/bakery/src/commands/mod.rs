@@ -8,6 +8,7 @@ mod galaxy;
 mod images;
 mod machines;
 mod reference;
+mod templates;
 
 use std::io::{BufWriter, Write};
 
@@ -73,7 +74,13 @@ pub(crate) fn run(cli: Cli) -> i32 {
     let terminal = Terminal::new(cli.global.json, cli.global.quiet);
     let result = match cli.verb {
         Verb::Bake(args) => bake::bake(&args, &terminal),
-        Verb::Validate(args) => bake::validate(&args),
+        Verb::Validate(args) => templates::validate(&args, &terminal),
+        Verb::Inspect(args) => templates::inspect(&args),
+        Verb::Fmt(args) => templates::fmt(&args),
+        Verb::Eval(args) => templates::console(&args),
+        Verb::Fix { template, validate } => templates::fix(&template, validate),
+        Verb::Hcl2Upgrade { template, output_file } => templates::upgrade(&template, output_file),
+        Verb::Init { template, .. } => templates::init(template.as_deref(), &terminal),
         Verb::Cache(verb) => cache::cache(&verb, &terminal),
         Verb::Images => images::list(&terminal),
         Verb::Show { image } => images::show(&image, &terminal),

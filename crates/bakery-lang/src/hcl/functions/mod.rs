@@ -44,9 +44,13 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
             parts.join(&separator).into()
         }
         "substr" => {
-            let (s, from, count) = (string(0)?, num(1)? as usize, num(2)?);
+            let letters: Vec<char> = string(0)?.chars().collect();
+            // From the end if it is negative.
+            let from = num(1)? as i64;
+            let from = if from < 0 { (letters.len() as i64 + from).max(0) } else { from } as usize;
+            let count = num(2)?;
             let count = if count < 0.0 { usize::MAX } else { count as usize };
-            s.chars().skip(from).take(count).collect::<String>().into()
+            letters.into_iter().skip(from).take(count).collect::<String>().into()
         }
         "startswith" => string(0)?.starts_with(&string(1)?).into(),
         "endswith" => string(0)?.ends_with(&string(1)?).into(),
@@ -101,7 +105,20 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         }
         "range" => {
             let (from, to) = if args.len() > 1 { (num(0)?, num(1)?) } else { (0.0, num(0)?) };
-            (from as i64..to as i64).take(1024).map(Value::from).collect::<Vec<_>>().into()
+            let step = if args.len() > 2 { num(2)? } else { (to - from).signum() };
+            if step == 0.0 && from < to || (to - from) * step < 0.0 {
+                return Err("`range` would not end with this step".into());
+            }
+            let mut out = Vec::new();
+            let mut at = from;
+            while if step > 0.0 { at < to } else { at > to } {
+                if out.len() == 1024 {
+                    return Err("`range` would have more than 1024 elements".into());
+                }
+                out.push(from_number(at));
+                at += step;
+            }
+            out.into()
         }
         "keys" => {
             let mut keys: Vec<String> = map(0)?.keys().iter().map(ToString::to_string).collect();
@@ -156,7 +173,11 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "anytrue" => items(0)?.iter().any(|v| v.to_string().to_lowercase() == "true").into(),
         "jsonencode" => serde_json::to_string(&json::to_json(&arg(0)?)).map_err(|e| e.to_string())?.into(),
         "jsondecode" => json::parse(&string(0)?).map_err(|e| e.to_string())?,
-        "yamlencode" => yaml::emit(&arg(0)?, yaml::Style::default()).into(),
+        "yamlencode" => {
+            let mut out = String::new();
+            yaml_block(&arg(0)?, 0, &mut out);
+            out.trim_start_matches('\n').into()
+        }
         "yamldecode" => yaml::parse_data("yamldecode", &string(0)?).map_err(|e| e.message)?,
         "base64encode" => b64.encode(string(0)?).into(),
         "base64decode" => String::from_utf8(b64.decode(string(0)?).map_err(|e| e.to_string())?)
@@ -167,7 +188,10 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "sha256" => hex(&sha2::Sha256::digest(string(0)?)).into(),
         "sha512" => hex(&sha2::Sha512::digest(string(0)?)).into(),
         "uuidv4" | "uuid" => uuid::Uuid::new_v4().to_string().into(),
-        "basename" => string(0)?.rsplit('/').next().unwrap_or("").into(),
+        "basename" => {
+            let path = string(0)?;
+            path.trim_end_matches('/').rsplit('/').next().unwrap_or("").into()
+        }
         "dirname" => string(0)?.rsplit_once('/').map_or(".".into(), |(dir, _)| dir.into()),
         "sensitive" | "nonsensitive" => arg(0)?,
         _ => {
@@ -186,6 +210,49 @@ const NAMES: &[&str] = &["abs", "abspath", "alltrue", "anytrue", "basename", "ba
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// YAML as `cty` writes it: keys and text in quotes, lists not indented.
+fn yaml_block(value: &Value, depth: usize, out: &mut String) {
+    let pad = "  ".repeat(depth);
+    match value {
+        Value::Map(map) if !map.is_empty() => {
+            let mut pairs = map.pairs();
+            pairs.sort_by_key(|(key, _)| key.to_string());
+            for (at, (key, item)) in pairs.iter().enumerate() {
+                // The first key of a list's element stands beside its dash.
+                let lead = if at == 0 && out.ends_with("- ") { "" } else { pad.as_str() };
+                out.push_str(&format!("{lead}{}:", json::dumps_readable(&key.to_string().as_str().into(), 0)));
+                let is_list = matches!(item, Value::List(_));
+                yaml_item(item, if is_list { depth } else { depth + 1 }, " ", out);
+            }
+        }
+        other => match other.as_items() {
+            Some(items) if !items.is_empty() && !matches!(other, Value::Map(_)) => {
+                for item in items {
+                    out.push_str(&format!("{pad}-"));
+                    yaml_item(&item, depth + 1, " ", out);
+                }
+            }
+            _ => yaml_item(value, depth, "", out),
+        },
+    }
+}
+
+fn yaml_item(item: &Value, depth: usize, lead: &str, out: &mut String) {
+    let is_map = matches!(item, Value::Map(map) if !map.is_empty());
+    let is_list = !is_map && item.as_items().is_some_and(|i| !i.is_empty());
+    if is_map && out.ends_with('-') {
+        out.push(' ');
+        yaml_block(item, depth, out);
+    } else if is_map || is_list {
+        out.push('\n');
+        yaml_block(item, depth, out);
+    } else {
+        out.push_str(lead);
+        out.push_str(&json::dumps_readable(item, 0));
+        out.push('\n');
+    }
 }
 
 fn flatten(value: &Value, out: &mut Vec<Value>) {

@@ -33,11 +33,11 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
         "strrev" => args.string(0).map(|s| s.chars().rev().collect::<String>().into()),
         "formatlist" => formats(args),
         "regex" => regex(args).and_then(|(regex, text)| {
-            let found = regex.captures(&text).map_err(|e| e.to_string())?;
+            let found = regex.captures(text.as_str()).map_err(|e| e.to_string())?;
             found.map(|c| captured(&regex, &c)).ok_or_else(|| "pattern did not match any part of the given string".into())
         }),
         "regexall" => regex(args).and_then(|(regex, text)| {
-            let all = regex.captures_iter(&text).map(|c| c.map(|c| captured(&regex, &c)).map_err(|e| e.to_string()));
+            let all = regex.captures_iter(text.as_str()).map(|c| c.map(|c| captured(&regex, &c)).map_err(|e| e.to_string()));
             all.collect::<Result<Vec<_>, _>>().map(Value::from)
         }),
         "regex_replace" => args.string(0).and_then(|text| {
