@@ -12,6 +12,8 @@ pub struct Settings {
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
     values: HashMap<(String, String), String>,
+    /// Variables that stand before those of the environment.
+    environment: HashMap<String, String>,
 }
 
 /// Every setting of ansible-core: name, type, environment variable, section, key, default (`scripts/record-settings`).
@@ -31,17 +33,25 @@ impl Settings {
         ];
         for path in candidates {
             if let Ok(text) = fs::read_to_string(&path) {
-                return Self { values: parse(&text), file: Some(path) };
+                return Self { values: parse(&text), file: Some(path), ..Self::default() };
             }
         }
         Self::default()
     }
 
+    /// Puts variables before those of the environment.
+    pub fn set_environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
+        self.environment.extend(variables);
+    }
+
+    /// A variable of the environment.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        self.environment.get(name).cloned().or_else(|| std::env::var(name).ok())
+    }
+
     /// The text of a setting; the environment's name comes first.
     pub fn text(&self, variable: &str, section: &str, key: &str) -> Option<String> {
-        std::env::var(variable)
-            .ok()
-            .or_else(|| self.values.get(&(section.to_owned(), key.to_owned())).cloned())
+        self.variable(variable).or_else(|| self.values.get(&(section.to_owned(), key.to_owned())).cloned())
     }
 
     /// A truth value.

@@ -202,6 +202,31 @@ impl Cmd {
         Ok(status.code().unwrap_or_else(|| -status.signal().unwrap_or(1)))
     }
 
+    /// Runs it and gives away each line that it writes, and whether it was one of errors; its exit code.
+    pub fn lines(mut self, each: &(dyn Fn(&str, bool) + Sync)) -> Result<i32> {
+        use std::io::BufRead as _;
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = self.command.spawn().map_err(|e| self.error(e))?;
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+        std::thread::scope(|threads| {
+            let read = |pipe: Option<Box<dyn std::io::Read + Send>>, is_error: bool| {
+                threads.spawn(move || {
+                    let Some(pipe) = pipe else { return };
+                    let mut reader = std::io::BufReader::new(pipe);
+                    let mut line = Vec::new();
+                    while matches!(reader.read_until(b'\n', &mut line), Ok(1..)) {
+                        each(String::from_utf8_lossy(&line).trim_end_matches('\n'), is_error);
+                        line.clear();
+                    }
+                });
+            };
+            read(stdout.map(|p| Box::new(p) as Box<dyn std::io::Read + Send>), false);
+            read(stderr.map(|p| Box::new(p) as Box<dyn std::io::Read + Send>), true);
+        });
+        let status = child.wait().map_err(|e| self.error(e))?;
+        Ok(status.code().unwrap_or_else(|| -status.signal().unwrap_or(1)))
+    }
+
     /// Replaces this process.
     pub fn exec(mut self) -> Error {
         let source = self.command.exec();
@@ -277,9 +302,46 @@ impl Cmd {
     }
 }
 
-/// Whether something that was started by what serves us in a sandbox is still at work: our children are the sandboxes'
-/// keepers, theirs the first processes inside, and all below is somebody else's.
-pub fn has_strays() -> bool {
+/// A limit for whatever we start meanwhile: when it is over, that is killed, with all that it has started.
+#[derive(Debug)]
+pub struct Watch {
+    fired: std::sync::Arc<std::sync::atomic::AtomicBool>,
+    _done: std::sync::mpsc::Sender<()>,
+}
+
+impl Watch {
+    /// Starts it; it ends when it is dropped.
+    pub fn start(limit: Duration) -> Self {
+        let fired: std::sync::Arc<std::sync::atomic::AtomicBool> = std::sync::Arc::default();
+        let flag = std::sync::Arc::clone(&fired);
+        let (done, waits) = std::sync::mpsc::channel::<()>();
+        std::thread::spawn(move || {
+            if waits.recv_timeout(limit) != Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                return;
+            }
+            flag.store(true, std::sync::atomic::Ordering::Relaxed);
+            // What it starts next must end, too.
+            while waits.recv_timeout(Duration::from_millis(50))
+                == Err(std::sync::mpsc::RecvTimeoutError::Timeout)
+            {
+                let parents = parents();
+                for pid in parents.keys().filter(|pid| depth(&parents, **pid).is_some_and(|depth| depth > 0))
+                {
+                    crate::signal::kill(*pid as i32, 9);
+                }
+            }
+        });
+        Self { fired, _done: done }
+    }
+
+    /// Whether it was over.
+    pub fn has_fired(&self) -> bool {
+        self.fired.load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
+
+/// The parents of all processes that live.
+fn parents() -> std::collections::HashMap<u32, u32> {
     let mut parents = std::collections::HashMap::new();
     for path in crate::fs::read_dir("/proc").unwrap_or_default() {
         let Some(pid) = path.file_name().and_then(|n| n.to_str()?.parse::<u32>().ok()) else { continue };
@@ -292,16 +354,25 @@ pub fn has_strays() -> bool {
             parents.insert(pid, parent);
         }
     }
-    let depth = |mut pid: u32| {
-        for depth in 0..64 {
-            if pid == std::process::id() {
-                return Some(depth);
-            }
-            pid = *parents.get(&pid)?;
+    parents
+}
+
+/// Whether something that was started by what serves us in a sandbox is still at work: our children are the sandboxes'
+/// keepers, theirs the first processes inside, and all below is somebody else's.
+pub fn has_strays() -> bool {
+    let parents = parents();
+    parents.keys().any(|pid| depth(&parents, *pid).is_some_and(|depth| depth > 2))
+}
+
+/// How far below us a process is; nothing if it is not ours.
+fn depth(parents: &std::collections::HashMap<u32, u32>, mut pid: u32) -> Option<usize> {
+    for depth in 0..64 {
+        if pid == std::process::id() {
+            return Some(depth);
         }
-        None
-    };
-    parents.keys().any(|pid| depth(*pid).is_some_and(|depth| depth > 2))
+        pid = *parents.get(&pid)?;
+    }
+    None
 }
 
 /// Whether a program is on `PATH` (or in the places where root's programs are).

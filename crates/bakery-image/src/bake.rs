@@ -188,7 +188,7 @@ fn step(
     let run = provision::run(component, place, &state, key.as_ref(), callback);
     let (next, anew) = run.map_err(|error| match place.probe {
         true => error,
-        false => Error { message: format!("the provisioner `{kind}` failed: {error}"), hint: error.hint },
+        false => provision::failed(component, error),
     })?;
     if let Some(key) = key.as_ref().filter(|_| !place.probe) {
         next.keep(place.store, key)?;

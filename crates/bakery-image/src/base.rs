@@ -10,7 +10,7 @@ use crate::state::State;
 use crate::{Error, Result};
 
 /// What a Debian image needs to boot, take its address by DHCP and be logged into.
-const BOOT_PACKAGES: &[&str] = &[
+pub(crate) const BOOT_PACKAGES: &[&str] = &[
     "systemd-sysv",
     "udev",
     "dbus",
@@ -39,8 +39,8 @@ pub enum Base {
     Debian {
         /// Such as `bookworm`.
         suite: String,
-        /// More packages.
-        include: Vec<String>,
+        /// The packages besides those that every system has.
+        packages: Vec<String>,
         /// The mirror; the host's own sources if not given.
         mirror: Option<String>,
     },
@@ -55,7 +55,12 @@ impl Base {
     ///
     /// # Errors
     /// A base that is not known or not there.
-    pub(crate) fn parse(name: &str, folder: &Path, include: &[String], mirror: Option<&str>) -> Result<Self> {
+    pub(crate) fn parse(
+        name: &str,
+        folder: &Path,
+        packages: &[String],
+        mirror: Option<&str>,
+    ) -> Result<Self> {
         if let Some(suite) = name.strip_prefix("debian:") {
             let valid = !suite.is_empty() && suite.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
             if !valid {
@@ -63,7 +68,7 @@ impl Base {
             }
             return Ok(Self::Debian {
                 suite: suite.to_owned(),
-                include: include.to_vec(),
+                packages: packages.to_vec(),
                 mirror: mirror.map(str::to_owned),
             });
         }
@@ -87,10 +92,9 @@ impl Base {
     /// The key of the base's layer. A suite is taken as it is until `--refresh` asks for it anew.
     pub(crate) fn key(&self) -> Result<Key> {
         Ok(match self {
-            Self::Debian { suite, include, mirror } => Key::new("debian")
+            Self::Debian { suite, packages, mirror } => Key::new("debian")
                 .with("suite", suite)
-                .with("packages", BOOT_PACKAGES.join(","))
-                .with("include", include.join(","))
+                .with("packages", packages.join(","))
                 .with("mirror", mirror.as_deref().unwrap_or("host")),
             Self::Tarball(path) => Key::new("tarball").with_file("bytes", path)?,
             Self::Oci(path) if path.is_dir() => Key::new("oci").with_tree("layout", path, &|_| false)?,
@@ -119,16 +123,14 @@ impl Base {
         let work = store.work()?;
         let tree = work.path().join("tree");
         match self {
-            Self::Debian { suite, include, mirror } => {
+            Self::Debian { suite, packages, mirror } => {
                 if find_program("mmdebstrap").is_none() {
                     return Err(Error::new("mmdebstrap is not installed")
                         .hint("`bakery doctor` says what is missing and the command that installs it"));
                 }
-                let mut packages: Vec<String> = BOOT_PACKAGES.iter().map(|s| (*s).to_owned()).collect();
-                packages.extend(include.iter().cloned());
                 let mut cmd = Cmd::new("mmdebstrap")
                     .args(["--variant=minbase", "--mode=root", "--aptopt=APT::Install-Recommends \"false\""])
-                    .arg(format!("--include={}", packages.join(",")))
+                    .args((!packages.is_empty()).then(|| format!("--include={}", packages.join(","))))
                     .arg(suite)
                     .arg(&tree)
                     // The scratch folder's file system must allow devices and programs.

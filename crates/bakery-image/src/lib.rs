@@ -4,7 +4,7 @@
 //! builder ─base→ layer ─provisioners→ layers ─seal→ layer ─disk→ raw, qcow2 ─→ registry entry
 //! ```
 //!
-//! `plan` says what a build reads and does, `bake` goes from state to state and makes what is missing, `base`,
+//! `build` is a build of any builder, `post` what is done with its result. Of images, `plan` says what a build reads and does, `bake` goes from state to state and makes what is missing, `base`,
 //! `provision`, `seal` and `disk` are the steps, `journal` remembers the calls of playbooks, `rootfs` is a stack of
 //! layers mounted for a step.
 //!
@@ -15,16 +15,21 @@ mod archive;
 mod bake;
 mod base;
 mod boot_files;
+mod build;
+mod digest;
 mod disk;
 mod journal;
+mod machine;
 mod oci;
 mod plan;
+mod post;
 mod provision;
 mod rootfs;
 pub mod seal;
 mod state;
 
-pub use bake::{BakeOptions, Baked, TOOLS, bake, first_missed};
+pub use bake::{BakeOptions, TOOLS, first_missed};
+pub use build::{Artifact, BuildOptions, Built, build};
 pub use disk::FileSystem;
 pub use plan::{Plan, plan};
 pub use provision::install_roles;

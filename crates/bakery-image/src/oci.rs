@@ -13,39 +13,12 @@ use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::archive::{self, Merged};
+use crate::digest::{self, Hashing, hex};
 use crate::{Error, Result};
 
 /// Runtimes mount so many layers; what is above them becomes one.
 const MOST_LAYERS: usize = 100;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-
-/// Counts and digests what is written.
-struct Hashing<W> {
-    to: W,
-    hasher: Sha256,
-    length: u64,
-}
-
-impl<W: Write> Write for Hashing<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.to.write(bytes)?;
-        self.hasher.update(&bytes[..written]);
-        self.length += written as u64;
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        self.to.flush()
-    }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
 
 /// Writes layers as an OCI archive to a new file, `created` in seconds since 1970.
 pub(crate) fn write(
@@ -69,14 +42,15 @@ pub(crate) fn write(
         let group = if at + 1 == last { &deltas[at..] } else { &deltas[at..=at] };
         let part = blobs.join("part");
         let file = BufWriter::new(fs::create(&part)?);
-        let mut hashing = Hashing { to: file, hasher: Sha256::new(), length: 0 };
+        let mut hashing = Hashing::<_, Sha256>::new(file);
         Merged::of(group)?.write(&mut hashing, true)?;
-        let digest = hex(&hashing.hasher.finalize());
+        let size = hashing.length;
+        let digest = hashing.finish();
         fs::rename(&part, blobs.join(&digest))?;
         descriptors.push(json!({
             "mediaType": "application/vnd.oci.image.layer.v1.tar",
             "digest": format!("sha256:{digest}"),
-            "size": hashing.length,
+            "size": size,
         }));
         digests.push(format!("sha256:{digest}"));
         let made_by = store.layer_info(&layers[at]).map(|l| l.made_by).unwrap_or_default();
@@ -267,15 +241,12 @@ fn blobs(folder: &Path) -> Result<Vec<PathBuf>> {
         return names.iter().filter_map(Json::as_str).map(inside).collect();
     }
     let blob = |descriptor: &Json| -> Result<PathBuf> {
-        let digest = descriptor["digest"].as_str().unwrap_or_default();
-        let path = inside(&format!("blobs/{}", digest.replacen(':', "/", 1)))?;
-        let mut hashing = Hashing { to: std::io::sink(), hasher: Sha256::new(), length: 0 };
-        std::io::copy(&mut BufReader::new(fs::open(&path)?), &mut hashing)
-            .map_err(|e| Error::new(format!("cannot read `{}`: {e}", path.display())))?;
-        let found = format!("sha256:{}", hex(&hashing.hasher.finalize()));
-        if found != digest {
+        let wanted = descriptor["digest"].as_str().unwrap_or_default();
+        let path = inside(&format!("blobs/{}", wanted.replacen(':', "/", 1)))?;
+        let found = format!("sha256:{}", digest::of_file::<Sha256>(&path)?);
+        if found != wanted {
             return Err(Error::new(format!(
-                "a part of the image is damaged: it should be {digest} and is {found}"
+                "a part of the image is damaged: it should be {wanted} and is {found}"
             )));
         }
         Ok(path)

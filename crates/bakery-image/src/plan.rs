@@ -62,7 +62,8 @@ pub fn plan(
     let builder = &build.builder;
     let mut notes = Vec::new();
     let is_ami = builder.kind.starts_with("amazon-");
-    if builder.kind != "disk" && !(is_ami && local) {
+    let is_container = builder.kind == "docker";
+    if builder.kind != "disk" && !is_container && !(is_ami && local) {
         let error = Error::new(format!("the builder `{}` does not run on this machine", builder.kind));
         return Err(if is_ami {
             error.hint("bake it here with `--local`, from a base of your choice with `--base` (default debian:bookworm)")
@@ -70,8 +71,10 @@ pub fn plan(
             error.hint("use the builder `disk`")
         });
     }
-    let base_name =
-        base.map(str::to_owned).or_else(|| builder.text("base")).unwrap_or_else(|| "debian:bookworm".into());
+    let base_name = base
+        .map(str::to_owned)
+        .or_else(|| builder.text(if is_container { "image" } else { "base" }))
+        .unwrap_or_else(|| "debian:bookworm".into());
     if is_ami {
         let source = builder.text("source_ami").unwrap_or_else(|| "a filter".into());
         notes.push(format!("source_ami {source} is replaced by the base {base_name}"));
@@ -94,19 +97,26 @@ pub fn plan(
     let named = builder.text("filesystem").unwrap_or_else(|| "ext4".into());
     let filesystem = FileSystem::named(&named)
         .ok_or_else(|| Error::new(format!("unknown file system `{named}` (known: ext4, xfs)")))?;
-    let mut include = builder.list("include");
-    if filesystem == FileSystem::Xfs {
-        include.extend(base::XFS_PACKAGES.iter().map(|p| (*p).to_owned()));
-    }
-    let base = Base::parse(&base_name, &template.folder, &include, builder.text("mirror").as_deref())?;
     let mut formats = builder.list("formats");
     if formats.is_empty() {
-        formats = vec!["qcow2".into()];
+        formats = vec![match () {
+            () if is_container && builder.config.contains("export_path") => "tar".into(),
+            () if is_container => "oci".into(),
+            () => "qcow2".into(),
+        }];
     }
     let known = export::names();
     if let Some(unknown) = formats.iter().find(|f| !known.contains(&f.as_str())) {
         return Err(Error::new(format!("unknown format `{unknown}` (known: {})", known.join(", "))));
     }
+    let mut packages = builder.list("include");
+    if formats.iter().any(|format| export::is_disk(format)) {
+        packages.splice(0..0, base::BOOT_PACKAGES.iter().map(|p| (*p).to_owned()));
+        if filesystem == FileSystem::Xfs {
+            packages.extend(base::XFS_PACKAGES.iter().map(|p| (*p).to_owned()));
+        }
+    }
+    let base = Base::parse(&base_name, &template.folder, &packages, builder.text("mirror").as_deref())?;
     let lineage = Key::new("lineage")
         .with("base", base.key()?.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))

@@ -24,7 +24,9 @@ impl Console {
     /// # Errors
     /// What is wrong with the template.
     pub fn new(path: Option<&Path>, given: &Variables) -> Result<Self> {
-        let Some(path) = path else { return Ok(Self(Kind::Hcl(templates::Names::new(Path::new("."), false)))) };
+        let Some(path) = path else {
+            return Ok(Self(Kind::Hcl(templates::Names::new(Path::new("."), false))));
+        };
         let folder = folder_of(path);
         if path.is_dir() || path.to_string_lossy().ends_with(".hcl") {
             let files: Vec<PathBuf> = crate::template::hcl_files(path)?;
@@ -54,7 +56,8 @@ impl Console {
                         .iter()
                         .filter_map(|root| names.variable(root)?.as_map().cloned().map(|map| (root, map)))
                         .flat_map(|(root, map)| {
-                            let lines = map.pairs().into_iter().map(|(k, v)| format!("{root}.{k}: {}", shown(&v)));
+                            let lines =
+                                map.pairs().into_iter().map(|(k, v)| format!("{root}.{k}: {}", shown(&v)));
                             lines.collect::<Vec<_>>()
                         })
                         .collect::<Vec<_>>()
@@ -97,7 +100,8 @@ fn nested(value: &Value, depth: usize) -> String {
         Value::Map(map) => {
             let mut pairs = map.pairs();
             pairs.sort_by_key(|(key, _)| key.to_string());
-            let lines = pairs.iter().map(|(key, item)| format!("{pad}\"{key}\" = {}\n", nested(item, depth + 1)));
+            let lines =
+                pairs.iter().map(|(key, item)| format!("{pad}\"{key}\" = {}\n", nested(item, depth + 1)));
             format!("{{\n{}{end}}}", lines.collect::<String>())
         }
         other => match other.as_items() {

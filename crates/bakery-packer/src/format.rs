@@ -33,20 +33,31 @@ enum Line {
 /// The canonical form of a file's text.
 pub fn format(text: &str) -> String {
     let lines = lex(text);
-    let mut depth: usize = 0;
+    // What each level was opened with: several brackets of one line are one level.
+    let mut levels: Vec<isize> = Vec::new();
     let mut rendered: Vec<Rendered> = Vec::new();
     for line in &lines {
         match line {
-            Line::Raw(text) => rendered.push(Rendered { raw: true, start: text.clone(), ..Rendered::default() }),
+            Line::Raw(text) => {
+                rendered.push(Rendered { raw: true, start: text.clone(), ..Rendered::default() });
+            }
             Line::Tokens(tokens) => {
-                let closes = tokens.iter().take_while(|t| t.kind == Kind::Close).count();
-                // Several brackets that open or close on one line are one step.
-                let opened = net(tokens);
-                let indent = if closes > 0 { depth.saturating_sub(1) } else { depth };
-                let mut line = Rendered::of(tokens);
-                line.indent = indent;
-                rendered.push(line);
-                depth = (depth as isize + opened).max(0) as usize;
+                let net = net(tokens);
+                let mut closed = -net;
+                while closed > 0
+                    && let Some(level) = levels.last_mut()
+                {
+                    let taken = closed.min(*level);
+                    *level -= taken;
+                    closed -= taken;
+                    if *level == 0 {
+                        levels.pop();
+                    }
+                }
+                rendered.push(Rendered { indent: levels.len(), ..Rendered::of(tokens) });
+                if net > 0 {
+                    levels.push(net);
+                }
             }
         }
     }
@@ -73,19 +84,16 @@ pub fn format(text: &str) -> String {
     out
 }
 
-/// Whether a line leaves brackets open (1) or closes those of lines before (-1).
+/// How many brackets a line leaves open; negative if it closes those of lines before.
 fn net(tokens: &[Token]) -> isize {
-    let mut open = 0isize;
-    let mut closed = 0isize;
-    for token in tokens {
-        match token.kind {
-            Kind::Open => open += 1,
-            Kind::Close if open > 0 => open -= 1,
-            Kind::Close => closed += 1,
-            _ => {}
-        }
-    }
-    open.signum() - closed.signum()
+    tokens
+        .iter()
+        .map(|token| match token.kind {
+            Kind::Open => 1,
+            Kind::Close => -1,
+            _ => 0,
+        })
+        .sum()
 }
 
 /// A line in three parts that can be moved against those of its neighbours.
@@ -155,7 +163,8 @@ fn is_spaced(tokens: &[Token], at: usize) -> bool {
         (_, Kind::Close) => after.text == "}",
         // A sign, a negation.
         (Kind::Operator, _) if matches!(before.text.as_str(), "!" | "-") => {
-            let unary = at < 2 || matches!(tokens[at - 2].kind, Kind::Operator | Kind::Equals | Kind::Open | Kind::Comma);
+            let unary = at < 2
+                || matches!(tokens[at - 2].kind, Kind::Operator | Kind::Equals | Kind::Open | Kind::Comma);
             !unary
         }
         (_, Kind::Operator) if after.text == "..." => false,
@@ -170,7 +179,9 @@ fn align(lines: &mut [Rendered]) {
         let run = lines[at..]
             .iter()
             .enumerate()
-            .take_while(|(i, line)| line.value.is_some() && !line.raw && (*i == 0 || line.indent == lines[at].indent))
+            .take_while(|(i, line)| {
+                line.value.is_some() && !line.raw && (*i == 0 || line.indent == lines[at].indent)
+            })
             .count();
         // A value of several lines ends its group, and is a part of it.
         let run = lines[at..at + run].iter().position(|l| l.is_open).map_or(run, |open| open + 1);
@@ -197,7 +208,11 @@ fn align(lines: &mut [Rendered]) {
             continue;
         }
         let length = |line: &Rendered| {
-            line.start.trim_end().chars().count().max(line.start.chars().count() * usize::from(line.value.is_some()))
+            line.start
+                .trim_end()
+                .chars()
+                .count()
+                .max(line.start.chars().count() * usize::from(line.value.is_some()))
                 + line.value.as_ref().map_or(0, |v| v.chars().count())
         };
         let width = lines[at..at + run].iter().map(length).max().unwrap_or(0);
@@ -289,7 +304,9 @@ fn piece(text: &str) -> (Kind, usize) {
         '+' | '-' | '*' | '/' | '%' | '<' | '>' | '!' | '?' | ':' | '&' | '|' => (Kind::Operator, 1),
         _ => {
             let number = first.is_ascii_digit();
-            let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-' && !number || c == '.' && number));
+            let end = text.find(|c: char| {
+                !(c.is_alphanumeric() || c == '_' || c == '-' && !number || c == '.' && number)
+            });
             (Kind::Word, end.unwrap_or(text.len()).max(first.len_utf8()))
         }
     }

@@ -42,6 +42,23 @@ pub(crate) fn render(text: &str, functions: &Functions<'_>) -> Result<String, St
     Ok(out)
 }
 
+/// Text with the fields of Go's templates that are known when something runs, such as `{{.Path}}`; others stay.
+pub fn fill_in(template: &str, fields: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(at) = rest.find("{{") {
+        out.push_str(&rest[..at]);
+        let Some(length) = rest[at..].find("}}") else { break };
+        let name = rest[at + 2..at + length].trim().trim_start_matches('.');
+        match fields.iter().find(|(field, _)| *field == name) {
+            Some((_, value)) => out.push_str(value),
+            None => out.push_str(&rest[at..at + length + 2]),
+        }
+        rest = &rest[at + length + 2..];
+    }
+    out + rest
+}
+
 /// Evaluates every text in a value.
 pub(crate) fn render_value(value: &Value, functions: &Functions<'_>) -> Result<Value, String> {
     Ok(match value {
@@ -158,7 +175,8 @@ fn pipeline(words: &[String], at: &mut usize, functions: &Functions<'_>) -> Resu
 pub(crate) fn as_hcl(text: &str, used: &mut BTreeSet<String>) -> Result<Option<String>, String> {
     let words = words(text);
     let later = ["if", "else", "end", "range", "with", "build"];
-    if words.iter().any(|w| w.starts_with('.')) || words.first().is_some_and(|w| later.contains(&w.as_str())) {
+    if words.iter().any(|w| w.starts_with('.')) || words.first().is_some_and(|w| later.contains(&w.as_str()))
+    {
         return Ok(None);
     }
     let mut at = 0;
@@ -188,7 +206,10 @@ fn hcl_pipeline(words: &[String], at: &mut usize, used: &mut BTreeSet<String>) -
                 word if word.starts_with('"') => {
                     args.push(bakery_lang::json::dumps_readable(&word[1..].into(), 0));
                 }
-                word if name.is_none() && args.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit()) => {
+                word if name.is_none()
+                    && args.is_empty()
+                    && !word.starts_with(|c: char| c.is_ascii_digit()) =>
+                {
                     name = Some(word.to_owned());
                 }
                 word => args.push(word.to_owned()),

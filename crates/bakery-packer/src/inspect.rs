@@ -78,11 +78,9 @@ fn inspect_hcl(template: &Template) -> String {
     out
 }
 
+/// As Go's `%q` has it.
 fn quoted(value: &Value) -> String {
-    match value {
-        Value::Str(text) => bakery_lang::json::dumps(&Value::from(text.as_str()), 0, false),
-        other => shown(other),
-    }
+    bakery_lang::json::dumps_readable(&Value::from(shown(value)), 0)
 }
 
 fn inspect_json(path: &Path) -> Result<String> {
@@ -130,7 +128,7 @@ fn inspect_json(path: &Path) -> Result<String> {
     let width = builders.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, kind) in &builders {
         if name == kind {
-            let _ = writeln!(out, "  {name}");
+            let _ = writeln!(out, "  {name:width$}");
         } else {
             let _ = writeln!(out, "  {name:width$} ({kind})");
         }

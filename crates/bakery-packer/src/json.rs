@@ -77,7 +77,8 @@ impl Raw {
             Error::from(Diagnostic::at(&place(&self.source, what), message))
         })?;
         let origin = place(&self.source, &kind);
-        let rendered = render_value(&value, functions).map_err(|m| Error::from(Diagnostic::at(&origin, m)))?;
+        let rendered =
+            render_value(&value, functions).map_err(|m| Error::from(Diagnostic::at(&origin, m)))?;
         let config = rendered.as_map().cloned().unwrap_or_default();
         config.remove("type");
         let name = config.remove("name").map_or_else(|| kind.clone(), |n| n.to_string());
@@ -117,7 +118,8 @@ pub(crate) fn load(path: &Path, source: &Arc<Source>, given: &Variables) -> Resu
             values.iter().map(|v| raw.component(v, "post-processors", &functions)).collect()
         };
         let cleanup = raw.map.get("error-cleanup-provisioner");
-        let cleanup = cleanup.map(|v| raw.component(&v, "error-cleanup-provisioner", &functions)).transpose()?;
+        let cleanup =
+            cleanup.map(|v| raw.component(&v, "error-cleanup-provisioner", &functions)).transpose()?;
         let build = Build {
             name: builder.name.clone(),
             provisioners: all("provisioners")?,

@@ -27,7 +27,17 @@ pub const BUILDERS: &[Known] = &[
         kind: "disk",
         about: "a bootable disk image, baked on this machine",
         runs: true,
-        keys: &["base", "include", "size", "image_name", "formats", "filesystem", "kernel_args", "mirror", "changes"],
+        keys: &[
+            "base",
+            "include",
+            "size",
+            "image_name",
+            "formats",
+            "filesystem",
+            "kernel_args",
+            "mirror",
+            "changes",
+        ],
     },
     Known { kind: "amazon-ebs", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
     Known {
@@ -50,9 +60,55 @@ pub const BUILDERS: &[Known] = &[
     },
     Known { kind: "amazon-ebsvolume", about: "EBS volumes", runs: false, keys: &[] },
     Known { kind: "qemu", about: "an image from a machine in QEMU", runs: false, keys: &[] },
-    Known { kind: "docker", about: "a container image", runs: false, keys: &[] },
-    Known { kind: "null", about: "nothing but provisioners", runs: false, keys: &[] },
-    Known { kind: "file", about: "a file", runs: false, keys: &[] },
+    Known {
+        kind: "docker",
+        about: "a container image, baked on this machine without a daemon",
+        runs: true,
+        keys: &[
+            "image",
+            "commit",
+            "discard",
+            "export_path",
+            "author",
+            "changes",
+            "message",
+            "pull",
+            "run_command",
+            "volumes",
+            "privileged",
+            "cap_add",
+            "cap_drop",
+            "container_dir",
+            "device",
+            "tmpfs",
+            "exec_user",
+            "fix_upload_owner",
+            "login",
+            "login_username",
+            "login_password",
+            "login_server",
+            "ecr_login",
+            "windows_container",
+            "platform",
+            "runtime",
+            "communicator",
+            "image_name",
+            "include",
+            "mirror",
+        ],
+    },
+    Known {
+        kind: "null",
+        about: "nothing but provisioners, on a machine behind ssh or on none",
+        runs: true,
+        keys: &[],
+    },
+    Known {
+        kind: "file",
+        about: "a file",
+        runs: true,
+        keys: &["target", "content", "source", "communicator"],
+    },
     Known { kind: "googlecompute", about: "a Google Cloud image", runs: false, keys: &[] },
     Known { kind: "azure-arm", about: "an Azure image", runs: false, keys: &[] },
     Known { kind: "virtualbox-iso", about: "a VirtualBox image", runs: false, keys: &[] },
@@ -182,10 +238,44 @@ pub const PROVISIONERS: &[Known] = &[
 
 /// Post-processors.
 pub const POST_PROCESSORS: &[Known] = &[
-    Known { kind: "manifest", about: "a file that says what was built", runs: true, keys: &["output", "strip_path", "strip_time", "custom_data"] },
-    Known { kind: "checksum", about: "digests of what was built", runs: true, keys: &["checksum_types", "output"] },
-    Known { kind: "compress", about: "what was built as an archive", runs: true, keys: &["output", "format", "compression_level"] },
-    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: &["command", "inline", "script", "scripts", "execute_command", "env_var_format", "environment_vars", "env", "only_on", "tempfile_extension", "use_linux_pathing", "valid_exit_codes", "inline_shebang"] },
+    Known {
+        kind: "manifest",
+        about: "a file that says what was built",
+        runs: true,
+        keys: &["output", "strip_path", "strip_time", "custom_data"],
+    },
+    Known {
+        kind: "checksum",
+        about: "digests of what was built",
+        runs: true,
+        keys: &["checksum_types", "output"],
+    },
+    Known {
+        kind: "compress",
+        about: "what was built as an archive",
+        runs: true,
+        keys: &["output", "format", "compression_level"],
+    },
+    Known {
+        kind: "shell-local",
+        about: "commands on this machine",
+        runs: true,
+        keys: &[
+            "command",
+            "inline",
+            "script",
+            "scripts",
+            "execute_command",
+            "env_var_format",
+            "environment_vars",
+            "env",
+            "only_on",
+            "tempfile_extension",
+            "use_linux_pathing",
+            "valid_exit_codes",
+            "inline_shebang",
+        ],
+    },
     Known { kind: "artifice", about: "other files in place of what was built", runs: true, keys: &["files"] },
     Known { kind: "docker-tag", about: "a name for an image in Docker", runs: false, keys: &[] },
     Known { kind: "docker-save", about: "an image out of Docker", runs: false, keys: &[] },
@@ -214,7 +304,8 @@ pub fn validate(template: &Template, builds: &[&Build]) -> Result<()> {
                 if let Some(file) = provisioner.text(key)
                     && !template.folder.join(&file).exists()
                 {
-                    let message = format!("`{key}`: there is no file `{file}` in {}", template.folder.display());
+                    let message =
+                        format!("`{key}`: there is no file `{file}` in {}", template.folder.display());
                     return Err(at(provisioner, message).into());
                 }
             }
@@ -223,7 +314,12 @@ pub fn validate(template: &Template, builds: &[&Build]) -> Result<()> {
             }
         }
         for component in build.post_processors.iter().flatten() {
-            check(component, "post-processor", POST_PROCESSORS, &["keep_input_artifact", "only", "except", "name"])?;
+            check(
+                component,
+                "post-processor",
+                POST_PROCESSORS,
+                &["keep_input_artifact", "only", "except", "name"],
+            )?;
         }
     }
     Ok(())

@@ -15,10 +15,11 @@ mod template;
 mod upgrade;
 
 pub use fix::fixed;
+pub use gotemplate::fill_in;
 pub use inspect::inspect;
 pub use known::{BUILDERS, Known, POST_PROCESSORS, PROVISIONERS, validate};
-pub use upgrade::upgrade;
 pub use template::{Build, Component, Listed, Syntax, Template, Variable, Variables, load};
+pub use upgrade::upgrade;
 
 /// The version of Packer whose templates are understood, as `packer.version` and `{{packer_version}}` say it.
 pub const VERSION: &str = "1.11.0";

@@ -95,19 +95,23 @@ impl Build {
         self
     }
 
-    /// Whether one of some patterns, as `-only` takes them, is meant for it.
+    /// Whether one of some patterns, as `-only` takes them, fits its name.
     pub fn is_named(&self, patterns: &[String]) -> bool {
-        let builder = &self.builder;
-        let names = [
-            self.name.clone(),
-            builder.name.clone(),
-            builder.kind.clone(),
-            format!("{}.{}", builder.kind, builder.name),
-        ];
-        patterns.iter().any(|pattern| {
-            glob::Pattern::new(pattern).is_ok_and(|glob| names.iter().any(|name| glob.matches(name)))
-        })
+        fits(patterns, &[&self.name])
     }
+
+    /// Whether one of some patterns fits its builder's name or type: for who does not know the build's own.
+    pub fn is_called(&self, patterns: &[String]) -> bool {
+        let builder = &self.builder;
+        fits(patterns, &[&builder.name, &builder.kind, &format!("{}.{}", builder.kind, builder.name)])
+    }
+}
+
+fn fits(patterns: &[String], names: &[&str]) -> bool {
+    let fits = |pattern: &String| {
+        glob::Pattern::new(pattern).is_ok_and(|glob| names.iter().any(|name| glob.matches(name)))
+    };
+    patterns.iter().any(fits)
 }
 
 /// The syntax of a template.
@@ -193,11 +197,34 @@ pub struct Variables {
 /// What is wrong, with its place.
 pub fn load(path: Option<&Path>, variables: &Variables) -> Result<Template> {
     let path = found(path)?;
-    if path.is_dir() || path.to_string_lossy().ends_with(".hcl") {
-        return hcl::load(&path, &hcl_files(&path)?, variables);
+    let mut template = if path.is_dir() || path.to_string_lossy().ends_with(".hcl") {
+        hcl::load(&path, &hcl_files(&path)?, variables)?
+    } else {
+        let source = Source::new(path.to_string_lossy().into_owned(), fs::read_to_string(&path)?);
+        json::load(&path, &source, variables)?
+    };
+    template.settle_folder();
+    Ok(template)
+}
+
+impl Template {
+    /// Paths are relative to where Packer is run, which mostly is the template's folder. A template whose files are only
+    /// found from here is one that is run from here; all others work from anywhere.
+    fn settle_folder(&mut self) {
+        let Ok(here) = std::env::current_dir() else { return };
+        let keys =
+            ["playbook_file", "script", "scripts", "source", "sources", "galaxy_file", "inventory_file"];
+        let names: Vec<String> = self
+            .builds
+            .iter()
+            .flat_map(|build| &build.provisioners)
+            .flat_map(|component| keys.iter().flat_map(|key| component.list(key)))
+            .collect();
+        let only_here = |name: &String| !self.folder.join(name).exists() && here.join(name).exists();
+        if names.iter().any(only_here) {
+            self.folder = here;
+        }
     }
-    let source = Source::new(path.to_string_lossy().into_owned(), fs::read_to_string(&path)?);
-    json::load(&path, &source, variables)
 }
 
 /// The files of an HCL template.

@@ -194,9 +194,18 @@ pub(crate) struct BakeArgs {
     /// same disk everywhere
     #[arg(long)]
     pub(crate) fresh_disk: bool,
-    /// Accepted for Packer's sake
+    /// Replace files that are in the way
     #[arg(long)]
     pub(crate) force: bool,
+    /// How many builds run at a time; 0 for all
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) parallel_builds: usize,
+    /// Say what was built in lines of fields, as Packer does
+    #[arg(long)]
+    pub(crate) machine_readable: bool,
+    /// Only the build of this name; how several builds are started
+    #[arg(long, hide = true)]
+    pub(crate) one_build: Option<String>,
     /// Colours, for Packer's sake
     #[arg(long, value_name = "BOOL")]
     pub(crate) color: Option<bool>,
@@ -364,6 +373,11 @@ pub(crate) fn under_other_names(args: Vec<OsString>) -> Vec<OsString> {
     let mut out = vec![OsString::from("bakery"), OsString::from(verb)];
     out.extend(args.into_iter().skip(1));
     out
+}
+
+/// What was typed, in bakery's own words.
+pub(crate) fn typed() -> Vec<OsString> {
+    under_other_names(std::env::args_os().collect()).into_iter().skip(1).collect()
 }
 
 #[cfg(test)]

@@ -15,13 +15,15 @@ pub(crate) struct Terminal {
     live: bool,
     /// Whether a line is open that the next one replaces.
     open: Mutex<bool>,
+    /// Texts that are not shown.
+    hidden: Mutex<Vec<String>>,
 }
 
 impl Terminal {
     pub(crate) fn new(json: bool, quiet: bool) -> Self {
         let live =
             !json && std::io::stderr().is_terminal() && std::env::var("TERM").is_ok_and(|t| t != "dumb");
-        Self { json, quiet, live, open: Mutex::new(false) }
+        Self { json, quiet, live, open: Mutex::new(false), hidden: Mutex::default() }
     }
 
     pub(crate) fn is_json(&self) -> bool {
@@ -37,14 +39,27 @@ impl Terminal {
         }
     }
 
-    fn talk(&self, text: &str) {
+    /// From now on, these texts are not shown.
+    pub(crate) fn hide(&self, texts: &[String]) {
+        if let Ok(mut hidden) = self.hidden.lock() {
+            hidden.extend_from_slice(texts);
+        }
+    }
+
+    fn masked(&self, text: String) -> String {
+        let hidden = self.hidden.lock();
+        hidden.map_or(text.clone(), |hidden| mask(text, &hidden))
+    }
+
+    pub(crate) fn talk(&self, text: &str) {
         self.settle();
+        let text = self.masked(text.to_owned());
         eprintln!("{text}");
     }
 
     fn rewrite(&self, text: &str) {
         if let Ok(mut open) = self.open.lock() {
-            let short: String = text.chars().take(100).collect();
+            let short: String = self.masked(text.to_owned()).chars().take(100).collect();
             eprint!("\r\x1b[K{short}");
             let _ = std::io::stderr().flush();
             *open = true;
@@ -59,7 +74,7 @@ impl Reporter for Terminal {
             if let Some(map) = value.as_object_mut() {
                 map.insert("version".into(), SCHEMA_VERSION.into());
             }
-            println!("{value}");
+            println!("{}", self.masked(value.to_string()));
             return;
         }
         if self.quiet && !matches!(event, Event::Warning { .. }) {
@@ -77,6 +92,50 @@ impl Reporter for Terminal {
             Event::Warning { text } => self.talk(&format!("warning: {text}")),
             Event::Result { .. } => {}
         }
+    }
+}
+
+/// Text with others in place of those that must not be shown.
+fn mask(text: String, hidden: &[String]) -> String {
+    hidden.iter().fold(text, |text, secret| text.replace(secret.as_str(), "<sensitive>"))
+}
+
+/// A writer that does not show some texts; it writes whole lines.
+pub(crate) struct Masked<'a, W: std::io::Write> {
+    to: W,
+    hidden: &'a [String],
+    line: Vec<u8>,
+}
+
+impl<'a, W: std::io::Write> Masked<'a, W> {
+    pub(crate) fn new(to: W, hidden: &'a [String]) -> Self {
+        Self { to, hidden, line: vec![] }
+    }
+
+    fn show(&mut self) -> std::io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        self.to.write_all(mask(String::from_utf8_lossy(&line).into_owned(), self.hidden).as_bytes())
+    }
+}
+
+impl<W: std::io::Write> std::io::Write for Masked<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.line.extend_from_slice(bytes);
+        if self.line.ends_with(b"\n") || self.hidden.is_empty() {
+            self.show()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.to.flush()
+    }
+}
+
+impl<W: std::io::Write> Drop for Masked<'_, W> {
+    fn drop(&mut self) {
+        // What has no end of line is shown, too; who listened may be gone.
+        let _ = self.show();
     }
 }
 

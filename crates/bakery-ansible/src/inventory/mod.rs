@@ -78,6 +78,11 @@ impl Inventory {
         if name == "all" { self.all_vars.clone() } else { self.group_mut(name).vars.clone() }
     }
 
+    /// Adds a group without hosts, unless it is there.
+    pub fn add_group(&mut self, name: &str) {
+        self.group_mut(name);
+    }
+
     /// Puts a group into another.
     pub(crate) fn add_child(&mut self, group: &str, child: &str) {
         self.group_mut(child);

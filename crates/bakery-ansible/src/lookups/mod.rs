@@ -163,8 +163,9 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "env" => texts()
             .iter()
             .map(|name| {
-                std::env::var(name)
-                    .map_or_else(|_| options.get("default").unwrap_or_else(|| "".into()), Value::from)
+                let loader = templar.loader.as_ref();
+                let value = loader.map_or_else(|| std::env::var(name).ok(), |l| l.settings.variable(name));
+                value.map_or_else(|| options.get("default").unwrap_or_else(|| "".into()), Value::from)
             })
             .collect(),
         "ini" => tables::ini(templar, terms, options)?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bakery_ansible::connection::{Connections, Target};
 use bakery_ansible::inventory::Inventory;
-use bakery_ansible::playbook::Loader;
+use bakery_ansible::playbook::{Loader, Playbook};
 use bakery_ansible::{Callback, Options, vars};
 use bakery_events::exit;
 use bakery_host::namespace::Overlay;
@@ -16,6 +16,7 @@ use bakery_store::{Key, Work};
 
 use super::Place;
 use crate::journal::{Finished, Journal};
+use crate::machine::Ssh;
 use crate::rootfs::{AGENT_INSIDE, Rootfs};
 use crate::state::State;
 use crate::{Error, Result};
@@ -123,14 +124,15 @@ pub(crate) fn run(
     Ok((state, anew))
 }
 
-fn play(
-    component: &Component,
-    place: &Place<'_>,
-    playbook: &str,
-    journal: &Arc<Journal>,
-    build: &Key,
-    callback: &mut dyn Callback,
-) -> Result<Finished> {
+/// A playbook with all that its provisioner says of it.
+struct Prepared {
+    loader: Loader,
+    playbook: Playbook,
+    inventory: Inventory,
+    options: Options,
+}
+
+fn prepare(component: &Component, place: &Place<'_>, playbook: &str, host: &Map) -> Result<Prepared> {
     let folder = &place.template.folder;
     let path = folder.join(playbook);
     let mut loader = Loader::new(&path, Map::new());
@@ -138,8 +140,17 @@ fn play(
         loader.roles_paths.extend(component.text(key).map(|p| folder.join(p)));
     }
     loader.roles_paths.extend(component.list("role_paths").iter().map(|p| folder.join(p)));
+    let environment = component.list("ansible_env_vars");
+    let environment = environment.iter().filter_map(|text| text.split_once('='));
+    let environment: Vec<(String, String)> = environment
+        .map(|(name, value)| (name.to_owned(), value.trim_matches(['"', '\'']).to_owned()))
+        .collect();
+    if let Some((_, paths)) = environment.iter().find(|(name, _)| name == "ANSIBLE_ROLES_PATH") {
+        loader.roles_paths.extend(paths.split(':').map(|path| folder.join(path)));
+    }
+    Arc::make_mut(&mut loader.settings).set_environment(environment);
     let options = options(component, place, &mut loader)?;
-    let loaded = loader.playbook(&path)?;
+    let playbook = loader.playbook(&path)?;
     let alias = component.text("host_alias").unwrap_or_else(|| "default".into());
     let source = component.text("inventory_file").or_else(|| component.text("inventory_directory"));
     let mut inventory = match source {
@@ -152,10 +163,68 @@ fn play(
             inventory.add_host(&alias, &group);
         }
     }
+    for group in component.list("empty_groups") {
+        inventory.add_group(&group);
+    }
+    if let Some(known) = inventory.hosts.get(&alias) {
+        known.extend(host);
+    }
+    Ok(Prepared { loader, playbook, inventory, options })
+}
+
+/// Runs a playbook on a machine behind ssh, as the provisioner's program would be called: its host has the alias
+/// `default`, the user and the key of the communicator.
+pub(crate) fn by_ssh(
+    component: &Component,
+    place: &Place<'_>,
+    machine: &Ssh,
+    callback: &mut dyn Callback,
+) -> Result<()> {
+    let host = Map::new();
+    host.set("ansible_host", machine.host.as_str());
+    host.set("ansible_port", i64::from(machine.port));
+    host.set("ansible_user", component.text("user").unwrap_or_else(|| machine.user.clone()));
+    host.set("ansible_host_key_checking", false);
+    if let Some(key) = &machine.key {
+        host.set("ansible_ssh_private_key_file", key.as_str());
+    }
+    let playbook = component.text("playbook_file").unwrap_or_default();
+    let ready = prepare(component, place, &playbook, &host)?;
+    let connections = Connections::local(Some(place.template.folder.clone()));
+    let outcome = bakery_ansible::run(
+        &ready.playbook,
+        ready.inventory,
+        &ready.loader,
+        &ready.options,
+        &connections,
+        callback,
+    )?;
+    if outcome.code != exit::OK {
+        return Err(Error::new(format!("the playbook {playbook} failed (exit code {})", outcome.code)));
+    }
+    Ok(())
+}
+
+fn play(
+    component: &Component,
+    place: &Place<'_>,
+    playbook: &str,
+    journal: &Arc<Journal>,
+    build: &Key,
+    callback: &mut dyn Callback,
+) -> Result<Finished> {
+    let ready = prepare(component, place, playbook, &Map::new())?;
     let controller = controller(place)?;
     let target = Target::Rootfs(journal.sandbox(place.agent)?, AGENT_INSIDE.into());
     let connections = Connections::bake(target, controller.target.clone(), journal.clone());
-    let outcome = bakery_ansible::run(&loaded, inventory, &loader, &options, &connections, callback)?;
+    let outcome = bakery_ansible::run(
+        &ready.playbook,
+        ready.inventory,
+        &ready.loader,
+        &ready.options,
+        &connections,
+        callback,
+    )?;
     if outcome.code != exit::OK {
         return Err(Error::new(format!(
             "the playbook {playbook} failed while baking (exit code {})",

@@ -4,36 +4,49 @@ use bakery_host::{Cmd, fs};
 use bakery_packer::Component;
 
 use super::Place;
-use crate::rootfs::Rootfs;
+use crate::machine::Machine;
 use crate::{Error, Result};
 
-/// Files go in as a tar stream that a program inside unpacks, so no link of the image is followed from outside.
-pub(crate) fn file(component: &Component, place: &Place<'_>, rootfs: &Rootfs) -> Result<()> {
-    if component.text("direction").as_deref() == Some("download") {
-        return Err(Error::new(
-            "the file provisioner cannot download from an image that is baked here; use a task or read the image",
-        ));
-    }
+/// Files travel as streams that a program on the other side writes, so no link there is followed from here.
+pub(crate) fn file(component: &Component, place: &Place<'_>, machine: &dyn Machine) -> Result<()> {
     let destination = component
         .text("destination")
         .ok_or_else(|| Error::new("the file provisioner needs a `destination`"))?;
+    let sources: Vec<String> =
+        component.text("source").into_iter().chain(component.list("sources")).collect();
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', "'\\''"));
+    if component.text("direction").as_deref() == Some("download") {
+        return sources.iter().try_for_each(|source| {
+            let output = machine.shell(&format!("cat {}", quoted(source)))?.output()?;
+            if !output.success() {
+                let why = output.error_text();
+                return Err(Error::new(format!(
+                    "the file provisioner could not read {source}: {}",
+                    why.trim()
+                )));
+            }
+            let mut to = place.template.folder.join(&destination);
+            if destination.ends_with('/') || to.is_dir() {
+                to = to.join(source.rsplit('/').next().unwrap_or_default());
+            }
+            if let Some(folder) = to.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            Ok(fs::write_atomic(to, output.stdout)?)
+        });
+    }
     let send = |line: String, input: Vec<u8>| -> Result<()> {
-        let sandbox = rootfs.sandbox(place.agent)?;
-        let output = sandbox.command("/bin/sh", &["-c".into(), line])?.input(input).output()?;
+        let output = machine.shell(&line)?.input(input).output()?;
         if output.success() {
             return Ok(());
         }
-        Err(Error::new(format!(
-            "the file provisioner could not write {destination}: {}",
-            output.error_text().trim()
-        )))
+        let why = output.error_text();
+        Err(Error::new(format!("the file provisioner could not write {destination}: {}", why.trim())))
     };
-    let quoted = format!("'{}'", destination.replace('\'', "'\\''"));
+    let to = quoted(&destination);
     if let Some(content) = component.text("content") {
-        return send(format!("cat > {quoted}"), content.into_bytes());
+        return send(format!("cat > {to}"), content.into_bytes());
     }
-    let sources: Vec<String> =
-        component.text("source").into_iter().chain(component.list("sources")).collect();
     for source in sources {
         let path = place.template.folder.join(source.trim_end_matches('/'));
         if path.is_dir() {
@@ -41,23 +54,22 @@ pub(crate) fn file(component: &Component, place: &Place<'_>, rootfs: &Rootfs) ->
             let (from, name) = if source.ends_with('/') {
                 (path.clone(), ".".to_owned())
             } else {
-                (
-                    path.parent().unwrap_or(&path).to_path_buf(),
-                    path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
-                )
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                (path.parent().unwrap_or(&path).to_path_buf(), name)
             };
             let tar = Cmd::new("tar")
-                .args(["--owner=0", "--group=0", "-C"])
+                .args(["--owner=0", "--group=0", "--sort=name", "-C"])
                 .arg(from)
                 .arg("-cf")
                 .arg("-")
                 .arg(name)
                 .run()?;
-            send(format!("mkdir -p {quoted} && tar -C {quoted} -xf -"), tar.stdout)?;
+            send(format!("mkdir -p {to} && tar -C {to} -xf -"), tar.stdout)?;
         } else {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             let line = format!(
-                "d={quoted}; case \"$d\" in */) d=\"$d{name}\";; esac; [ -d \"$d\" ] && d=\"$d/{name}\"; cat > \"$d\""
+                "d={to}; n={}; case \"$d\" in */) d=\"$d$n\";; esac; [ -d \"$d\" ] && d=\"$d/$n\"; cat > \"$d\"",
+                quoted(&name)
             );
             send(line, fs::read(&path)?)?;
         }

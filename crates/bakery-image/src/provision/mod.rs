@@ -7,17 +7,20 @@ mod ansible;
 mod file;
 mod shell;
 
+pub(crate) use shell::shell_local;
+
 use std::path::{Path, PathBuf};
 
 use bakery_ansible::Callback;
 use bakery_events::Reporter;
 use bakery_galaxy::install::Places;
 use bakery_galaxy::requirements::Kind;
-use bakery_host::signal;
+use bakery_host::{command, signal};
 use bakery_packer::{Build, Component, Template};
 use bakery_store::record::Asked;
 use bakery_store::{Key, Store};
 
+use crate::machine::{Machine, Ssh, Tree};
 use crate::rootfs::Rootfs;
 use crate::state::State;
 use crate::{Error, Result};
@@ -119,13 +122,32 @@ pub(crate) fn run(
     key: Option<&Key>,
     callback: &mut dyn Callback,
 ) -> Result<(State, bool)> {
+    again(component, place, &mut || once(component, place, state, key, callback))
+}
+
+/// Does what a provisioner does, after its pause, as often and as long as its options allow.
+pub(crate) fn again<T>(
+    component: &Component,
+    place: &Place<'_>,
+    act: &mut dyn FnMut() -> Result<T>,
+) -> Result<T> {
     if let Some(pause) = component.text("pause_before") {
         std::thread::sleep(duration(&pause)?);
     }
+    let limit = component.text("timeout").map(|limit| duration(&limit)).transpose()?;
     let tries = component.text("max_retries").and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
     let mut attempt = 0;
     loop {
-        match once(component, place, state, key, callback) {
+        let watch = limit.map(command::Watch::start);
+        let result = act();
+        let result = match watch {
+            Some(watch) if watch.has_fired() => {
+                let limit = component.text("timeout").unwrap_or_default();
+                Err(Error::new(format!("it took longer than its `timeout` of {limit}")))
+            }
+            _ => result,
+        };
+        match result {
             Err(error) if attempt < tries && signal::caught().is_none() => {
                 attempt += 1;
                 place.reporter.warn(&format!(
@@ -145,29 +167,69 @@ fn once(
     key: Option<&Key>,
     callback: &mut dyn Callback,
 ) -> Result<(State, bool)> {
-    let in_tree = |act: &dyn Fn(&Component, &Place<'_>, &Rootfs) -> Result<()>| -> Result<(State, bool)> {
-        let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
-        if let Err(error) = act(component, place, &rootfs).and_then(|()| interrupted()) {
-            return Err(match rootfs.keep_failed() {
+    let in_tree =
+        |act: &dyn Fn(&Component, &Place<'_>, &dyn Machine) -> Result<()>| -> Result<(State, bool)> {
+            let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
+            let tree = Tree { rootfs: &rootfs, agent: place.agent };
+            if let Err(error) = act(component, place, &tree).and_then(|()| interrupted()) {
+                return Err(match rootfs.keep_failed() {
                 Ok(path) => error.hint(format!("the files that it changed are in {}; the layers below are kept, so the next bake starts there", path.display())),
                 Err(_) => error,
             });
-        }
-        let layers = rootfs.commit(&component.kind)?;
-        Ok((State { key: key.unwrap_or(&state.key).clone(), layers }, true))
-    };
+            }
+            let layers = rootfs.commit(&component.kind)?;
+            Ok((State { key: key.unwrap_or(&state.key).clone(), layers }, true))
+        };
     match component.kind.as_str() {
         "ansible" | "ansible-local" => ansible::run(component, place, state, callback),
         "shell" => in_tree(&shell::shell),
         "file" => in_tree(&file::file),
-        "shell-local" => shell::shell_local(component, place).map(|()| (state.clone(), false)),
+        "shell-local" => shell::shell_local(component, place, &[]).map(|()| (state.clone(), false)),
+        _ => aside(component, place).map(|()| (state.clone(), false)),
+    }
+}
+
+/// What a failure of a provisioner says.
+pub(crate) fn failed(component: &Component, error: Error) -> Error {
+    Error { message: format!("the provisioner `{}` failed: {error}", component.kind), hint: error.hint }
+}
+
+/// Runs a provisioner on a machine that is there.
+pub(crate) fn on_machine(
+    component: &Component,
+    place: &Place<'_>,
+    machine: Option<&Ssh>,
+    callback: &mut dyn Callback,
+) -> Result<()> {
+    let needs = || {
+        Error::new(format!(
+            "the provisioner `{}` needs a machine, and the builder has no communicator",
+            component.kind
+        ))
+    };
+    match component.kind.as_str() {
+        "ansible" => ansible::by_ssh(component, place, machine.ok_or_else(needs)?, callback),
+        "shell" => shell::shell(component, place, machine.ok_or_else(needs)?),
+        "file" => file::file(component, place, machine.ok_or_else(needs)?),
+        "shell-local" => shell::shell_local(component, place, &[]),
+        "ansible-local" => {
+            Err(Error::new("`ansible-local` runs in images that are baked; for a machine use `ansible`"))
+        }
+        _ => aside(component, place),
+    }
+}
+
+/// What acts on nothing.
+fn aside(component: &Component, place: &Place<'_>) -> Result<()> {
+    match component.kind.as_str() {
         "sleep" => {
             std::thread::sleep(duration(&component.text("duration").unwrap_or_else(|| "0s".into()))?);
-            Ok((state.clone(), false))
+            Ok(())
         }
+        "breakpoint" if component.flag("disable", false) => Ok(()),
         "breakpoint" => {
             place.reporter.note(&format!("breakpoint: {}", component.text("note").unwrap_or_default()));
-            Ok((state.clone(), false))
+            Ok(())
         }
         other => Err(Error::new(format!("the provisioner `{other}` does not run here"))),
     }
@@ -181,7 +243,7 @@ pub(crate) fn interrupted() -> Result<()> {
     }
 }
 
-fn duration(text: &str) -> Result<std::time::Duration> {
+pub(crate) fn duration(text: &str) -> Result<std::time::Duration> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let number: f64 = text[..split]
         .parse()

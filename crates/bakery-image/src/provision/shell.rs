@@ -1,13 +1,15 @@
 //! The provisioners `shell` and `shell-local`.
 
 use bakery_events::Event;
-use bakery_host::{Cmd, fs};
-use bakery_packer::Component;
+use bakery_host::{Cmd, Output, fs};
+use bakery_lang::Value;
+use bakery_packer::{Component, fill_in};
 
-use super::Place;
-use crate::rootfs::Rootfs;
+use super::{Place, duration};
+use crate::machine::Machine;
 use crate::{Error, Result};
 
+/// The variables that Packer gives scripts, then those of the options.
 fn environment(component: &Component, place: &Place<'_>) -> Vec<(String, String)> {
     let mut pairs = vec![
         ("PACKER_BUILD_NAME".to_owned(), place.builder.name.clone()),
@@ -24,7 +26,7 @@ fn environment(component: &Component, place: &Place<'_>) -> Vec<(String, String)
     pairs
 }
 
-/// The scripts of a shell provisioner as texts.
+/// The scripts as texts.
 fn scripts(component: &Component, place: &Place<'_>) -> Result<Vec<String>> {
     let inline: Vec<String> = match component.config.get("inline") {
         Some(value) => {
@@ -49,59 +51,101 @@ fn valid_codes(component: &Component) -> Vec<i32> {
     if codes.is_empty() { vec![0] } else { codes }
 }
 
-pub(crate) fn shell(component: &Component, place: &Place<'_>, rootfs: &Rootfs) -> Result<()> {
-    let valid = valid_codes(component);
-    let vars = environment(component, place);
-    let quoted: String = vars.iter().map(|(k, v)| format!("{k}='{}' ", v.replace('\'', "'\\''"))).collect();
-    for text in scripts(component, place)? {
-        // The script travels on stdin: nothing of the host needs to be seen inside.
-        let path = "/tmp/packer-shell";
-        let execute = component
-            .text("execute_command")
-            .unwrap_or_else(|| "chmod +x {{.Path}}; {{.Vars}} {{.Path}}".into())
-            .replace("{{ .Path }}", path)
-            .replace("{{.Path}}", path)
-            .replace("{{ .Vars }}", &quoted)
-            .replace("{{.Vars}}", &quoted);
-        let line = format!("cat > {path} && {{ {execute}; }} 2>&1");
-        let sandbox = rootfs.sandbox(place.agent)?;
-        let output = sandbox.command("/bin/sh", &["-c".into(), line])?.input(text).output()?;
-        for said in output.text().lines() {
-            place.reporter.event(&Event::StepProgress { step: "shell".into(), line: said.to_owned() });
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// Says what a script said, and whether its code is one of those that are fine.
+fn judge(component: &Component, place: &Place<'_>, output: &Output) -> Result<()> {
+    let said = output.text() + &output.error_text();
+    for line in said.lines() {
+        place.reporter.event(&Event::StepProgress { step: component.kind.clone(), line: line.to_owned() });
+    }
+    let disconnected = output.code == 255 && component.flag("expect_disconnect", false);
+    if valid_codes(component).contains(&output.code) || disconnected {
+        return Ok(());
+    }
+    let lines: Vec<&str> = said.trim_end().lines().collect();
+    let tail = lines[lines.len().saturating_sub(12)..].join("\n");
+    Err(Error::new(format!("a script of `{}` ended with exit code {}\n{tail}", component.kind, output.code)))
+}
+
+pub(crate) fn shell(component: &Component, place: &Place<'_>, machine: &dyn Machine) -> Result<()> {
+    let variables = environment(component, place);
+    // Go's `%s='%s' `.
+    let format = component.text("env_var_format").unwrap_or_else(|| "%s='%s' ".into());
+    let vars: String = variables
+        .iter()
+        .map(|(key, value)| format.replacen("%s", key, 1).replacen("%s", &value.replace('\'', "'\"'\"'"), 1))
+        .collect();
+    let folder = component.text("remote_folder").unwrap_or_else(|| "/tmp".into());
+    for (at, text) in scripts(component, place)?.into_iter().enumerate() {
+        let file = component.text("remote_file").unwrap_or_else(|| format!("script_{at:04}.sh"));
+        let path = component.text("remote_path").unwrap_or_else(|| format!("{folder}/{file}"));
+        let vars_file = format!("{folder}/varfile_{at:04}.sh");
+        let uses_file = component.flag("use_env_var_file", false);
+        let usual = if uses_file {
+            "chmod +x {{.Path}}; . {{.EnvVarFile}} && {{.Path}}"
+        } else {
+            "chmod +x {{.Path}}; {{.Vars}} {{.Path}}"
+        };
+        let execute = component.text("execute_command").unwrap_or_else(|| usual.into());
+        let execute = fill_in(&execute, &[("Path", &path), ("Vars", &vars), ("EnvVarFile", &vars_file)]);
+        let mut prepare = format!("umask 077; cat > {}", quoted(&path));
+        if uses_file {
+            let exports: String =
+                variables.iter().map(|(key, value)| format!("export {key}={}\n", quoted(value))).collect();
+            prepare.push_str(&format!(" && printf %s {} > {}", quoted(&exports), quoted(&vars_file)));
         }
-        if !valid.contains(&output.code) {
-            return Err(Error::new(format!(
-                "a script of the shell provisioner ended with exit code {}\n{}",
-                output.code,
-                tail(&output.text())
-            )));
+        let sent = machine.shell(&prepare)?.input(text).output()?;
+        if !sent.success() {
+            return Err(Error::new(format!("the script could not be sent: {}", sent.error_text().trim())));
         }
+        let output = machine.shell(&format!("{{ {execute}\n}} 2>&1"))?.output()?;
+        judge(component, place, &output)?;
+        if !component.flag("skip_clean", false) && output.code != 255 {
+            machine.shell(&format!("rm -f {} {}", quoted(&path), quoted(&vars_file)))?.output()?;
+        }
+    }
+    if let Some(pause) = component.text("pause_after") {
+        std::thread::sleep(duration(&pause)?);
     }
     Ok(())
 }
 
-pub(crate) fn shell_local(component: &Component, place: &Place<'_>) -> Result<()> {
-    let valid = valid_codes(component);
+/// Runs scripts on this machine. `more` are variables that only the caller knows.
+pub(crate) fn shell_local(component: &Component, place: &Place<'_>, more: &[(&str, &str)]) -> Result<()> {
+    let here = |system: &str| system == std::env::consts::OS;
+    let only_on = component.list("only_on");
+    if !only_on.is_empty() && !only_on.iter().any(|system| here(system)) {
+        return Ok(());
+    }
     let mut texts = scripts(component, place)?;
     texts.extend(component.text("command").map(|c| format!("#!/bin/sh -e\n{c}\n")));
+    let words = |value: Option<Value>| -> Vec<String> {
+        value.and_then(|v| v.as_items()).unwrap_or_default().iter().map(ToString::to_string).collect()
+    };
     for text in texts {
-        let mut cmd = Cmd::new("/bin/sh").arg("-e").arg("-s").input(text).current_dir(&place.template.folder);
-        for (key, value) in environment(component, place) {
+        let script = tempfile::NamedTempFile::new().map_err(|e| Error::new(e.to_string()))?;
+        fs::write_atomic_mode(script.path(), text, 0o700)?;
+        let path = script.path().display().to_string();
+        let mut variables = environment(component, place);
+        variables.extend(more.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
+        let vars: String = variables.iter().map(|(k, v)| format!("{k}={} ", quoted(v))).collect();
+        let mut command = words(component.config.get("execute_command"));
+        if command.is_empty() {
+            command = ["/bin/sh", "-c", "{{.Vars}} {{.Script}}"].map(str::to_owned).to_vec();
+        }
+        let command: Vec<String> = command
+            .iter()
+            .map(|word| fill_in(word, &[("Vars", &vars), ("Script", &path), ("Path", &path)]))
+            .collect();
+        let Some((program, args)) = command.split_first() else { continue };
+        let mut cmd = Cmd::new(program).args(args).current_dir(&place.template.folder);
+        for (key, value) in variables {
             cmd = cmd.env(key, value);
         }
-        let output = cmd.output()?;
-        if !valid.contains(&output.code) {
-            return Err(Error::new(format!(
-                "a script of the shell-local provisioner ended with exit code {}\n{}",
-                output.code,
-                tail(&(output.text() + &output.error_text()))
-            )));
-        }
+        judge(component, place, &cmd.output()?)?;
     }
     Ok(())
-}
-
-fn tail(text: &str) -> String {
-    let lines: Vec<&str> = text.trim_end().lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
 }

@@ -109,7 +109,8 @@ pub fn blocks<'b>(
         }
         let wrong = |message: &str| Diagnostic::at(&source.at_offset(start), message);
         let made = labels.first().ok_or_else(|| wrong("a dynamic block needs the kind of its blocks"))?;
-        let each = block.body.get_attribute("for_each").ok_or_else(|| wrong("a dynamic block needs `for_each`"))?;
+        let each =
+            block.body.get_attribute("for_each").ok_or_else(|| wrong("a dynamic block needs `for_each`"))?;
         let content = block.body.get_blocks("content").next();
         let content = content.ok_or_else(|| wrong("a dynamic block needs `content`"))?;
         let iterator = match block.body.get_attribute("iterator").map(|a| &a.value) {

@@ -6,8 +6,8 @@ mod types;
 
 pub use eval::{Expanded, Scope, blocks, body, evaluate, render_template, with_names};
 pub use functions::go_layout;
-pub use types::{Attribute, Type};
 pub use hcl_edit;
+pub use types::{Attribute, Type};
 
 use std::sync::Arc;
 

@@ -50,7 +50,11 @@ impl Type {
             Expression::Variable(name) => Self::named(name.as_str()),
             Expression::FuncCall(call) => {
                 let name = call.name.name.as_str();
-                let arg = call.args.iter().next().ok_or_else(|| format!("`{name}` needs the type of its elements"))?;
+                let arg = call
+                    .args
+                    .iter()
+                    .next()
+                    .ok_or_else(|| format!("`{name}` needs the type of its elements"))?;
                 let inner = || Self::parse(arg).map(Box::new);
                 match (name, arg) {
                     ("list", _) => inner().map(Self::List),
@@ -121,7 +125,9 @@ impl Type {
             Self::String => text(value).map(Value::from).ok_or_else(|| wanted("a string")),
             Self::Number => number(value).map(from_number).ok_or_else(|| wanted("a number")),
             Self::Bool => truth(value).map(Value::Bool).map_err(|_| wanted("a bool")),
-            Self::List(kind) => items()?.iter().map(|v| kind.convert(v)).collect::<Result<Vec<_>, _>>().map(Value::from),
+            Self::List(kind) => {
+                items()?.iter().map(|v| kind.convert(v)).collect::<Result<Vec<_>, _>>().map(Value::from)
+            }
             Self::Set(kind) => {
                 let mut out: Vec<Value> = Vec::new();
                 for item in items()? {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bakery_host::fs;
+use bakery_lang::hcl::hcl_edit::Span as _;
 use bakery_lang::hcl::hcl_edit::expr::Expression;
 use bakery_lang::hcl::hcl_edit::structure::{Block, Body};
-use bakery_lang::hcl::hcl_edit::Span as _;
 use bakery_lang::hcl::{self, Expanded, Scope, with_names};
 use bakery_lang::{Diagnostic, Map, Origin, Source, Value, suggest};
 
@@ -66,14 +66,20 @@ pub(crate) fn names(paths: &[PathBuf], folder: &Path, given: &Variables) -> Resu
         }
         if let Some(attribute) = file.body.attributes().next() {
             let message = format!("unsupported argument `{}`", attribute.key.as_str());
-            let hint = "the root of a template holds blocks; values belong into `locals` or `variable` blocks";
-            return Err(Diagnostic::at(&file.at(attribute.span().map_or(0, |s| s.start)), message).hint(hint).into());
+            let hint =
+                "the root of a template holds blocks; values belong into `locals` or `variable` blocks";
+            return Err(Diagnostic::at(&file.at(attribute.span().map_or(0, |s| s.start)), message)
+                .hint(hint)
+                .into());
         }
     }
     let mut notes = Vec::new();
     let variables = variables::read(&files, folder, given, &mut notes)?;
     let names = Names::new(folder, false);
-    names.set("var", variables.iter().filter_map(|v| Some((v.name.clone(), v.value.clone()?))).collect::<Map>().into());
+    names.set(
+        "var",
+        variables.iter().filter_map(|v| Some((v.name.clone(), v.value.clone()?))).collect::<Map>().into(),
+    );
     variables::check(&files, &names)?;
     locals_and_data(&files, &names)?;
     Ok(Read { files, names, variables, notes })
@@ -109,7 +115,8 @@ pub(crate) fn load(path: &Path, paths: &[PathBuf], given: &Variables) -> Result<
 fn sources(read: &Read) -> Result<Vec<Component>> {
     let mut sources: Vec<Component> = Vec::new();
     for file in &read.files {
-        for block in hcl::blocks(&file.body, &read.names, &file.source)?.iter().filter(|b| b.kind == "source") {
+        for block in hcl::blocks(&file.body, &read.names, &file.source)?.iter().filter(|b| b.kind == "source")
+        {
             let [kind, name] = block.labels.as_slice() else {
                 let message = "a source needs a type and a name";
                 return Err(Diagnostic::at(&file.at(block.start), message).into());
@@ -140,10 +147,19 @@ const IN_BUILD: &[&str] = &[
     "source",
 ];
 
-fn build(file: &File, block: &Block, names: &Names, sources: &[Component], template: &mut Template) -> Result<()> {
+fn build(
+    file: &File,
+    block: &Block,
+    names: &Names,
+    sources: &[Component],
+    template: &mut Template,
+) -> Result<()> {
     let text = |key: &str| -> Result<Option<String>> {
         let attribute = block.body.get_attribute(key);
-        Ok(attribute.map(|a| hcl::evaluate(&a.value, names, &file.source)).transpose()?.map(|v| v.to_string()))
+        Ok(attribute
+            .map(|a| hcl::evaluate(&a.value, names, &file.source))
+            .transpose()?
+            .map(|v| v.to_string()))
     };
     let title = text("name")?;
     let inner = hcl::blocks(&block.body, names, &file.source)?;
@@ -172,7 +188,10 @@ fn build(file: &File, block: &Block, names: &Names, sources: &[Component], templ
     for builder in builders {
         let own = vec![(
             "source".to_owned(),
-            Value::map([("name", Value::from(builder.name.as_str())), ("type", builder.kind.as_str().into())]),
+            Value::map([
+                ("name", Value::from(builder.name.as_str())),
+                ("type", builder.kind.as_str().into()),
+            ]),
         )];
         let component = |one: &Expanded<'_>| -> Result<Component> {
             let label = one.labels.first().cloned().unwrap_or_default();
@@ -250,9 +269,12 @@ fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
                     let value = block.body.get_attribute("expression");
                     pending.extend(value.map(|a| (label(0), What::Local(&a.value), file)));
                 }
-                "data" if label(0) == "null" => pending.push((label(1), What::Data(label(0), &block.body), file)),
+                "data" if label(0) == "null" => {
+                    pending.push((label(1), What::Data(label(0), &block.body), file))
+                }
                 "data" => {
-                    let message = format!("the data source `{}` asks a service, which a bake here does not", label(0));
+                    let message =
+                        format!("the data source `{}` asks a service, which a bake here does not", label(0));
                     let error = Diagnostic::at(&file.origin(block), message);
                     return Err(error.hint("put the value in a variable").into());
                 }
@@ -266,9 +288,8 @@ fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
         pending.retain(|(name, what, file)| {
             let value = match what {
                 What::Local(value) => hcl::evaluate(value, names, &file.source),
-                What::Data(_, body) => hcl::body(body, names, &file.source).map(|config| {
-                    Value::map([("output", config.get("input").unwrap_or_default())])
-                }),
+                What::Data(_, body) => hcl::body(body, names, &file.source)
+                    .map(|config| Value::map([("output", config.get("input").unwrap_or_default())])),
             };
             match (value, what) {
                 (Ok(value), What::Local(_)) => locals.set(name, value),

@@ -83,7 +83,9 @@ impl Names {
 
 fn home(path: &str) -> String {
     match path.strip_prefix('~') {
-        Some(rest) if rest.is_empty() || rest.starts_with('/') => std::env::var("HOME").unwrap_or_default() + rest,
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+            std::env::var("HOME").unwrap_or_default() + rest
+        }
         _ => path.to_owned(),
     }
 }

@@ -71,7 +71,10 @@ impl Declared {
     fn set(&mut self, value: Value, from: &str) -> Result<()> {
         let converted = self.kind.as_ref().map_or(Ok(value.clone()), |kind| kind.convert(&value));
         let value = converted.map_err(|why| {
-            let message = format!("the value of the variable `{}` from {from} does not fit its type: {why}", self.variable.name);
+            let message = format!(
+                "the value of the variable `{}` from {from} does not fit its type: {why}",
+                self.variable.name
+            );
             Error::from(Diagnostic::at(&self.origin, message))
         })?;
         self.variable.value = Some(value);
@@ -89,14 +92,20 @@ fn declared(files: &[File], folder: &Path) -> Result<Vec<Declared>> {
                 "variable" => {
                     let name = block.labels.first().map(|l| l.as_str().to_owned()).unwrap_or_default();
                     if all.iter().any(|d| d.variable.name == name) {
-                        return Err(Diagnostic::at(&origin, format!("the variable `{name}` is declared twice")).into());
+                        return Err(Diagnostic::at(
+                            &origin,
+                            format!("the variable `{name}` is declared twice"),
+                        )
+                        .into());
                     }
                     let attribute = |key: &str| block.body.get_attribute(key).map(|a| &a.value);
                     let evaluated = |key: &str| -> Result<Option<Value>> {
                         Ok(attribute(key).map(|e| hcl::evaluate(e, &names, &file.source)).transpose()?)
                     };
                     let kind = attribute("type").map(Type::parse).transpose();
-                    let kind = kind.map_err(|why| Error::from(Diagnostic::at(&origin, format!("the type of `{name}`: {why}"))))?;
+                    let kind = kind.map_err(|why| {
+                        Error::from(Diagnostic::at(&origin, format!("the type of `{name}`: {why}")))
+                    })?;
                     let default = evaluated("default")?;
                     // Without a type, the default says what is meant.
                     let kind = kind.or_else(|| default.as_ref().and_then(implied));
@@ -117,7 +126,8 @@ fn declared(files: &[File], folder: &Path) -> Result<Vec<Declared>> {
                 }
                 "variables" => {
                     for (name, value) in hcl::body(&block.body, &names, &file.source)?.pairs() {
-                        let variable = Variable { name: name.to_string(), value: Some(value), ..Variable::default() };
+                        let variable =
+                            Variable { name: name.to_string(), value: Some(value), ..Variable::default() };
                         all.push(Declared { variable, kind: None, origin: origin.clone() });
                     }
                 }
@@ -156,7 +166,8 @@ fn from_text(text: &str, kind: Option<&Type>, from: &str) -> Result<Value> {
 fn values(path: &Path, folder: &Path) -> Result<Map> {
     if path.extension().is_some_and(|e| e == "json") {
         let text = fs::read_to_string(path)?;
-        let value = json::parse(&text).map_err(|e| Error::from(Diagnostic::new(format!("{}: {e}", path.display()))))?;
+        let value = json::parse(&text)
+            .map_err(|e| Error::from(Diagnostic::new(format!("{}: {e}", path.display()))))?;
         return Ok(value.as_map().cloned().unwrap_or_default());
     }
     let source: Arc<Source> = Source::new(path.display().to_string(), fs::read_to_string(path)?);

@@ -1,17 +1,18 @@
 //! `bake`.
 
-use std::io::Write as _;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bakery_events::{Event, Reporter as _, exit};
-use bakery_image::{BakeOptions, plan};
+use bakery_image::{Artifact, BakeOptions, BuildOptions, Built, plan};
 use bakery_packer::{Build, Template, Variables};
 use bakery_play::DefaultOutput;
 use bakery_store::Store;
 
 use super::{Failure, Outcome, pairs};
-use crate::cli::{BakeArgs, BuildArgs, TemplateArgs};
-use crate::terminal::{self, Terminal};
+use crate::cli::{self, BakeArgs, BuildArgs, TemplateArgs};
+use crate::terminal::{self, Masked, Terminal};
 
 /// The static agent: `BAKERY_AGENT`, else beside this program.
 pub(crate) fn agent() -> Result<PathBuf, Failure> {
@@ -45,9 +46,16 @@ pub(crate) fn load(args: &TemplateArgs, terminal: &Terminal) -> Result<Template,
     Ok(template)
 }
 
-/// The builds that `-only` and `-except` leave.
+/// The builds that `-only` and `-except` leave. Who names none of them means their builders.
 pub(crate) fn named<'a>(template: &'a Template, args: &TemplateArgs) -> Result<Vec<&'a Build>, Failure> {
-    let wanted = |b: &&Build| (args.only.is_empty() || b.is_named(&args.only)) && !b.is_named(&args.except);
+    let meant = |build: &Build, patterns: &[String]| {
+        if template.builds.iter().any(|b| b.is_named(patterns)) {
+            build.is_named(patterns)
+        } else {
+            build.is_called(patterns)
+        }
+    };
+    let wanted = |b: &&Build| (args.only.is_empty() || meant(b, &args.only)) && !meant(b, &args.except);
     let builds: Vec<&Build> = template.builds.iter().filter(wanted).collect();
     if builds.is_empty() {
         return Err(Failure::new("no build is left to run (--only and --except)"));
@@ -56,12 +64,17 @@ pub(crate) fn named<'a>(template: &'a Template, args: &TemplateArgs) -> Result<V
 }
 
 /// The builds that are asked for and run here.
-fn chosen<'a>(template: &'a Template, args: &BuildArgs, terminal: &Terminal) -> Result<Vec<&'a Build>, Failure> {
+fn chosen<'a>(
+    template: &'a Template,
+    args: &BuildArgs,
+    terminal: &Terminal,
+) -> Result<Vec<&'a Build>, Failure> {
     let mut builds = named(template, &args.template)?;
     bakery_packer::validate(template, &builds)?;
     // A template that names a disk builder bakes that; AMIs beside it are for the cloud.
     let has_disk = builds.iter().any(|b| b.builder.kind == "disk");
-    let asked_for = |b: &Build| args.local && b.is_named(&args.template.only);
+    let asked_for =
+        |b: &Build| args.local && (b.is_named(&args.template.only) || b.is_called(&args.template.only));
     builds.retain(|b| {
         let is_left_out = has_disk && b.builder.kind.starts_with("amazon-") && !asked_for(b);
         if is_left_out {
@@ -93,67 +106,156 @@ pub(crate) fn why(args: &BuildArgs, terminal: &Terminal) -> Outcome {
 
 pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
     let template = load(&args.build.template, terminal)?;
-    let agent = agent()?;
+    let mut chosen = chosen(&template, &args.build, terminal)?;
+    if let Some(one) = &args.one_build {
+        chosen.retain(|build| build.name == *one);
+    }
     let store = Store::open()?;
-    let chosen = chosen(&template, &args.build, terminal)?;
     bakery_image::install_roles(&template, &chosen, &store, terminal)?;
-    for build in chosen {
-        let planned = plan(&store, &template, build, args.build.local, args.build.base.as_deref(), &agent)?;
-        let options = BakeOptions {
-            agent: agent.clone(),
+    let run = std::env::var("PACKER_RUN_UUID").unwrap_or_else(|_| uuid::Uuid::new_v4().to_string());
+    if chosen.len() > 1 {
+        return side_by_side(&chosen, args, &run, terminal);
+    }
+    let options = BuildOptions {
+        bake: BakeOptions {
+            agent: agent()?,
             no_cache: args.no_cache,
             refresh: args.refresh,
             fresh_disk: args.fresh_disk,
-        };
-        let (mut out, mut err) = (std::io::stderr(), std::io::stderr());
-        let colour = terminal::stdout_colour();
-        let mut playbook_output = DefaultOutput::new(&mut out, &mut err, colour, 0, false);
+        },
+        local: args.build.local,
+        base: args.build.base.clone(),
+        force: args.force,
+        run,
+    };
+    for build in chosen {
+        let secrets = template.secrets();
+        let (mut out, mut err) =
+            (Masked::new(std::io::stderr(), &secrets), Masked::new(std::io::stderr(), &secrets));
+        let mut playbook_output = DefaultOutput::new(&mut out, &mut err, terminal::stdout_colour(), 0, false);
         let mut quiet = bakery_ansible::callback::Quiet;
         let callback: &mut dyn bakery_ansible::Callback =
             if terminal.is_json() { &mut quiet } else { &mut playbook_output };
         let started = std::time::Instant::now();
-        let baked = bakery_image::bake(&store, &template, &planned, &options, terminal, callback)?;
+        terminal.hide(&secrets);
+        let built = bakery_image::build(&store, &template, build, &options, terminal, callback)?;
         terminal.settle();
-        let data = serde_json::json!({
-            "id": baked.image.id, "name": baked.image.name, "cached": baked.cached,
-            "files": baked.image.files.iter().map(|(f, n)| (f.clone(), store.images().folder(&baked.image.id).join(n).display().to_string())).collect::<std::collections::BTreeMap<_, _>>(),
-        });
-        terminal.event(&Event::Result { verb: "bake".into(), data: data.clone() });
-        manifest(&template, build, &baked.image)?;
-        if !terminal.is_json() {
-            let how = if baked.cached { "nothing changed" } else { "baked" };
-            terminal::say(&format!(
-                "{} {} ({how} in {:.2} s)",
-                baked.image.id,
-                baked.image.name,
-                started.elapsed().as_secs_f64()
-            ));
-            for (format, name) in &baked.image.files {
-                terminal::say(&format!(
-                    "  {format}: {}",
-                    store.images().folder(&baked.image.id).join(name).display()
-                ));
-            }
-        }
+        report(build, &built, &store, started.elapsed(), args, terminal);
     }
-    let _ = std::io::stdout().flush();
     Ok(exit::OK)
 }
 
-/// The `manifest` post-processor: what was built, for other tools.
-fn manifest(template: &Template, build: &Build, image: &bakery_store::Image) -> Result<(), Failure> {
-    for component in build.post_processors.iter().flatten().filter(|c| c.kind == "manifest") {
-        let path =
-            template.folder.join(component.text("output").unwrap_or_else(|| "packer-manifest.json".into()));
-        let entry = serde_json::json!({
-            "name": image.name, "builder_type": "disk", "artifact_id": image.id,
-            "files": image.files.iter().map(|(_, n)| serde_json::json!({"name": n})).collect::<Vec<_>>(),
-        });
-        let text = serde_json::to_string_pretty(
-            &serde_json::json!({ "builds": [entry], "last_run_uuid": image.key }),
-        )
-        .unwrap_or_default();
-        bakery_host::fs::write_atomic(path, text + "\n")?;
+/// Says what a build came to.
+fn report(
+    build: &Build,
+    built: &Built,
+    store: &Store,
+    took: std::time::Duration,
+    args: &BakeArgs,
+    terminal: &Terminal,
+) {
+    let files = |image: &bakery_store::Image| -> BTreeMap<String, String> {
+        let folder = store.images().folder(&image.id);
+        image.files.iter().map(|(f, n)| (f.clone(), folder.join(n).display().to_string())).collect()
+    };
+    let mut data =
+        serde_json::json!({ "build": build.name, "cached": built.cached, "artifacts": built.artifacts });
+    if let Some(image) = &built.image {
+        data["id"] = image.id.as_str().into();
+        data["name"] = image.name.as_str().into();
+        data["files"] = serde_json::json!(files(image));
     }
-    Ok(())
+    terminal.event(&Event::Result { verb: "bake".into(), data });
+    if args.machine_readable {
+        machine_readable(build, &built.artifacts);
+    } else if !terminal.is_json() {
+        let how = if built.cached { "nothing changed" } else { "built" };
+        let took = format!("{how} in {:.2} s", took.as_secs_f64());
+        match &built.image {
+            Some(image) => {
+                terminal::say(&format!("{} {} ({took})", image.id, image.name));
+                for (format, path) in files(image) {
+                    terminal::say(&format!("  {format}: {path}"));
+                }
+            }
+            None => terminal::say(&format!("{} ({took})", build.name)),
+        }
+        for artifact in built.artifacts.iter().skip(usize::from(built.image.is_some())) {
+            terminal::say(&format!("--> {}: {}", build.name, artifact.text));
+        }
+    }
+}
+
+/// The artifacts as lines of fields, as Packer's `-machine-readable` has them.
+fn machine_readable(build: &Build, artifacts: &[Artifact]) {
+    let now = bakery_store::seconds(&bakery_store::now()).unwrap_or(0);
+    let line = |fields: &[String]| {
+        let fields: Vec<String> = fields
+            .iter()
+            .map(|f| f.replace(',', "%!(PACKER_COMMA)").replace('\r', "\\r").replace('\n', "\\n"))
+            .collect();
+        terminal::say(&format!("{now},{},{}", build.name, fields.join(",")));
+    };
+    line(&["artifact-count".into(), artifacts.len().to_string()]);
+    for (at, artifact) in artifacts.iter().enumerate() {
+        let part = |name: &str, value: Option<String>| {
+            let mut fields = vec!["artifact".to_owned(), at.to_string(), name.to_owned()];
+            fields.extend(value);
+            line(&fields);
+        };
+        part("builder-id", Some(artifact.builder_id.clone()));
+        part("id", Some(artifact.id.clone()));
+        part("string", Some(artifact.text.clone()));
+        part("files-count", Some(artifact.files.len().to_string()));
+        for (number, file) in artifact.files.iter().enumerate() {
+            line(&[
+                "artifact".into(),
+                at.to_string(),
+                "file".into(),
+                number.to_string(),
+                file.display().to_string(),
+            ]);
+        }
+        part("end", None);
+    }
+}
+
+/// Several builds: each is a process of its own, its lines under its name.
+fn side_by_side(builds: &[&Build], args: &BakeArgs, run: &str, terminal: &Terminal) -> Outcome {
+    let exe = std::env::current_exe().map_err(|e| Failure::new(e.to_string()))?;
+    let most = if args.parallel_builds == 0 { builds.len() } else { args.parallel_builds };
+    let next = AtomicUsize::new(0);
+    let failed = AtomicUsize::new(0);
+    // The processes end with the thread that started them, which waits for them.
+    std::thread::scope(|threads| {
+        for _ in 0..most.min(builds.len()) {
+            threads.spawn(|| {
+                while let Some(build) = builds.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let cmd = bakery_host::Cmd::new(&exe)
+                        .args(cli::typed())
+                        .args(["--one-build", &build.name])
+                        .env("PACKER_RUN_UUID", run);
+                    let name = if terminal.is_json() || args.machine_readable {
+                        String::new()
+                    } else {
+                        format!("{}: ", build.name)
+                    };
+                    let ended = cmd.lines(&|line: &str, is_error: bool| {
+                        if is_error {
+                            terminal.talk(&format!("{name}{line}"));
+                        } else {
+                            terminal::say(&format!("{name}{line}"));
+                        }
+                    });
+                    if !ended.is_ok_and(|code| code == exit::OK) {
+                        failed.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner() {
+        0 => Ok(exit::OK),
+        some => Err(Failure::new(format!("{some} of {} builds failed", builds.len()))),
+    }
 }

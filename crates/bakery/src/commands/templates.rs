@@ -37,7 +37,9 @@ pub(crate) fn console(args: &TemplateArgs) -> Outcome {
         match line.trim() {
             "" => {}
             "exit" => break,
-            "help" => terminal::say("An expression is evaluated; `variables` lists what a template has; `exit` ends."),
+            "help" => terminal::say(
+                "An expression is evaluated; `variables` lists what a template has; `exit` ends.",
+            ),
             text => match console.evaluate(text) {
                 Ok(shown) => terminal::say(&shown),
                 Err(error) => {
@@ -57,7 +59,9 @@ pub(crate) fn fix(template: &Path, validate: bool) -> Outcome {
         eprintln!("note: {note}");
     }
     if validate {
-        let folder = tempfile::tempdir_in(template.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")));
+        let folder = tempfile::tempdir_in(
+            template.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")),
+        );
         let folder = folder.map_err(|e| Failure::new(e.to_string()))?;
         let path = folder.path().join("fixed.json");
         fs::write_atomic(&path, &text)?;
@@ -113,7 +117,9 @@ pub(crate) fn fmt(args: &FmtArgs) -> Outcome {
             if args.diff {
                 let diff = similar::TextDiff::from_lines(&text, &formatted);
                 let name = file.display().to_string();
-                terminal::say(&diff.unified_diff().header(&format!("old/{name}"), &format!("new/{name}")).to_string());
+                terminal::say(
+                    &diff.unified_diff().header(&format!("old/{name}"), &format!("new/{name}")).to_string(),
+                );
             }
             if args.write && !args.check {
                 fs::write_atomic(&file, formatted)?;
@@ -135,7 +141,8 @@ pub(crate) fn init(template: Option<&Path>, terminal: &Terminal) -> Outcome {
         ("post-processors", bakery_packer::POST_PROCESSORS),
     ];
     let data = groups.iter().map(|(what, known)| {
-        let all = known.iter().map(|k| serde_json::json!({ "type": k.kind, "about": k.about, "runs": k.runs }));
+        let all =
+            known.iter().map(|k| serde_json::json!({ "type": k.kind, "about": k.about, "runs": k.runs }));
         ((*what).to_owned(), all.collect::<Vec<_>>().into())
     });
     let data: serde_json::Map<_, serde_json::Value> = data.collect();
@@ -145,7 +152,9 @@ pub(crate) fn init(template: Option<&Path>, terminal: &Terminal) -> Outcome {
         let mut rows = vec![["", "TYPE", "RUNS HERE", "WHAT IT IS"].map(str::to_owned).to_vec()];
         for (what, known) in groups {
             let runs = |k: &Known| if k.runs { "yes" } else { "no" }.to_owned();
-            rows.extend(known.iter().map(|k| vec![what.to_owned(), k.kind.to_owned(), runs(k), k.about.to_owned()]));
+            rows.extend(
+                known.iter().map(|k| vec![what.to_owned(), k.kind.to_owned(), runs(k), k.about.to_owned()]),
+            );
         }
         terminal::table(&rows);
     }

@@ -9,6 +9,7 @@ mod layers;
 mod many_hosts;
 mod modules;
 mod playbooks;
+mod templates;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

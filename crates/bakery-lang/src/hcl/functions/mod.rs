@@ -195,7 +195,9 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         "dirname" => string(0)?.rsplit_once('/').map_or(".".into(), |(dir, _)| dir.into()),
         "sensitive" | "nonsensitive" => arg(0)?,
         _ => {
-            if let Some(result) = net::call(&given).or_else(|| time::call(&given)).or_else(|| more::call(&given)) {
+            if let Some(result) =
+                net::call(&given).or_else(|| time::call(&given)).or_else(|| more::call(&given))
+            {
                 return result;
             }
             let hint =
@@ -206,7 +208,113 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
 }
 
 /// For suggestions.
-const NAMES: &[&str] = &["abs", "abspath", "alltrue", "anytrue", "basename", "base64decode", "base64encode", "base64gzip", "bcrypt", "can", "ceil", "chomp", "chunklist", "cidrhost", "cidrnetmask", "cidrsubnet", "cidrsubnets", "coalesce", "coalescelist", "compact", "concat", "contains", "convert", "csvdecode", "dirname", "distinct", "element", "endswith", "env", "file", "filebase64", "fileexists", "fileset", "flatten", "floor", "format", "formatdate", "formatlist", "indent", "index", "join", "jsondecode", "jsonencode", "keys", "legacy_isotime", "legacy_strftime", "length", "log", "lookup", "lower", "max", "md5", "merge", "min", "parseint", "pathexpand", "pow", "range", "regex", "regex_replace", "regexall", "replace", "reverse", "rfc3339_parse", "setintersection", "setproduct", "setunion", "sha1", "sha256", "sha512", "signum", "slice", "sort", "split", "startswith", "strcontains", "strrev", "substr", "sum", "templatefile", "textdecodebase64", "textencodebase64", "timeadd", "timestamp", "title", "tobool", "tolist", "tomap", "tonumber", "toset", "tostring", "trim", "trimprefix", "trimspace", "trimsuffix", "try", "unix_timestamp_parse", "upper", "urlencode", "uuidv4", "uuidv5", "values", "yamldecode", "yamlencode", "zipmap"];
+const NAMES: &[&str] = &[
+    "abs",
+    "abspath",
+    "alltrue",
+    "anytrue",
+    "basename",
+    "base64decode",
+    "base64encode",
+    "base64gzip",
+    "bcrypt",
+    "can",
+    "ceil",
+    "chomp",
+    "chunklist",
+    "cidrhost",
+    "cidrnetmask",
+    "cidrsubnet",
+    "cidrsubnets",
+    "coalesce",
+    "coalescelist",
+    "compact",
+    "concat",
+    "contains",
+    "convert",
+    "csvdecode",
+    "dirname",
+    "distinct",
+    "element",
+    "endswith",
+    "env",
+    "file",
+    "filebase64",
+    "fileexists",
+    "fileset",
+    "flatten",
+    "floor",
+    "format",
+    "formatdate",
+    "formatlist",
+    "indent",
+    "index",
+    "join",
+    "jsondecode",
+    "jsonencode",
+    "keys",
+    "legacy_isotime",
+    "legacy_strftime",
+    "length",
+    "log",
+    "lookup",
+    "lower",
+    "max",
+    "md5",
+    "merge",
+    "min",
+    "parseint",
+    "pathexpand",
+    "pow",
+    "range",
+    "regex",
+    "regex_replace",
+    "regexall",
+    "replace",
+    "reverse",
+    "rfc3339_parse",
+    "setintersection",
+    "setproduct",
+    "setunion",
+    "sha1",
+    "sha256",
+    "sha512",
+    "signum",
+    "slice",
+    "sort",
+    "split",
+    "startswith",
+    "strcontains",
+    "strrev",
+    "substr",
+    "sum",
+    "templatefile",
+    "textdecodebase64",
+    "textencodebase64",
+    "timeadd",
+    "timestamp",
+    "title",
+    "tobool",
+    "tolist",
+    "tomap",
+    "tonumber",
+    "toset",
+    "tostring",
+    "trim",
+    "trimprefix",
+    "trimspace",
+    "trimsuffix",
+    "try",
+    "unix_timestamp_parse",
+    "upper",
+    "urlencode",
+    "uuidv4",
+    "uuidv5",
+    "values",
+    "yamldecode",
+    "yamlencode",
+    "zipmap",
+];
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -222,7 +330,10 @@ fn yaml_block(value: &Value, depth: usize, out: &mut String) {
             for (at, (key, item)) in pairs.iter().enumerate() {
                 // The first key of a list's element stands beside its dash.
                 let lead = if at == 0 && out.ends_with("- ") { "" } else { pad.as_str() };
-                out.push_str(&format!("{lead}{}:", json::dumps_readable(&key.to_string().as_str().into(), 0)));
+                out.push_str(&format!(
+                    "{lead}{}:",
+                    json::dumps_readable(&key.to_string().as_str().into(), 0)
+                ));
                 let is_list = matches!(item, Value::List(_));
                 yaml_item(item, if is_list { depth } else { depth + 1 }, " ", out);
             }

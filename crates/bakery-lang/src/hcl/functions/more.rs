@@ -26,7 +26,8 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
         "setproduct" => product(args),
         "sum" => args.items(0).and_then(|items| {
             let numbers: Option<Vec<f64>> = items.iter().map(crate::hcl::eval::number).collect();
-            let numbers = numbers.filter(|n| !n.is_empty()).ok_or("`sum` needs a list of numbers that is not empty")?;
+            let numbers =
+                numbers.filter(|n| !n.is_empty()).ok_or("`sum` needs a list of numbers that is not empty")?;
             Ok(from_number(numbers.iter().sum()))
         }),
         "log" => args.num(0).and_then(|n| Ok(from_number(n.log(args.num(1)?)))),
@@ -34,10 +35,14 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
         "formatlist" => formats(args),
         "regex" => regex(args).and_then(|(regex, text)| {
             let found = regex.captures(text.as_str()).map_err(|e| e.to_string())?;
-            found.map(|c| captured(&regex, &c)).ok_or_else(|| "pattern did not match any part of the given string".into())
+            found
+                .map(|c| captured(&regex, &c))
+                .ok_or_else(|| "pattern did not match any part of the given string".into())
         }),
         "regexall" => regex(args).and_then(|(regex, text)| {
-            let all = regex.captures_iter(text.as_str()).map(|c| c.map(|c| captured(&regex, &c)).map_err(|e| e.to_string()));
+            let all = regex
+                .captures_iter(text.as_str())
+                .map(|c| c.map(|c| captured(&regex, &c)).map_err(|e| e.to_string()));
             all.collect::<Result<Vec<_>, _>>().map(Value::from)
         }),
         "regex_replace" => args.string(0).and_then(|text| {
@@ -46,7 +51,10 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
         }),
         "base64gzip" => args.string(0).and_then(|text| {
             let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-            let bytes = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(|e| e.to_string())?;
+            let bytes = encoder
+                .write_all(text.as_bytes())
+                .and_then(|()| encoder.finish())
+                .map_err(|e| e.to_string())?;
             Ok(STANDARD.encode(bytes).into())
         }),
         "textencodebase64" => args.string(0).and_then(|text| {
@@ -54,7 +62,11 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
                 "UTF-8" => text.into_bytes(),
                 "UTF-16LE" => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
                 "UTF-16BE" => text.encode_utf16().flat_map(u16::to_be_bytes).collect(),
-                other => return Err(format!("the encoding {other} is not known (known: UTF-8, UTF-16LE, UTF-16BE)")),
+                other => {
+                    return Err(format!(
+                        "the encoding {other} is not known (known: UTF-8, UTF-16LE, UTF-16BE)"
+                    ));
+                }
             };
             Ok(STANDARD.encode(bytes).into())
         }),
@@ -68,7 +80,11 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
                 "UTF-8" => String::from_utf8(bytes).map_err(|e| e.to_string())?,
                 "UTF-16LE" => pairs(u16::from_le_bytes)?,
                 "UTF-16BE" => pairs(u16::from_be_bytes)?,
-                other => return Err(format!("the encoding {other} is not known (known: UTF-8, UTF-16LE, UTF-16BE)")),
+                other => {
+                    return Err(format!(
+                        "the encoding {other} is not known (known: UTF-8, UTF-16LE, UTF-16BE)"
+                    ));
+                }
             }
             .into())
         }),
@@ -93,10 +109,12 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
             };
             Ok(uuid::Uuid::new_v5(&space, args.string(1)?.as_bytes()).to_string().into())
         }),
-        "vault" | "consul_key" | "aws_secretsmanager" | "aws_secretsmanager_raw" | "rsadecrypt" => Err(format!(
-            "`{}` asks a service or a key that a bake here does not; give the value as a variable",
-            args.name
-        )),
+        "vault" | "consul_key" | "aws_secretsmanager" | "aws_secretsmanager_raw" | "rsadecrypt" => {
+            Err(format!(
+                "`{}` asks a service or a key that a bake here does not; give the value as a variable",
+                args.name
+            ))
+        }
         _ => return None,
     })
 }
@@ -175,7 +193,8 @@ fn captured(regex: &fancy_regex::Regex, captures: &fancy_regex::Captures<'_, str
         return group(0);
     }
     if names.iter().any(Option::is_some) {
-        let named = names.iter().enumerate().filter_map(|(i, name)| Some(((*name)?.to_owned(), group(i + 1))));
+        let named =
+            names.iter().enumerate().filter_map(|(i, name)| Some(((*name)?.to_owned(), group(i + 1))));
         return named.collect::<Map>().into();
     }
     (1..=names.len()).map(group).collect::<Vec<_>>().into()

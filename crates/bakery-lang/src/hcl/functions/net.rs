@@ -35,10 +35,15 @@ impl Network {
     fn subnet(&self, more: u32, number: u128) -> Result<Self, String> {
         let prefix = self.prefix + more;
         if prefix > self.bits {
-            return Err(format!("not enough remaining address space for a subnet with a prefix of {prefix} bits after {}", self.text()));
+            return Err(format!(
+                "not enough remaining address space for a subnet with a prefix of {prefix} bits after {}",
+                self.text()
+            ));
         }
         if more < 128 && number >> more != 0 {
-            return Err(format!("prefix extension of {more} does not accommodate a subnet numbered {number}"));
+            return Err(format!(
+                "prefix extension of {more} does not accommodate a subnet numbered {number}"
+            ));
         }
         let address = self.address | number.checked_shl(self.bits - prefix).unwrap_or(0);
         Ok(Self { address, prefix, bits: self.bits })
@@ -82,8 +87,7 @@ fn host(args: &Args<'_>) -> Result<Value, String> {
     }
     let address = if number < 0.0 {
         // From the end.
-        (network.address | !mask(network.prefix, network.bits) & mask(network.bits, network.bits))
-            + 1
+        (network.address | !mask(network.prefix, network.bits) & mask(network.bits, network.bits)) + 1
             - (-number) as u128
     } else {
         network.address + number as u128
@@ -105,7 +109,9 @@ fn subnets(args: &Args<'_>) -> Result<Value, String> {
         let size = 1u128.checked_shl(network.bits - prefix).unwrap_or(0);
         let start = next.div_ceil(size.max(1)) * size.max(1);
         if start > end || end - start < size.wrapping_sub(1) {
-            return Err(format!("not enough remaining address space for a subnet with a prefix of {prefix} bits"));
+            return Err(format!(
+                "not enough remaining address space for a subnet with a prefix of {prefix} bits"
+            ));
         }
         out.push(Value::from(Network { address: start, prefix, bits: network.bits }.text()));
         next = start + size;

@@ -15,7 +15,9 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
         }),
         "legacy_isotime" => match args.values.first() {
             None => Ok(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()),
-            Some(_) => args.string(0).map(|layout| Timestamp::now().strftime(&go_layout(&layout)).to_string().into()),
+            Some(_) => {
+                args.string(0).map(|layout| Timestamp::now().strftime(&go_layout(&layout)).to_string().into())
+            }
         },
         "legacy_strftime" => args.string(0).map(|f| Timestamp::now().strftime(&f).to_string().into()),
         "rfc3339_parse" => args.string(0).and_then(|time| Ok(parts(&zoned(&time)?))),
@@ -35,7 +37,8 @@ fn zoned(time: &str) -> Result<Zoned, String> {
         Some((_, 'Z' | 'z')) | None => jiff::tz::Offset::UTC,
         Some((at, sign)) => {
             let (hours, minutes) = time[at + 1..].split_once(':').ok_or_else(bad)?;
-            let seconds = hours.parse::<i32>().map_err(|_| bad())? * 3600 + minutes.parse::<i32>().map_err(|_| bad())? * 60;
+            let seconds = hours.parse::<i32>().map_err(|_| bad())? * 3600
+                + minutes.parse::<i32>().map_err(|_| bad())? * 60;
             jiff::tz::Offset::from_seconds(if sign == '-' { -seconds } else { seconds }).map_err(|_| bad())?
         }
     };

@@ -1,0 +1,447 @@
+//! Packer's templates beside Packer itself (Debian's package): what is said of a template, what its expressions come to,
+//! how it is rewritten, and what its builds leave behind.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::many_hosts::Server;
+use super::{bakery, fails, ok, said, write};
+
+fn packer(at: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new("packer");
+    command.args(args).current_dir(at).env("PACKER_NO_COLOR", "1").env("CHECKPOINT_DISABLE", "1");
+    command.env("PACKER_CONFIG_DIR", at).output().expect("packer is installed")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// `text` through the standard input of a command.
+fn fed(mut command: Command, input: &str) -> Output {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("starts");
+    child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("written");
+    child.wait_with_output().expect("ended")
+}
+
+const NAMES: &str = r#"
+variable "name" {
+  type    = string
+  default = "n"
+}
+variable "number" { default = 41 }
+variable "flag" {
+  type    = bool
+  default = "true"
+}
+locals {
+  both = "${var.name}${var.number}"
+  list = ["b", "a", "cc"]
+  map  = { a = "1", b = var.name }
+}
+"#;
+
+/// Each expression has the value that Packer's console shows.
+#[test]
+fn expressions_have_the_values_that_packer_gives_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(at, "names.pkr.hcl", NAMES);
+    write(at, "t.tpl", "x=${x}\n%{ for i in list ~}\n- ${i}\n%{ endfor ~}\nend\n");
+    let mut wrong = Vec::new();
+    let expressions: Vec<&str> = include_str!("expressions.txt").lines().collect();
+    assert!(expressions.len() > 110);
+    for expression in expressions {
+        let mut theirs = Command::new("packer");
+        theirs.args(["console", "names.pkr.hcl"]).current_dir(at).env("CHECKPOINT_DISABLE", "1");
+        let theirs = text(&fed(theirs, &format!("{expression}\n")));
+        let ours = fed(bakery(at, &["eval", "names.pkr.hcl"]), &format!("{expression}\n"));
+        if theirs != text(&ours) {
+            wrong.push(format!("{expression}\n  packer {theirs:?}\n  bakery {:?}", said(&ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+}
+
+/// Templates with what `validate` says of them: read by both, so that a template that one takes the other takes.
+const TEMPLATES: &[(&str, &str)] = &[
+    (
+        "good.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}], "provisioners": [{"type": "shell-local", "inline": ["true"]}]}"#,
+    ),
+    ("no-builders.json", r#"{"provisioners": []}"#),
+    ("unknown-key.json", r#"{"bilders": [], "builders": [{"type": "null", "communicator": "none"}]}"#),
+    ("comment.json", r#"{"_comment": "x", "builders": [{"type": "null", "communicator": "none"}]}"#),
+    ("broken.json", r#"{"builders": [{"type": "null", }]}"#),
+    (
+        "required.json",
+        r#"{"variables": {"v": null}, "builders": [{"type": "file", "target": "t", "content": "{{user `v`}}"}]}"#,
+    ),
+    ("undeclared.json", r#"{"builders": [{"type": "file", "target": "t", "content": "{{user `v`}}"}]}"#),
+    ("function.json", r#"{"builders": [{"type": "file", "target": "t", "content": "{{nothing}}"}]}"#),
+    (
+        "twice.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}, {"type": "null", "communicator": "none"}]}"#,
+    ),
+    (
+        "named.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}, {"name": "other", "type": "null", "communicator": "none"}]}"#,
+    ),
+    ("no-type.json", r#"{"builders": [{"communicator": "none"}]}"#),
+    ("unknown-builder.json", r#"{"builders": [{"type": "nil"}]}"#),
+    (
+        "unknown-provisioner.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}], "provisioners": [{"type": "goss"}]}"#,
+    ),
+    (
+        "unknown-post.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}], "post-processors": ["nothing"]}"#,
+    ),
+    (
+        "unknown-option.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}], "provisioners": [{"type": "shell-local", "inlne": ["x"]}]}"#,
+    ),
+    (
+        "missing-script.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}], "provisioners": [{"type": "shell", "script": "nowhere.sh"}]}"#,
+    ),
+    (
+        "good.pkr.hcl",
+        "source \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    (
+        "types.pkr.hcl",
+        "variable \"l\" {\n type = list(string)\n default = [\"a\"]\n}\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    (
+        "wrong-default.pkr.hcl",
+        "variable \"l\" {\n type = number\n default = \"x\"\n}\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    (
+        "unset.pkr.hcl",
+        "variable \"l\" { type = string }\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    ("unknown-source.pkr.hcl", "build { sources = [\"source.null.n\"] }\n"),
+    ("unknown-block.pkr.hcl", "sauce \"null\" \"n\" {}\n"),
+    (
+        "unknown-variable.pkr.hcl",
+        "source \"file\" \"n\" {\n target = \"t\"\n content = var.none\n}\nbuild { sources = [\"source.file.n\"] }\n",
+    ),
+    (
+        "root-attribute.pkr.hcl",
+        "a = 1\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    (
+        "validation.pkr.hcl",
+        "variable \"v\" {\n default = \"x\"\n validation {\n condition = length(var.v) > 3\n error_message = \"The value is too short.\"\n }\n}\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    (
+        "locals.pkr.hcl",
+        "locals {\n a = local.b\n b = \"x\"\n}\nsource \"file\" \"n\" {\n target = \"t\"\n content = local.a\n}\nbuild { sources = [\"source.file.n\"] }\n",
+    ),
+    (
+        "circle.pkr.hcl",
+        "locals {\n a = local.b\n b = local.a\n}\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    ("syntax.pkr.hcl", "source \"null\" \"n\" {\n"),
+    (
+        "two-sources.pkr.hcl",
+        "source \"null\" \"n\" { communicator = \"none\" }\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild { sources = [\"source.null.n\"] }\n",
+    ),
+    (
+        "option.pkr.hcl",
+        "source \"null\" \"n\" { communicator = \"none\" }\nbuild {\n sources = [\"source.null.n\"]\n provisioner \"shell-local\" {\n  inlne = [\"x\"]\n }\n}\n",
+    ),
+    (
+        "function.pkr.hcl",
+        "source \"file\" \"n\" {\n target = \"t\"\n content = uper(\"x\")\n}\nbuild { sources = [\"source.file.n\"] }\n",
+    ),
+    (
+        "override.pkr.hcl",
+        "source \"file\" \"n\" { target = \"t\" }\nbuild {\n source \"source.file.n\" { content = \"x\" }\n}\n",
+    ),
+];
+
+#[test]
+fn the_same_templates_are_valid() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut wrong = Vec::new();
+    for (name, template) in TEMPLATES {
+        // A folder each: what is beside an HCL file is a part of the template.
+        let at = folder.path().join(name.replace('.', "-"));
+        write(&at, name, template);
+        let theirs = packer(&at, &["validate", name]);
+        let ours = bakery(&at, &["validate", name]).output().expect("runs");
+        if theirs.status.success() != ours.status.success() {
+            wrong.push(format!("{name}\n  packer {}\n  bakery {}", said(&theirs), said(&ours)));
+        }
+        if !ours.status.success() {
+            let text = said(&ours);
+            assert!(text.contains("error: ") && !text.contains("panicked"), "{name}: {text}");
+        }
+        if theirs.status.success() {
+            let (theirs, ours) = (packer(&at, &["inspect", name]), ok(bakery(&at, &["inspect", name])));
+            let plain = |text: &str| text.split("\nNote: ").next().unwrap_or_default().trim_end().to_owned();
+            if plain(&text(&theirs)) != plain(&ours) {
+                wrong.push(format!("inspect {name}\n{}\n--- bakery\n{ours}", text(&theirs)));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+const OLD: &str = r#"{"builders":[
+ {"type":"amazon-ebs","ssh_wait_timeout":"5m","ssh_key_path":"k","enhanced_networking":true,"ssh_private_ip":true,"temporary_security_group_source_cidr":"0.0.0.0/0","shutdown_behaviour":"stop","spot_price":"auto","spot_price_auto_product":"Linux/UNIX","ami_name":"{{user `x` | clean_ami_name}} {{.CreateTime}}","ssh_disable_agent":true},
+ {"name":"a","type":"qemu","iso_md5":"abc","iso_url":"u","ssh_host_port_min":1,"ssh_host_port_max":2,"disk_size":1024},
+ {"name":"b","type":"qemu","iso_checksum":"abc","iso_checksum_type":"sha256"},
+ {"name":"c","type":"qemu","iso_checksum_url":"http://x/y","iso_checksum_type":"md5"},
+ {"type":"vmware","x":1},{"type":"virtualbox"},{"type":"docker","login_email":"x"}],
+ "provisioners":[{"type":"ansible-local","galaxycommand":"g"},{"type":"shell","inline":["a<b & c > d ü"]}],
+ "post-processors":[{"type":"manifest","filename":"f"},{"type":"vagrant","aws":{"output":"x"}},{"type":"docker-tag","tag":["a","b"]},[{"type":"docker-login","login_email":"q"},"compress"]],
+ "variables":{"z":"1","a":null}}"#;
+
+#[test]
+fn old_templates_are_mended_and_files_written_as_packer_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(at, "old.json", OLD);
+    assert_eq!(
+        text(&packer(at, &["fix", "-validate=false", "old.json"])),
+        ok(bakery(at, &["fix", "old.json"]))
+    );
+
+    let untidy = "# A file\nvariable \"x\" { \n  default = \"v\" # one\n  description   =\"an ${upper(\"x\")}\" // two\n}\n\n\nlocals {\ny = [ 1,2 ,3]\n  long_name={\n a = -1\n bb=  var.x!=\"\"?1:2\n   }\n    list = [\n \"a\",\n   \"b\"\n ]\n h = <<-EOT\n   as it is\n EOT\n  f = upper( \"x\" )\n g = [for s in [\"a\"]: s if s!=\"b\"]\n  i = {a=1}\n  o = 1+2*3\n}\nsource \"null\" \"n\" { communicator = \"none\" }\nbuild {\n sources=[\"source.null.n\"]\n   provisioner \"shell-local\" {\n inline = [\"echo\"]\n environment_vars = [\"A=b\",\n \"C=d\"]\n /* a comment\n    of two lines */\n   }\n}\n";
+    write(at, "theirs.pkr.hcl", untidy);
+    write(at, "ours.pkr.hcl", untidy);
+    assert!(packer(at, &["fmt", "theirs.pkr.hcl"]).status.success());
+    let (code, _) = fails(bakery(at, &["fmt", "--check", "ours.pkr.hcl"]));
+    assert_eq!(code, 3);
+    ok(bakery(at, &["fmt", "ours.pkr.hcl"]));
+    let read = |name: &str| std::fs::read_to_string(at.join(name)).expect("read");
+    assert_eq!(read("theirs.pkr.hcl"), read("ours.pkr.hcl"));
+    assert_eq!(ok(bakery(at, &["fmt", "--check", "ours.pkr.hcl"])), "");
+
+    // What is upgraded is a template that Packer takes, formatted as Packer would.
+    let json = r#"{"description":"d","variables":{"a":"1","c":"{{env `HOME`}}"},"sensitive-variables":["a"],"builders":[{"type":"null","communicator":"none"},{"type":"file","name":"ff","target":"t-{{timestamp}}","content":"{{user `a` | upper}} {{isotime `2006`}} {{build_name}} ${x} {{.Later}}"}],"provisioners":[{"type":"shell-local","inline":["echo {{user `c`}} \"q\""],"only":["ff"]}],"post-processors":["manifest",["compress",{"type":"checksum","checksum_types":["md5"]}]]}"#;
+    let up = tempfile::tempdir().expect("a folder");
+    write(up.path(), "t.json", json);
+    ok(bakery(up.path(), &["hcl2_upgrade", "t.json", "--output-file", "t.pkr.hcl"]));
+    let checked = packer(up.path(), &["validate", "-syntax-only", "t.pkr.hcl"]);
+    assert!(checked.status.success(), "{}", said(&checked));
+    assert!(
+        packer(up.path(), &["fmt", "-check", "t.pkr.hcl"]).status.success(),
+        "{}",
+        std::fs::read_to_string(up.path().join("t.pkr.hcl")).expect("read")
+    );
+    ok(bakery(up.path(), &["validate", "t.pkr.hcl"]));
+}
+
+/// What a folder holds, without what is another each time.
+fn left(at: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(at).expect("listed") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+        if !path.is_file() || name.starts_with("packer_run") || name == "checkpoint_cache" {
+            continue;
+        }
+        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("read")).into_owned();
+        let text = match serde_json::from_str::<serde_json::Value>(&text) {
+            Ok(mut document) if name.contains("manifest") => {
+                for build in document["builds"].as_array_mut().into_iter().flatten() {
+                    build["build_time"] = 0.into();
+                    build["packer_run_uuid"] = 0.into();
+                }
+                document["last_run_uuid"] = 0.into();
+                if let Some(builds) = document["builds"].as_array_mut() {
+                    builds.sort_by_key(|b| b["name"].to_string());
+                }
+                document.to_string()
+            }
+            // Archives have a time and another program's compression.
+            _ if name.ends_with("gz") => String::new(),
+            _ => text,
+        };
+        found.insert(name, text);
+    }
+    found
+}
+
+const BUILDS: &str = r#"
+variable "word" {
+  default   = "open-sesame"
+  sensitive = true
+}
+source "file" "f" {
+  target  = "out.txt"
+  content = "c ${var.word}\n"
+}
+source "null" "n" { communicator = "none" }
+build {
+  name    = "all"
+  sources = ["source.file.f", "source.null.n"]
+  provisioner "shell-local" {
+    inline           = ["echo $A ${source.name} ${source.type} $PACKER_BUILD_NAME $PACKER_BUILDER_TYPE > said-${source.name}.txt"]
+    environment_vars = ["A=x y"]
+  }
+  provisioner "shell-local" {
+    only   = ["null.n"]
+    inline = ["echo only > only-${source.name}.txt"]
+  }
+  provisioner "shell-local" {
+    except           = ["null.n"]
+    execute_command  = ["/bin/sh", "-c", "{{.Vars}} sh {{.Script}} && echo done > done-${source.name}.txt"]
+    inline           = ["exit 3"]
+    valid_exit_codes = [0, 3]
+  }
+  post-processor "manifest" {}
+}
+build {
+  sources = ["source.file.f"]
+  post-processor "checksum" {
+    checksum_types      = ["md5", "sha256"]
+    keep_input_artifact = true
+  }
+  post-processors {
+    post-processor "compress" {
+      output              = "{{.BuildName}}-x.tar.gz"
+      keep_input_artifact = true
+    }
+    post-processor "checksum" {
+      checksum_types = ["sha1"]
+      output         = "c.{{.ChecksumType}}"
+    }
+    post-processor "manifest" {
+      output      = "second-manifest.json"
+      strip_path  = true
+      custom_data = { a = "b" }
+    }
+  }
+}
+"#;
+
+#[test]
+fn builds_leave_what_packer_leaves() {
+    let (theirs, ours) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    for only in ["all.null.n", "all.file.f", "file.f"] {
+        for at in [theirs.path(), ours.path()] {
+            write(at, "t.pkr.hcl", BUILDS);
+        }
+        let output = packer(theirs.path(), &["build", &format!("-only={only}"), "t.pkr.hcl"]);
+        // `null` with a code of 3 is fine, Packer says so, too.
+        let mut command = bakery(ours.path(), &["bake", "--only", only, "t.pkr.hcl"]);
+        command.env("BAKERY_HOME", ours.path().join("store"));
+        let mine = command.output().expect("runs");
+        assert_eq!(
+            output.status.success(),
+            mine.status.success(),
+            "{only}\n{}\n{}",
+            said(&output),
+            said(&mine)
+        );
+        assert!(!said(&mine).contains("open-sesame"), "{}", said(&mine));
+    }
+    let (mut theirs, ours) = (left(theirs.path()), left(ours.path()));
+    // The digest of an archive is another program's.
+    let sums = |left: &BTreeMap<String, String>| left.get("c.sha1").map(|t| t[40..].to_owned());
+    assert_eq!(sums(&theirs), sums(&ours));
+    let size = |left: &BTreeMap<String, String>| {
+        let mut document: serde_json::Value =
+            serde_json::from_str(&left["second-manifest.json"]).expect("JSON");
+        document["builds"][0]["files"][0]["size"] = 0.into();
+        document
+    };
+    assert_eq!(size(&theirs)["builds"][0]["custom_data"], size(&ours)["builds"][0]["custom_data"]);
+    for name in ["c.sha1", "second-manifest.json"] {
+        let mine = ours[name].clone();
+        theirs.insert(name.to_owned(), mine);
+    }
+    assert_eq!(theirs, ours);
+}
+
+/// Several builds run side by side, each under its name; one that fails fails alone.
+#[test]
+fn builds_of_a_template_run_side_by_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(
+        at,
+        "t.json",
+        r#"{"builders": [{"type": "null", "name": "one", "communicator": "none"}, {"type": "null", "name": "two", "communicator": "none"}],
+        "provisioners": [{"type": "shell-local", "inline": ["sleep 1; echo {{build_name}} >> ended"], "override": {"two": {"inline": ["sleep 1; exit 9"]}}}],
+        "error-cleanup-provisioner": {"type": "shell-local", "inline": ["echo {{build_name}} >> cleaned"]},
+        "post-processors": ["manifest"]}"#,
+    );
+    let started = std::time::Instant::now();
+    let (code, text) = fails(bakery(at, &["bake", "t.json"]));
+    assert!(code == 1 && text.contains("two: error: ") && text.contains("exit code 9"), "{text}");
+    assert!(text.contains("one: one (built in") && text.contains("1 of 2 builds failed"), "{text}");
+    assert!(started.elapsed() < std::time::Duration::from_millis(1900), "one after the other");
+    let read = |name: &str| std::fs::read_to_string(at.join(name)).expect("read");
+    assert_eq!((read("ended").trim(), read("cleaned").trim()), ("one", "two"));
+    assert!(
+        read("packer-manifest.json").contains("\"one\"") && !read("packer-manifest.json").contains("\"two\"")
+    );
+    // A limit ends a provisioner, and retries are counted.
+    write(
+        at,
+        "slow.json",
+        r#"{"builders": [{"type": "null", "communicator": "none"}], "provisioners": [{"type": "shell-local", "inline": ["echo x >> tries; sleep 30"], "timeout": "1s", "max_retries": 1}]}"#,
+    );
+    let (_, text) = fails(bakery(at, &["bake", "slow.json"]));
+    assert!(text.contains("`timeout` of 1s"), "{text}");
+    assert_eq!(read("tries").lines().count(), 2);
+}
+
+const PLAYBOOK: &str = "- hosts: default\n  gather_facts: false\n  tasks:\n    - copy:\n        dest: '{{ to }}'\n        content: |\n          {{ packer_build_name }} {{ packer_builder_type }} {{ inventory_hostname }} {{ group_names | sort | join(',') }}\n          {{ ansible_user }} {{ extra | default('none') }} {{ groups.keys() | sort | join(' ') }}\n          {{ lookup('env', 'GIVEN') }}\n";
+
+/// The provisioners `ansible`, `shell` and `file` of a `null` builder reach a machine by ssh as Packer's do.
+#[test]
+fn a_machine_behind_ssh_is_provisioned_as_packer_does() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let server = Server::start(at);
+    let reference =
+        PathBuf::from(std::env::var_os("BAKERY_REFERENCE").expect("scripts/test says where ansible-core is"));
+    write(at, "playbook.yml", PLAYBOOK);
+    write(at, "sent/a.txt", "a\n");
+    write(at, "script.sh", "#!/bin/sh\necho script $A $PACKER_BUILD_NAME $PACKER_BUILDER_TYPE > $1$TO\n");
+    let template = |to: &str| {
+        format!(
+            r#"{{"builders": [{{"type": "null", "name": "machine", "ssh_host": "127.0.0.1", "ssh_port": {port}, "ssh_username": "root", "ssh_private_key_file": "{at}/key"}}],
+            "provisioners": [
+              {{"type": "ansible", "playbook_file": "playbook.yml", "command": "{ansible}/ansible-playbook", "use_proxy": false, "user": "root", "skip_version_check": true,
+                "groups": ["web", "blue"], "empty_groups": ["none"], "ansible_env_vars": ["GIVEN=env"], "extra_arguments": ["--extra-vars", "extra=more to={to}/played"]}},
+              {{"type": "file", "source": "sent/a.txt", "destination": "{to}/sent.txt"}},
+              {{"type": "file", "source": "sent", "destination": "{to}/"}},
+              {{"type": "shell", "inline": ["echo inline $A > {to}/inline"], "environment_vars": ["A=b c"]}},
+              {{"type": "shell", "script": "script.sh", "environment_vars": ["A=x", "TO={to}/script"], "execute_command": "chmod +x {{{{.Path}}}}; env {{{{ .Vars }}}} {{{{ .Path }}}}"}},
+              {{"type": "file", "source": "{to}/inline", "destination": "{to}/back", "direction": "download"}}
+            ]}}"#,
+            port = server.port,
+            at = at.display(),
+            ansible = reference.display(),
+        )
+    };
+    let mut found = Vec::new();
+    for who in ["theirs", "ours"] {
+        let to = at.join(who);
+        std::fs::create_dir_all(&to).expect("made");
+        let name = format!("{who}.json");
+        write(at, &name, &template(&to.display().to_string()));
+        if who == "theirs" {
+            let output = packer(at, &["build", &name]);
+            assert!(output.status.success(), "{}", said(&output));
+        } else {
+            ok(bakery(at, &["bake", &name]));
+        }
+        let mut all = left(&to);
+        all.insert("sent/a.txt".into(), std::fs::read_to_string(to.join("sent/a.txt")).expect("read"));
+        found.push(all);
+    }
+    assert_eq!(found[0], found[1]);
+}
