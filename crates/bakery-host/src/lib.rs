@@ -8,6 +8,7 @@ pub mod command;
 pub mod fs;
 pub mod lock;
 pub mod namespace;
+pub mod rooted;
 pub mod sandbox;
 pub mod signal;
 pub mod terminal;

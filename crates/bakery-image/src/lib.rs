@@ -19,6 +19,7 @@ mod build;
 mod digest;
 mod disk;
 mod journal;
+pub mod look;
 mod machine;
 mod oci;
 mod plan;

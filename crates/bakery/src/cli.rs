@@ -78,6 +78,43 @@ pub(crate) enum Verb {
         /// Its name or id
         image: String,
     },
+    /// Look into an image for what must not be in it, and for what it must have to boot
+    Lint {
+        /// Its name or id
+        image: String,
+        /// What makes the command fail: error, warning or note
+        #[arg(long, value_name = "SEVERITY", default_value = "error", value_parser = ["error", "warning", "note"])]
+        fail_on: String,
+    },
+    /// Write an image's bill of materials
+    Sbom {
+        /// Its name or id
+        image: String,
+        /// spdx (2.3) or cyclonedx (1.5)
+        #[arg(long, default_value = "spdx", value_parser = ["spdx", "cyclonedx"])]
+        format: String,
+        /// The file to write; stdout if not given
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Write where an image comes from: an in-toto statement with SLSA's provenance
+    Provenance {
+        /// Its name or id
+        image: String,
+        /// A private key (PEM) to sign it with
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// The file to write; stdout if not given
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Say what is different in another image: packages, files, units, users
+    Diff {
+        /// The name or id of the one
+        one: String,
+        /// The name or id of the other
+        other: String,
+    },
     /// Run playbooks natively, as ansible-playbook does
     Play(PlayArgs),
     /// Run one module on hosts (`ansible`)

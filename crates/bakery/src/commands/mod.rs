@@ -6,6 +6,7 @@ mod doctor;
 mod explain;
 mod galaxy;
 mod images;
+mod look;
 mod machines;
 mod reference;
 mod templates;
@@ -84,6 +85,12 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Verb::Cache(verb) => cache::cache(&verb, &terminal),
         Verb::Images => images::list(&terminal),
         Verb::Show { image } => images::show(&image, &terminal),
+        Verb::Lint { image, fail_on } => look::lint(&image, &fail_on, &terminal),
+        Verb::Sbom { image, format, output } => look::sbom(&image, &format, output.as_deref()),
+        Verb::Provenance { image, key, output } => {
+            look::provenance(&image, key.as_deref(), output.as_deref())
+        }
+        Verb::Diff { one, other } => look::diff(&one, &other, &terminal),
         Verb::Play(args) => Ok(written(|out, err, colour| bakery_play::main(&args, out, err, colour))),
         Verb::Adhoc(args) => Ok(written(|out, err, colour| bakery_play::adhoc(&args, out, err, colour))),
         Verb::Inventory(args) => {

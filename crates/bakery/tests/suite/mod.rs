@@ -1,6 +1,7 @@
 //! What several tests share: running the program, and scratch folders.
 
 mod bake_and_boot;
+mod boots;
 mod classic_files;
 mod command_line;
 mod galaxy;

@@ -1,0 +1,95 @@
+//! Disks boot: by BIOS and by UEFI, with ext4 and with XFS, from virtio and from NVMe, and their root fills a disk that
+//! is larger than the image.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use super::{bakery_lasting as bakery, ok, write};
+
+fn image(at: &Path, filesystem: &str) -> String {
+    let template = format!(
+        r#"{{"builders": [{{"type": "disk", "name": "boots-{filesystem}", "base": "debian:bookworm", "image_name": "boots-{filesystem}", "filesystem": "{filesystem}", "size": "2G"}}],
+        "provisioners": [{{"type": "shell", "inline": ["echo {filesystem} > /etc/root-file-system"]}}]}}"#
+    );
+    let name = format!("{filesystem}.json");
+    write(at, &name, &template);
+    let text = ok(bakery(at, &["bake", &name, "--json"]));
+    let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
+    let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
+    data["data"]["files"]["qcow2"].as_str().expect("a path").to_owned()
+}
+
+/// Boots an image on a larger disk until its agent is done, and gives what the console says.
+fn boot(at: &Path, image: &str, name: &str, by_uefi: bool, by_nvme: bool) -> String {
+    let disk = at.join(format!("{name}.qcow2")).display().to_string();
+    let made = Command::new("qemu-img")
+        .args(["create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, &disk, "4G"])
+        .status();
+    assert!(made.expect("qemu-img runs").success());
+    let console = at.join(format!("{name}.log"));
+    let mut command = Command::new("qemu-system-x86_64");
+    command.args([
+        "-accel",
+        "tcg",
+        "-cpu",
+        "max",
+        "-m",
+        "1024",
+        "-smp",
+        "1",
+        "-nodefaults",
+        "-display",
+        "none",
+    ]);
+    if by_uefi {
+        let firmware = ["/usr/share/ovmf/OVMF.fd", "/usr/share/OVMF/OVMF.fd"];
+        let firmware = firmware.into_iter().find(|p| Path::new(p).exists()).expect("OVMF is installed");
+        command.args(["-bios", firmware]);
+    }
+    if by_nvme {
+        command.args(["-drive", &format!("file={disk},format=qcow2,if=none,id=root")]);
+        command.args(["-device", "nvme,drive=root,serial=root"]);
+    } else {
+        command.args(["-drive", &format!("file={disk},format=qcow2,if=virtio")]);
+    }
+    command.args(["-serial", &format!("file:{}", console.display())]);
+    let mut child = command.spawn().expect("QEMU starts");
+    let started = Instant::now();
+    let read = || String::from_utf8_lossy(&std::fs::read(&console).unwrap_or_default()).into_owned();
+    while started.elapsed() < Duration::from_mins(5)
+        && !(read().contains("BAKERY-PHASE boot done") && read().contains("login:"))
+    {
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    read()
+}
+
+#[test]
+fn disks_boot_by_bios_and_uefi_from_ext4_and_xfs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let (ext4, xfs) = (image(at, "ext4"), image(at, "xfs"));
+    let boots = [
+        (&ext4, "ext4-bios-nvme", false, true),
+        (&xfs, "xfs-bios-virtio", false, false),
+        (&ext4, "ext4-uefi-virtio", true, false),
+        (&xfs, "xfs-uefi-nvme", true, true),
+    ];
+    for pair in boots.chunks(2) {
+        std::thread::scope(|threads| {
+            for (image, name, by_uefi, by_nvme) in pair {
+                threads.spawn(move || {
+                    let said = boot(at, image, name, *by_uefi, *by_nvme);
+                    assert!(said.contains("login:"), "{name} did not come to its login\n{said}");
+                    assert!(
+                        said.contains("root grown: ") && said.contains(" MiB"),
+                        "{name} did not grow\n{said}"
+                    );
+                });
+            }
+        });
+    }
+}
