@@ -53,13 +53,18 @@ impl<'a> Images<'a> {
     /// # Errors
     /// When the registry cannot be read.
     pub fn list(&self) -> Result<Vec<Image>> {
-        let mut images: Vec<Image> = Vec::new();
+        let mut images = Vec::new();
         for path in fs::read_dir(self.store.root().join("images"))? {
-            let Ok(text) = fs::read_to_string(path.join("image.json")) else { continue };
-            images.extend(serde_json::from_str::<Image>(&text).ok());
+            let file = path.join("image.json");
+            let Ok(text) = fs::read_to_string(&file) else { continue };
+            // Two may be of the same second.
+            let written = fs::metadata(&file).ok().and_then(|m| m.modified().ok());
+            images.extend(serde_json::from_str::<Image>(&text).ok().map(|image| (written, image)));
         }
-        images.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
-        Ok(images)
+        images.sort_by(|(a_written, a), (b_written, b)| {
+            (&a.created, a_written, &a.id).cmp(&(&b.created, b_written, &b.id))
+        });
+        Ok(images.into_iter().map(|(_, image)| image).collect())
     }
 
     /// The image of an id, of the start of an id, or the newest of a name.

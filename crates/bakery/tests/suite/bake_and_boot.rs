@@ -115,6 +115,8 @@ fn bake_boot_replace_and_the_data_stays() {
     assert_eq!(second["cached"], false);
     assert_ne!(first["id"], second["id"]);
 
+    looked_into(at, &first, &second);
+
     let new = json_of_boot(at, &["replace", "--json"]);
     assert_ne!(old["id"], new["id"], "the instance is the same");
     assert_eq!(new["image"], second["id"], "the instance is not of the newer image");
@@ -189,6 +191,62 @@ fn check_image(image: &serde_json::Value) {
     assert!(ask("stat /etc/machine-id").contains("Size: 0"), "a machine-id");
     assert!(ask("stat /usr/sbin/policy-rc.d").contains("not found"), "the build's policy against daemons");
     assert!(ask("stat /usr/bin/ansible-playbook").contains("symlink"), "the agent's other name");
+}
+
+/// What is said of the images: nothing is wrong with them, the reference validators take their bills of materials, the
+/// signature of where they come from is good, and they differ in the line that was changed.
+fn looked_into(at: &Path, first: &serde_json::Value, second: &serde_json::Value) {
+    let id = |image: &serde_json::Value| image["id"].as_str().expect("an id").to_owned();
+    let (first, second) = (id(first), id(second));
+    assert!(ok(bakery(at, &["lint", &second, "--fail-on", "warning"])).contains("0 errors, 0 warnings"));
+    ok(bakery(at, &["sbom", &second, "-o", "spdx.spdx.json"]));
+    ok(bakery(at, &["sbom", &second, "--format", "cyclonedx", "-o", "cyclonedx.json"]));
+    let check = "
+import sys
+from spdx_tools.spdx.parser.parse_anything import parse_file
+from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+document = parse_file('spdx.spdx.json')
+assert validate_full_spdx_document(document) == []
+assert 'prometheus' in [package.name for package in document.packages]
+assert JsonStrictValidator(SchemaVersion.V1_5).validate_str(open('cyclonedx.json').read()) is None
+";
+    let reference = std::env::var_os("BAKERY_REFERENCE").expect("scripts/test says where the validators are");
+    let output =
+        Command::new(Path::new(&reference).join("python")).args(["-c", check]).current_dir(at).output();
+    let output = output.expect("python runs");
+    assert!(output.status.success(), "{}", said(&output));
+
+    run("openssl", &["genpkey", "-algorithm", "ed25519", "-out", &at.join("key.pem").display().to_string()]);
+    ok(bakery(at, &["provenance", &second, "--key", "key.pem", "-o", "provenance.json"]));
+    let check = "
+import base64, hashlib, json, subprocess
+envelope = json.load(open('provenance.json'))
+payload = base64.b64decode(envelope['payload'])
+kind = envelope['payloadType'].encode()
+open('signed', 'wb').write(b'DSSEv1 %d %s %d %s' % (len(kind), kind, len(payload), payload))
+open('signature', 'wb').write(base64.b64decode(envelope['signatures'][0]['sig']))
+subprocess.run('openssl pkey -in key.pem -pubout -out public.pem && openssl pkeyutl -verify -rawin -pubin -inkey public.pem -in signed -sigfile signature', shell=True, check=True)
+statement = json.loads(payload)
+assert statement['predicateType'] == 'https://slsa.dev/provenance/v1'
+assert len(statement['predicate']['buildDefinition']['resolvedDependencies']) > 100
+";
+    let output = Command::new("python3").args(["-c", check]).current_dir(at).output().expect("python runs");
+    assert!(output.status.success(), "{}", said(&output));
+
+    let differences = json(bakery(at, &["diff", &first, &second, "--json"]));
+    let named: Vec<String> = differences
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|d| {
+            format!("{} {}", d["kind"].as_str().unwrap_or_default(), d["name"].as_str().unwrap_or_default())
+        })
+        .collect();
+    assert!(named.iter().all(|n| n.starts_with("file ")), "{named:?}");
+    assert!(named.iter().any(|n| n.ends_with("/roles/monitoring/defaults/main.yml")), "{named:?}");
+    assert!(named.len() < 8, "{named:?}");
 }
 
 fn a_playbook_that_fails_at_boot_is_seen(at: &Path) {

@@ -9,12 +9,12 @@ use std::process::Command;
 use super::{bakery, fails, ok, said, write};
 
 /// A project with a base: `packer.json` and `playbook.yml` are the caller's.
-struct Project {
+pub(crate) struct Project {
     folder: tempfile::TempDir,
 }
 
 impl Project {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let project = Self { folder: tempfile::tempdir().expect("a folder") };
         let root = project.at().join("root");
         for folder in
@@ -46,18 +46,18 @@ impl Project {
         project
     }
 
-    fn at(&self) -> &Path {
+    pub(crate) fn at(&self) -> &Path {
         self.folder.path()
     }
 
-    fn template(&self, provisioners: &str) {
+    pub(crate) fn template(&self, provisioners: &str) {
         let text = format!(
             r#"{{"builders": [{{"type": "disk", "base": "base.tar", "image_name": "small", "formats": ["tar"]}}], "provisioners": [{provisioners}]}}"#
         );
         write(self.at(), "packer.json", &text);
     }
 
-    fn tasks(&self, tasks: &str) {
+    pub(crate) fn tasks(&self, tasks: &str) {
         let tasks = tasks.replace('\n', "\n    ");
         write(
             self.at(),
@@ -74,7 +74,7 @@ impl Project {
     }
 
     /// The tree that a bake comes to, and the notes that it made.
-    fn baked(&self, store: &str) -> (BTreeMap<String, String>, String) {
+    pub(crate) fn baked(&self, store: &str) -> (BTreeMap<String, String>, String) {
         let output = self.bake(store).output().expect("runs");
         assert!(output.status.success(), "{}", said(&output));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();

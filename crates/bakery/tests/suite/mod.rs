@@ -7,6 +7,7 @@ mod command_line;
 mod galaxy;
 mod hostile;
 mod layers;
+mod look;
 mod many_hosts;
 mod modules;
 mod playbooks;
