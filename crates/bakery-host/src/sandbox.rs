@@ -22,6 +22,10 @@ use crate::fs::{At as _, Result, create_dir_all, read_to_string, symlink, write_
 /// The hidden verb under which a program calls [`enter`].
 pub const VERB: &str = "internal-sandbox";
 
+/// Variables that are the same inside: proxies, and the date of builds that must come out the same anywhere.
+const PASSED: [&str; 7] =
+    ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "SOURCE_DATE_EPOCH"];
+
 /// What the inside looks like.
 #[derive(Debug, Clone)]
 pub struct Sandbox {
@@ -61,7 +65,7 @@ impl Sandbox {
         ] {
             cmd = cmd.env(name, value);
         }
-        for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+        for name in PASSED {
             if let Ok(value) = std::env::var(name) {
                 cmd = cmd.env(name, value);
             }

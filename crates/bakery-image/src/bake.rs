@@ -16,7 +16,7 @@ use crate::plan::Plan;
 use crate::provision::{self, Place, interrupted};
 use crate::rootfs::Rootfs;
 use crate::state::State;
-use crate::{Error, Result, oci, seal};
+use crate::{Error, Result, epoch, oci, seal};
 
 /// How to bake.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +86,7 @@ pub fn bake(
         engine: &plan.engine,
         recall,
         probe: false,
-        in_place: recall && !options.fresh_disk,
+        in_place: recall && !options.fresh_disk && epoch::given().is_none(),
         reporter,
     };
     let mut history = History::of(store, template, plan);
@@ -103,7 +103,8 @@ pub fn bake(
         .with("kernel", &plan.kernel_args)
         .with("root", plan.lineage.as_str())
         .with("disk", plan.is_disk().to_string());
-    let disk = Disk { size: plan.size, filesystem: plan.filesystem, lineage: &plan.lineage };
+    let disk =
+        Disk { size: plan.size, filesystem: plan.filesystem, lineage: &plan.lineage, date: epoch::given() };
     let state = sealed(&place, plan, &state, seal, &disk)?;
     interrupted()?;
     let key = Key::new("disk")
@@ -261,19 +262,12 @@ fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, disk: &Disk<'
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));
     }
     // What is sealed again is the same: its files are as old as the base.
-    rootfs.clamp(epoch(place.store, state))?;
+    rootfs.clamp(epoch::of(place.store, &state.layers))?;
     let layers = rootfs.commit("seal")?;
     let state = State { key, layers };
     state.keep(place.store, &state.key)?;
     step.finish("done");
     Ok(state)
-}
-
-/// The moment that an image is said to be of: `SOURCE_DATE_EPOCH`, else when its base was made.
-fn epoch(store: &Store, state: &State) -> i64 {
-    let told = std::env::var("SOURCE_DATE_EPOCH").ok().and_then(|text| text.trim().parse().ok());
-    let base = state.layers.first().and_then(|id| store.layer_info(id)).map(|base| base.created);
-    told.or_else(|| bakery_store::seconds(&base?)).unwrap_or(0)
 }
 
 fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk<'_>) -> Result<Image> {
@@ -293,7 +287,14 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         match (format.as_str(), &made) {
             ("tar", _) => tarball(store, &state.layers, &to)?,
             ("oci", _) => {
-                oci::write(store, &state.layers, &plan.builder, &plan.name, epoch(store, state), &to)?;
+                oci::write(
+                    store,
+                    &state.layers,
+                    &plan.builder,
+                    &plan.name,
+                    epoch::of(store, &state.layers),
+                    &to,
+                )?;
             }
             (_, Some(made)) => export::write(&made.raw, format, &to)?,
             _ => {}
@@ -304,7 +305,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         id: format!("ami-{}", &key.as_str()[..17]),
         name: plan.name.clone(),
         key: key.as_str().to_owned(),
-        created: bakery_store::now(),
+        created: epoch::given().map_or_else(bakery_store::now, bakery_store::time),
         base: plan.base.shown(),
         layers: state.layers.iter().map(|l| l.as_str().to_owned()).collect(),
         disk_size: plan.size,

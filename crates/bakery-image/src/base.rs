@@ -1,13 +1,14 @@
-//! What an image starts from: a distribution by mmdebstrap, a root tarball, or an OCI image.
+//! What an image starts from: a distribution by mmdebstrap, a root tarball, an OCI image, or an
+//! image that was baked before.
 
 use std::path::{Path, PathBuf};
 
 use bakery_events::{Reporter, Step};
 use bakery_host::{Cmd, command::find_program, fs, lock::Lock};
-use bakery_store::{Key, Store};
+use bakery_store::{Image, Key, Store};
 
 use crate::state::State;
-use crate::{Error, Result};
+use crate::{Error, Result, epoch};
 
 /// What a Debian image needs to boot, take its address by DHCP and be logged into.
 pub(crate) const BOOT_PACKAGES: &[&str] = &[
@@ -46,6 +47,8 @@ pub enum Base {
     },
     /// A tarball of a root file system.
     Tarball(PathBuf),
+    /// An image that was baked before.
+    Image(Box<Image>),
     /// An OCI image: a layout's folder, its archive, or one of `docker save`.
     Oci(PathBuf),
 }
@@ -56,6 +59,7 @@ impl Base {
     /// # Errors
     /// A base that is not known or not there.
     pub(crate) fn parse(
+        store: &Store,
         name: &str,
         folder: &Path,
         packages: &[String],
@@ -75,7 +79,7 @@ impl Base {
         let oci = name.strip_prefix("oci:").or_else(|| name.strip_prefix("docker-archive:"));
         let named = Path::new(oci.unwrap_or(name));
         let path = Some(folder.join(named)).filter(|p| p.exists()).unwrap_or_else(|| named.to_path_buf());
-        let known = "known: debian:SUITE, such as debian:bookworm; the path of a root tarball; the path of an OCI image (a layout's folder or an archive)";
+        let known = "known: debian:SUITE, such as debian:bookworm; the path of a root tarball; the path of an OCI image (a layout's folder or an archive); the name or id of an image that was baked before";
         if path.is_dir() && crate::oci::is_image(&path) {
             return Ok(Self::Oci(fs::canonicalize(path)?));
         }
@@ -86,17 +90,25 @@ impl Base {
             let path = fs::canonicalize(path)?;
             return Ok(if crate::oci::is_image(&path) { Self::Oci(path) } else { Self::Tarball(path) });
         }
-        Err(Error::new(format!("unknown base `{name}`")).hint(known))
+        let earlier = name.strip_prefix("image:");
+        match store.images().find(earlier.unwrap_or(name)) {
+            Ok(image) => Ok(Self::Image(Box::new(image))),
+            Err(error) if earlier.is_some() => Err(error.into()),
+            Err(_) => Err(Error::new(format!("unknown base `{name}`")).hint(known)),
+        }
     }
 
     /// The key of the base's layer. A suite is taken as it is until `--refresh` asks for it anew.
     pub(crate) fn key(&self) -> Result<Key> {
+        let date = epoch::given().map(|date| date.to_string()).unwrap_or_default();
         Ok(match self {
             Self::Debian { suite, packages, mirror } => Key::new("debian")
+                .with("date", date)
                 .with("suite", suite)
                 .with("packages", packages.join(","))
                 .with("mirror", mirror.as_deref().unwrap_or("host")),
             Self::Tarball(path) => Key::new("tarball").with_file("bytes", path)?,
+            Self::Image(image) => Key::new("image").with("key", &image.key),
             Self::Oci(path) if path.is_dir() => Key::new("oci").with_tree("layout", path, &|_| false)?,
             Self::Oci(path) => Key::new("oci").with_file("archive", path)?,
         })
@@ -106,6 +118,7 @@ impl Base {
     pub(crate) fn shown(&self) -> String {
         match self {
             Self::Debian { suite, .. } => format!("debian:{suite}"),
+            Self::Image(image) => format!("{} ({})", image.name, image.id),
             Self::Tarball(path) | Self::Oci(path) => path.display().to_string(),
         }
     }
@@ -158,12 +171,21 @@ impl Base {
                     .run()
                     .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
             }
+            Self::Image(image) => {
+                let state = State { key, layers: crate::look::layers(store, image)? };
+                state.keep(store, &state.key)?;
+                step.finish("cached");
+                return Ok(state);
+            }
             Self::Oci(path) => {
                 let state = State { key, layers: crate::oci::read(store, path)? };
                 state.keep(store, &state.key)?;
                 step.finish("done");
                 return Ok(state);
             }
+        }
+        if let Some(date) = epoch::given() {
+            epoch::clamp(&tree, date)?;
         }
         let layers = vec![store.publish_layer(&tree, None, &self.shown())?];
         let state = State { key, layers };

@@ -18,6 +18,7 @@ mod boot_files;
 mod build;
 mod digest;
 mod disk;
+mod epoch;
 mod journal;
 pub mod look;
 mod machine;

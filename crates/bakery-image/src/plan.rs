@@ -9,7 +9,7 @@ use bakery_store::{Key, Store};
 
 use crate::base::{self, Base};
 use crate::disk::{FileSystem, export};
-use crate::{Error, Result, provision};
+use crate::{Error, Result, epoch, provision};
 
 /// What a build will do.
 #[derive(Debug, Clone)]
@@ -90,7 +90,10 @@ pub fn plan(
         .text("image_name")
         .or_else(|| builder.text("ami_name"))
         .unwrap_or_else(|| builder.name.clone());
-    let engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
+    let mut engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
+    if let Some(date) = epoch::given() {
+        engine.push_str(&format!(" {date}"));
+    }
     let steps = build.provisioners.clone();
     let kernel_args = builder.text("kernel_args").unwrap_or_default();
     let size = builder.text("size").map_or(Ok(4 << 30), |text| bytes(&text))?;
@@ -116,7 +119,8 @@ pub fn plan(
             packages.extend(base::XFS_PACKAGES.iter().map(|p| (*p).to_owned()));
         }
     }
-    let base = Base::parse(&base_name, &template.folder, &packages, builder.text("mirror").as_deref())?;
+    let base =
+        Base::parse(store, &base_name, &template.folder, &packages, builder.text("mirror").as_deref())?;
     let lineage = Key::new("lineage")
         .with("base", base.key()?.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))

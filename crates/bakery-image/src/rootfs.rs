@@ -7,7 +7,7 @@ use bakery_host::sandbox::Sandbox;
 use bakery_host::{Output, fs};
 use bakery_store::{Key, Store, Work};
 
-use crate::{Error, Result};
+use crate::{Error, Result, epoch};
 
 /// Where the agent and bakery itself are seen inside.
 pub(crate) const AGENT_INSIDE: &str = "/dev/bakery/agent";
@@ -100,21 +100,18 @@ impl Rootfs {
         Ok(sandbox.command(program, &args)?.output()?)
     }
 
-    /// Gives everything that was changed after a moment that moment's time, in seconds since 1970.
+    /// Gives everything that was changed after a date that date.
     pub(crate) fn clamp(&self, seconds: i64) -> Result<()> {
-        use std::os::unix::fs::MetadataExt as _;
-        for path in fs::walk(self.upper())? {
-            if fs::symlink_metadata(&path)?.mtime() > seconds {
-                fs::set_mtime(&path, seconds)?;
-            }
-        }
-        Ok(())
+        epoch::clamp(&self.upper(), seconds)
     }
 
     /// Keeps the changes as a layer, if there are any, and goes on over it. Nothing may run inside meanwhile.
     pub(crate) fn commit(&mut self, made_by: &str) -> Result<Vec<Key>> {
         if self.is_changed() {
             detach(&self.merged)?;
+            if let Some(date) = epoch::given() {
+                self.clamp(date)?;
+            }
             let id = self.store.publish_layer(&self.upper(), self.layers.last(), made_by)?;
             // The layer may have been there already; then its copy is in the way.
             fs::remove_all(self.upper())?;

@@ -82,7 +82,11 @@ fn esp(path: &Path, image: &[u8], disk: &Disk<'_>) -> Result<()> {
             .run()
             .map_err(|e| Error::new(format!("the EFI system partition could not be made: {e}")))
     };
-    tool(Cmd::new("mkfs.vfat").args(["-F", "32", "-s", "1", "-n", "ESP", "-i", &serial]).arg(&fat))?;
+    tool(
+        Cmd::new("mkfs.vfat")
+            .args(["--invariant", "-F", "32", "-s", "1", "-n", "ESP", "-i", &serial])
+            .arg(&fat),
+    )?;
     tool(Cmd::new("mmd").arg("-i").arg(&fat).args(["::/EFI", "::/EFI/BOOT"]))?;
     tool(Cmd::new("mcopy").arg("-i").arg(&fat).arg(&efi).arg("::/EFI/BOOT/BOOTX64.EFI"))?;
     let bytes = fs::read(&fat)?;

@@ -125,7 +125,7 @@ fn kind(meta: &Metadata) -> char {
 /// A path as an argument; `None` if it cannot be one.
 fn quoted(path: &Path) -> Option<String> {
     let text = path.to_str()?;
-    (!text.contains(['"', '\n', '\\'])).then(|| format!("\"/{text}\""))
+    (!text.contains(['"', '\n'])).then(|| format!("\"/{text}\""))
 }
 
 impl Script {
@@ -193,7 +193,7 @@ impl Script {
                 }
                 'l' => {
                     let target = fs::read_link(&source)?;
-                    let target = target.to_str().filter(|t| !t.contains(['"', '\n', '\\']));
+                    let target = target.to_str().filter(|t| !t.contains(['"', '\n']));
                     let Some(target) = target else { return Ok(None) };
                     self.line(format_args!("symlink {name} \"{target}\""));
                 }
@@ -207,14 +207,32 @@ impl Script {
                 self.line(format_args!("set_inode_field {name} {field} {value}"));
             }
         }
-        // Seconds, and nanoseconds above two bits of more seconds. The change and birth of an inode are no content: they
-        // are that of the last write, so that they do not depend on the machine.
-        for field in ["atime", "ctime", "mtime", "crtime"] {
-            self.line(format_args!("set_inode_field {name} {field} @{}", new.mtime()));
-            self.line(format_args!("set_inode_field {name} {field}_extra {}", new.mtime_nsec() << 2));
-        }
+        self.times(&name, &new);
         Ok(Some(()))
     }
+
+    /// Sets all of an inode's times to that of its last write: its change, birth and reading are no content, and depend on
+    /// the machine.
+    fn times(&mut self, name: &str, meta: &Metadata) {
+        for field in ["atime", "ctime", "mtime", "crtime"] {
+            // Seconds, and nanoseconds above two bits of more seconds.
+            self.line(format_args!("set_inode_field {name} {field} @{}", meta.mtime()));
+            self.line(format_args!("set_inode_field {name} {field}_extra {}", meta.mtime_nsec() << 2));
+        }
+    }
+}
+
+/// Gives every inode of a new file system the times of the tree that it was made from, whenever that was written.
+pub(super) fn date(disk: &Path, offset: u64, tree: &Path, date: i64) -> Result<()> {
+    let mut script = Script::default();
+    for path in fs::walk(tree)? {
+        let relative = path.strip_prefix(tree).unwrap_or(&path);
+        let name = quoted(relative).ok_or_else(|| {
+            Error::new(format!("`{}` has a name that keeps its date from being set", relative.display()))
+        })?;
+        script.times(&name, &fs::symlink_metadata(&path)?);
+    }
+    run(&script.text, disk, offset, Some(date))
 }
 
 fn stamp(meta: &Metadata) -> (u32, u32, u32, i64, i64) {
@@ -238,22 +256,31 @@ impl Changes {
         if self.script.is_empty() {
             return Ok(());
         }
-        let script = tempfile::NamedTempFile::new().map_err(|e| Error::new(e.to_string()))?;
-        fs::write_atomic(script.path(), &self.script)?;
-        let output = Cmd::new("debugfs")
-            .arg("-w")
-            .arg("-f")
-            .arg(script.path())
-            .arg(format!("{}?offset={offset}", disk.display()))
-            .output()?;
-        // It ends well whatever happens, and says what went wrong beside its version.
-        let said: Vec<String> =
-            output.error_text().lines().filter(|l| !l.starts_with("debugfs 1.")).map(str::to_owned).collect();
-        if !output.success() || !said.is_empty() {
-            let said = if said.is_empty() { output.text() } else { said.join("\n") };
-            return Err(Error::new(format!("the disk could not be brought to the new tree: {}", said.trim()))
-                .hint("is it full? `size` of the disk builder sets the disk's size; the next bake writes the disk anew"));
-        }
-        Ok(())
+        run(&self.script, disk, offset, None)
     }
+}
+
+/// Makes requests of `debugfs` in the file system that begins at an offset of a disk.
+fn run(script: &str, disk: &Path, offset: u64, date: Option<i64>) -> Result<()> {
+    let file = tempfile::NamedTempFile::new().map_err(|e| Error::new(e.to_string()))?;
+    fs::write_atomic(file.path(), script)?;
+    let mut cmd = Cmd::new("debugfs");
+    if let Some(date) = date {
+        cmd = cmd.env("E2FSPROGS_FAKE_TIME", date.to_string());
+    }
+    let output = cmd
+        .arg("-w")
+        .arg("-f")
+        .arg(file.path())
+        .arg(format!("{}?offset={offset}", disk.display()))
+        .output()?;
+    // It ends well whatever happens, and says what went wrong beside its version.
+    let said: Vec<String> =
+        output.error_text().lines().filter(|l| !l.starts_with("debugfs 1.")).map(str::to_owned).collect();
+    if !output.success() || !said.is_empty() {
+        let said = if said.is_empty() { output.text() } else { said.join("\n") };
+        return Err(Error::new(format!("the disk could not be brought to the new tree: {}", said.trim()))
+            .hint("is it full? `size` of the disk builder sets the disk's size; the next bake writes the disk anew"));
+    }
+    Ok(())
 }

@@ -58,6 +58,8 @@ pub(crate) struct Disk<'a> {
     pub(crate) filesystem: FileSystem,
     /// What the images have in common that follow one another: the seed of all identifiers.
     pub(crate) lineage: &'a Key,
+    /// The date of a disk that must come out the same anywhere.
+    pub(crate) date: Option<i64>,
 }
 
 /// The disk of a lineage, locked for whoever reads it.
@@ -115,7 +117,12 @@ pub(crate) fn make(store: &Store, layers: &[Key], agent: &Path, disk: &Disk<'_>,
             partitions(&new, disk)?;
             let rootfs = Rootfs::mount(store, layers)?;
             match disk.filesystem {
-                FileSystem::Ext4 => ext4(&new, rootfs.path(), disk)?,
+                FileSystem::Ext4 => {
+                    ext4(&new, rootfs.path(), disk)?;
+                    if let Some(date) = disk.date {
+                        edit::date(&new, ROOT_START, rootfs.path(), date)?;
+                    }
+                }
                 FileSystem::Xfs => xfs(&new, rootfs.path(), disk)?,
             }
             boot::write(&new, &rootfs, agent, disk)?;
@@ -165,8 +172,11 @@ fn ext4(path: &Path, tree: &Path, disk: &Disk<'_>) -> Result<()> {
         "hash_seed={},offset={ROOT_START},lazy_itable_init=1,lazy_journal_init=1,nodiscard",
         identifier(disk.lineage, "hash")
     );
-    Cmd::new("mke2fs")
-        .args(["-q", "-t", "ext4", "-m", "1", "-L", "root", "-O", "^metadata_csum_seed,^orphan_file"])
+    let mut cmd = Cmd::new("mke2fs");
+    if let Some(date) = disk.date {
+        cmd = cmd.env("E2FSPROGS_FAKE_TIME", date.to_string());
+    }
+    cmd.args(["-q", "-t", "ext4", "-m", "1", "-L", "root", "-O", "^metadata_csum_seed,^orphan_file"])
         .args(["-U", &disk.root_uuid(), "-E", &options, "-d"])
         .arg(tree)
         .arg(path)

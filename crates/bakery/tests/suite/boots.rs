@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::{bakery_lasting as bakery, ok, write};
 
-fn image(at: &Path, filesystem: &str) -> String {
+/// The files of an image by format.
+fn image(at: &Path, filesystem: &str) -> serde_json::Value {
     let template = format!(
-        r#"{{"builders": [{{"type": "disk", "name": "boots-{filesystem}", "base": "debian:bookworm", "image_name": "boots-{filesystem}", "filesystem": "{filesystem}", "size": "2G"}}],
+        r#"{{"builders": [{{"type": "disk", "name": "boots-{filesystem}", "base": "debian:bookworm", "image_name": "boots-{filesystem}", "filesystem": "{filesystem}", "size": "2G", "formats": ["qcow2", "tar"]}}],
         "provisioners": [{{"type": "shell", "inline": ["echo {filesystem} > /etc/root-file-system"]}}]}}"#
     );
     let name = format!("{filesystem}.json");
@@ -17,7 +18,31 @@ fn image(at: &Path, filesystem: &str) -> String {
     let text = ok(bakery(at, &["bake", &name, "--json"]));
     let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
     let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
-    data["data"]["files"]["qcow2"].as_str().expect("a path").to_owned()
+    data["data"]["files"].clone()
+}
+
+/// The same inputs and date make the same disk, in another store and at another time.
+fn the_same_inputs_and_date_make_the_same_bytes(at: &Path, base: &str) {
+    let template = format!(
+        r#"{{"builders": [{{"type": "disk", "base": "{base}", "image_name": "same", "size": "2G", "formats": ["raw"]}}],
+        "provisioners": [{{"type": "shell", "inline": ["useradd app; date > /etc/not-the-same; rm /etc/not-the-same; echo a > /etc/a"]}}]}}"#
+    );
+    write(at, "same.json", &template);
+    let digests = ["one", "two"].map(|store| {
+        let mut command = bakery(at, &["bake", "same.json", "--json"]);
+        command.env("BAKERY_HOME", at.join(store)).env("SOURCE_DATE_EPOCH", "1700000000");
+        let text = ok(command);
+        let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
+        let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
+        let raw = data["data"]["files"]["raw"].as_str().expect("a path").to_owned();
+        let digest = Command::new("sha256sum").arg(&raw).output().expect("sha256sum runs");
+        let checked = Command::new("e2fsck").args(["-fn", &format!("{raw}?offset={}", 68 << 20)]).output();
+        let checked = checked.expect("e2fsck runs");
+        assert!(checked.status.success(), "{}", super::said(&checked));
+        std::fs::remove_dir_all(at.join(store)).expect("removed");
+        String::from_utf8_lossy(&digest.stdout)[..64].to_owned()
+    });
+    assert_eq!(digests[0], digests[1]);
 }
 
 /// Boots an image on a larger disk until its agent is done, and gives what the console says.
@@ -72,6 +97,9 @@ fn disks_boot_by_bios_and_uefi_from_ext4_and_xfs() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     let (ext4, xfs) = (image(at, "ext4"), image(at, "xfs"));
+    let file = |image: &serde_json::Value, format: &str| image[format].as_str().expect("a path").to_owned();
+    the_same_inputs_and_date_make_the_same_bytes(at, &file(&ext4, "tar"));
+    let (ext4, xfs) = (file(&ext4, "qcow2"), file(&xfs, "qcow2"));
     let boots = [
         (&ext4, "ext4-bios-nvme", false, true),
         (&xfs, "xfs-bios-virtio", false, false),
