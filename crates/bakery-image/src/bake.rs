@@ -187,10 +187,8 @@ fn step(
         place.reporter.note(&reason);
     }
     let run = provision::run(component, place, &state, key.as_ref(), callback);
-    let (next, anew) = run.map_err(|error| match place.probe {
-        true => error,
-        false => provision::failed(component, error),
-    })?;
+    let (next, anew) =
+        run.map_err(|error| if place.probe { error } else { provision::failed(component, error) })?;
     if let Some(key) = key.as_ref().filter(|_| !place.probe) {
         next.keep(place.store, key)?;
     }

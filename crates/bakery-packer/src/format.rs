@@ -193,10 +193,10 @@ fn align(lines: &mut [Rendered]) {
         // An open one is aligned with those before it only as hclwrite does: not at all.
         let closed: Vec<usize> = (at..group_end).filter(|i| !lines[*i].is_open).collect();
         let width = closed.iter().map(|i| lines[*i].start.chars().count()).max().unwrap_or(0);
-        for i in at..group_end {
-            let width = if lines[i].is_open { lines[i].start.chars().count() } else { width };
-            let pad = width + 1 - lines[i].start.chars().count();
-            lines[i].start.push_str(&" ".repeat(pad));
+        for line in &mut lines[at..group_end] {
+            let own = line.start.chars().count();
+            let width = if line.is_open { own } else { width };
+            line.start.push_str(&" ".repeat(width + 1 - own));
         }
         at = group_end;
     }
@@ -252,7 +252,7 @@ fn lex(text: &str) -> Vec<Line> {
             rest = &rest[length..];
         }
         // A comment over several lines stays as it is.
-        let opens = tokens.last().filter(|t| t.text.starts_with("/*") && !t.text.ends_with("*/")).is_some();
+        let opens = tokens.last().is_some_and(|t| t.text.starts_with("/*") && !t.text.ends_with("*/"));
         out.push(Line::Tokens(tokens));
         if opens {
             for line in lines.by_ref() {

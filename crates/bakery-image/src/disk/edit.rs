@@ -67,7 +67,7 @@ pub(super) fn changes(store: &Store, old: &[Key], new: &[Key]) -> Result<Option<
             for tree in [&before, &after] {
                 let there = tree.root.join(&relative);
                 let is_dir = fs::symlink_metadata(&there).is_ok_and(|m| m.is_dir());
-                let other = if std::ptr::eq(tree, &before) { &after } else { &before };
+                let other = if std::ptr::eq(tree, &raw const before) { &after } else { &before };
                 let alone = fs::symlink_metadata(other.root.join(&relative)).map_or(true, |m| !m.is_dir());
                 // What is below a folder that comes or goes as a whole need not be in these layers.
                 if is_dir && (alone || opaque) {

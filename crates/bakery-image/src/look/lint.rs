@@ -139,7 +139,7 @@ impl Lint<'_> {
             for line in self.tree.files.text(&file).unwrap_or_default().lines() {
                 let line = line.trim().to_lowercase();
                 let words: Vec<&str> = line.split_whitespace().collect();
-                if matches!(words.as_slice(), ["permitrootlogin", "yes"] | ["permitemptypasswords", "yes"]) {
+                if matches!(words.as_slice(), ["permitrootlogin" | "permitemptypasswords", "yes"]) {
                     self.found(Severity::Warning, "sshd", &format!("/{file}"), &format!("`{line}`"));
                 }
             }

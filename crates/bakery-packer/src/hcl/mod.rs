@@ -186,7 +186,7 @@ fn build(
     let mut listed = Listed { name: title.clone(), description: text("description")?, ..Listed::default() };
     listed.sources = builders.iter().map(|b| format!("{}.{}", b.kind, b.name)).collect();
     for builder in builders {
-        let own = vec![(
+        let own = [(
             "source".to_owned(),
             Value::map([
                 ("name", Value::from(builder.name.as_str())),
@@ -259,7 +259,13 @@ fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
     let mut pending = Vec::new();
     for file in files {
         for block in file.body.blocks() {
-            let label = |i: usize| block.labels.get(i).map(|l| l.as_str()).unwrap_or_default();
+            let label = |i: usize| {
+                block
+                    .labels
+                    .get(i)
+                    .map(bakery_lang::hcl::hcl_edit::structure::BlockLabel::as_str)
+                    .unwrap_or_default()
+            };
             match block.ident.as_str() {
                 "locals" => {
                     let all = block.body.attributes();
@@ -270,7 +276,7 @@ fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
                     pending.extend(value.map(|a| (label(0), What::Local(&a.value), file)));
                 }
                 "data" if label(0) == "null" => {
-                    pending.push((label(1), What::Data(label(0), &block.body), file))
+                    pending.push((label(1), What::Data(label(0), &block.body), file));
                 }
                 "data" => {
                     let message =

@@ -60,7 +60,7 @@ impl Scope for Names {
             "env" if self.env => Ok(std::env::var(text(0)).unwrap_or_default().into()),
             "env" => Err("`env` can only be used in the default of a variable".into()),
             "bcrypt" => {
-                let cost = args.get(1).and_then(|v| v.as_int()).map_or(10, |c| c as u32);
+                let cost = args.get(1).and_then(bakery_lang::Value::as_int).map_or(10, |c| c as u32);
                 bcrypt::hash(text(0), cost).map(Value::from).map_err(|e| e.to_string())
             }
             "templatefile" => {

@@ -186,7 +186,11 @@ pub(super) fn check(files: &[File], names: &Names) -> Result<()> {
                 };
                 if asked("condition")?.is_some_and(|c| !c.is_true()) {
                     let message = asked("error_message")?.map(|m| m.to_string()).unwrap_or_default();
-                    let name = block.labels.first().map(|l| l.as_str()).unwrap_or_default();
+                    let name = block
+                        .labels
+                        .first()
+                        .map(bakery_lang::hcl::hcl_edit::structure::BlockLabel::as_str)
+                        .unwrap_or_default();
                     let message = format!("invalid value for the variable `{name}`: {message}");
                     return Err(Diagnostic::at(&file.origin(validation), message).into());
                 }

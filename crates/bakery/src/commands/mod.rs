@@ -79,7 +79,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Verb::Inspect(args) => templates::inspect(&args),
         Verb::Fmt(args) => templates::fmt(&args),
         Verb::Eval(args) => templates::console(&args),
-        Verb::Fix { template, validate } => templates::fix(&template, validate),
+        Verb::Fix { template, validate } => templates::fix(&template, validate, &terminal),
         Verb::Hcl2Upgrade { template, output_file } => templates::upgrade(&template, output_file),
         Verb::Init { template, .. } => templates::init(template.as_deref(), &terminal),
         Verb::Cache(verb) => cache::cache(&verb, &terminal),

@@ -52,11 +52,11 @@ pub(crate) fn console(args: &TemplateArgs) -> Outcome {
     Ok(code)
 }
 
-pub(crate) fn fix(template: &Path, validate: bool) -> Outcome {
+pub(crate) fn fix(template: &Path, validate: bool, terminal: &Terminal) -> Outcome {
     let (text, notes) = bakery_packer::fixed(template)?;
     terminal::say(&format!("{text}\n"));
     for note in notes {
-        eprintln!("note: {note}");
+        terminal.note(&note);
     }
     if validate {
         let folder = tempfile::tempdir_in(

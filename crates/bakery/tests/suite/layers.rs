@@ -327,7 +327,7 @@ fn a_bake_that_failed_goes_on_where_it_failed() {
     let tasks = |last: &str| {
         project.tasks(&format!(
             "- shell: echo once >> /etc/once; sleep 0.5\n- shell: echo twice >> /etc/once\n- command: {last}"
-        ))
+        ));
     };
     tasks("\"false\"");
     let (code, text) = fails(project.bake("store"));
