@@ -331,6 +331,7 @@ pub fn install(
         (lock.pins, others) = lock.pins.drain(..).partition(|pin| options.kinds.contains(&pin.kind));
     }
     let drift = before.as_ref().map(|lock| lock.drift(wanted));
+    let edited = before.as_ref().map(|lock| edited_folders(lock, fetcher)).unwrap_or_default();
     if options.locked {
         let path = options.lock.as_deref().unwrap_or(Path::new("the lock file")).display();
         match &drift {
@@ -343,14 +344,22 @@ pub fn install(
             }
             Some(_) => {}
         }
+        if let Some((pin, now)) = edited.first() {
+            return Err(changed(pin, None, now));
+        }
     }
+    let edited: Vec<String> = edited.into_iter().map(|(pin, _)| pin.name.clone()).collect();
     let resolved = match &before {
-        Some(lock) if options.upgrade == Upgrade::None && drift.as_ref().is_some_and(Vec::is_empty) => {
+        Some(lock)
+            if options.upgrade == Upgrade::None
+                && edited.is_empty()
+                && drift.as_ref().is_some_and(Vec::is_empty) =>
+        {
             as_locked(lock, wanted)
         }
         _ => {
             let step = Step::start(reporter, "resolve", "");
-            let preferences = preferences(before.as_ref(), wanted, places, options);
+            let preferences = preferences(before.as_ref(), wanted, places, options, &edited);
             let resolved = project::resolve(wanted, fetcher, &preferences, reporter)?;
             step.finish("done");
             if let Some(before) = before.as_ref().filter(|_| !options.accept_changed) {
@@ -369,6 +378,17 @@ pub fn install(
     Ok(outcomes)
 }
 
+/// Pins of folders on this machine that hold something else now, and what: such a folder is somebody's work, and is meant
+/// as it is.
+fn edited_folders<'a>(lock: &'a LockFile, fetcher: &Fetcher) -> Vec<(&'a Pin, String)> {
+    let folders = lock.pins.iter().filter(|pin| matches!(&pin.source, Source::Folder(path) if path.is_dir()));
+    let now = folders.filter_map(|pin| {
+        let fetched = fetcher.fetch(pin.kind, &pin.source, &Version::new(&pin.version)).ok()?;
+        (fetched.digest != pin.digest).then_some((pin, fetched.digest))
+    });
+    now.collect()
+}
+
 fn as_locked(lock: &LockFile, wanted: &[Requirement]) -> Vec<Resolved> {
     let signatures = |pin: &Pin| {
         let found = wanted.iter().find(|w| w.kind == pin.kind && w.name == pin.name);
@@ -383,8 +403,10 @@ fn preferences(
     wanted: &[Requirement],
     places: &Places,
     options: &Options,
+    edited: &[String],
 ) -> Preferences {
     let upgraded = |pin: &Pin| match &options.upgrade {
+        _ if edited.contains(&pin.name) => true,
         Upgrade::None => {
             // What is asked for in another way than it is locked is looked up again.
             wanted.iter().any(|w| {

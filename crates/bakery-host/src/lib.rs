@@ -4,6 +4,7 @@
 //! every error names its path or command line.
 
 pub mod block;
+pub mod cgroup;
 pub mod command;
 pub mod fs;
 pub mod lock;

@@ -17,6 +17,7 @@ use rustix::mount::{
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::Cmd;
+use crate::cgroup::{Groups, Limits};
 use crate::fs::{At as _, Result, create_dir_all, read_to_string, symlink, write_atomic};
 
 /// The hidden verb under which a program calls [`enter`].
@@ -39,6 +40,8 @@ pub struct Sandbox {
     pub cwd: PathBuf,
     /// The host name inside.
     pub hostname: String,
+    /// How much may be taken inside.
+    pub limits: Limits,
 }
 
 impl Sandbox {
@@ -54,6 +57,11 @@ impl Sandbox {
             cmd = cmd.arg("--file").arg(format!("{}={}", from.display(), to.display()));
         }
         cmd = cmd.arg("--cwd").arg(&self.cwd).arg("--hostname").arg(&self.hostname);
+        for (name, limit) in [("--memory", self.limits.memory), ("--processes", self.limits.processes)] {
+            if let Some(limit) = limit {
+                cmd = cmd.arg(name).arg(limit.to_string());
+            }
+        }
         cmd = cmd.arg("--").arg(program).args(args).env_clear();
         for (name, value) in [
             ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
@@ -81,6 +89,7 @@ impl Sandbox {
             files: vec![],
             cwd: "/".into(),
             hostname: "localhost".into(),
+            limits: Limits::default(),
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -93,6 +102,8 @@ impl Sandbox {
                 }
                 "--cwd" => sandbox.cwd = args.next()?.into(),
                 "--hostname" => sandbox.hostname = args.next()?.clone(),
+                "--memory" => sandbox.limits.memory = args.next()?.parse().ok(),
+                "--processes" => sandbox.limits.processes = args.next()?.parse().ok(),
                 "--" => return Some((sandbox, args.cloned().collect())),
                 _ => return None,
             }
@@ -144,6 +155,7 @@ fn show(shown: &Shown) -> Result<()> {
 /// Carries out the hidden verb: enters the namespaces, runs the program as their first process, and gives its exit
 /// code.
 pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
+    let groups = Groups::enter(sandbox.limits)?;
     let flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
     // SAFETY: no memory or file descriptors are unshared; the process has one thread.
     unsafe { unshare_unsafe(flags) }.at("make namespaces for", &sandbox.root)?;
@@ -195,7 +207,9 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
     for one in &shown {
         show(one)?;
     }
-    run_inside(sandbox, program)
+    let code = run_inside(sandbox, program);
+    groups.leave();
+    code
 }
 
 #[allow(clippy::disallowed_methods, reason = "needs its own steps between fork and exec")]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bakery_ansible::Callback;
 use bakery_events::{Reporter, Step};
+use bakery_host::cgroup::Limits;
 use bakery_host::{command::find_program, fs, lock::Lock, namespace};
 use bakery_packer::{Component, Template};
 use bakery_store::record::Asked;
@@ -29,6 +30,8 @@ pub struct BakeOptions {
     pub refresh: bool,
     /// Write the disk from the first block on, so that it depends on its tree alone.
     pub fresh_disk: bool,
+    /// How much a provisioner may take.
+    pub limits: Limits,
 }
 
 /// A finished bake.
@@ -87,6 +90,7 @@ pub fn bake(
         recall,
         probe: false,
         in_place: recall && !options.fresh_disk && epoch::given().is_none(),
+        limits: options.limits,
         reporter,
     };
     let mut history = History::of(store, template, plan);
@@ -223,6 +227,7 @@ pub fn first_missed(store: &Store, template: &Template, plan: &Plan, agent: &Pat
         recall: true,
         probe: true,
         in_place: false,
+        limits: Limits::default(),
         reporter: &bakery_events::Silent,
     };
     let mut history = History::of(store, template, plan);
@@ -305,7 +310,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         key: key.as_str().to_owned(),
         created: epoch::given().map_or_else(bakery_store::now, bakery_store::time),
         base: plan.base.shown(),
-        layers: state.layers.iter().map(|l| l.as_str().to_owned()).collect(),
+        layers: state.layers.clone(),
         disk_size: plan.size,
         files,
         root_uuid: disk.root_uuid(),

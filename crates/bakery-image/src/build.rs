@@ -78,6 +78,7 @@ pub fn build(
         recall: false,
         probe: false,
         in_place: false,
+        limits: options.bake.limits,
         reporter,
     };
     let mut built = match build.builder.kind.as_str() {

@@ -33,7 +33,7 @@ mod state;
 pub use bake::{BakeOptions, TOOLS, first_missed};
 pub use build::{Artifact, BuildOptions, Built, build};
 pub use disk::FileSystem;
-pub use plan::{Plan, plan};
+pub use plan::{Plan, bytes, plan};
 pub use provision::install_roles;
 
 /// What goes wrong, in a sentence that says where and what to do.

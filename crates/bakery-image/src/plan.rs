@@ -156,7 +156,10 @@ pub fn plan(
 }
 
 /// A size: a number with K, M, G or T, powers of 1024.
-pub(crate) fn bytes(text: &str) -> Result<u64> {
+///
+/// # Errors
+/// What is no size.
+pub fn bytes(text: &str) -> Result<u64> {
     let text = text.trim().trim_end_matches(['B', 'b']).trim_end_matches('i');
     let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let factor = match text[split..].trim().to_uppercase().as_str() {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bakery_host::cgroup::Limits;
 use bakery_host::namespace::{Overlay, detach};
 use bakery_host::sandbox::Sandbox;
 use bakery_host::{Output, fs};
@@ -21,6 +22,8 @@ pub(crate) struct Rootfs {
     merged: PathBuf,
     /// The layers below the changes, the lowest first.
     layers: Vec<Key>,
+    /// How much may be taken inside.
+    pub(crate) limits: Limits,
 }
 
 impl Rootfs {
@@ -28,7 +31,8 @@ impl Rootfs {
     pub(crate) fn mount(store: &Store, layers: &[Key]) -> Result<Self> {
         let work = store.work()?;
         let merged = work.path().join("merged");
-        let mut rootfs = Self { store: store.clone(), work, merged, layers: vec![] };
+        let mut rootfs =
+            Self { store: store.clone(), work, merged, layers: vec![], limits: Limits::default() };
         rootfs.overlay(layers)?;
         Ok(rootfs)
     }
@@ -89,6 +93,7 @@ impl Rootfs {
             ],
             cwd: "/".into(),
             hostname: "localhost".into(),
+            limits: self.limits,
         })
     }
 

@@ -261,15 +261,35 @@ fn wait_for_ssh(port: u16, limit: Duration) {
     }
 }
 
+/// How a playbook reaches an instance, as variables of a host, once its server answers, or a minute has passed.
+///
+/// # Errors
+/// When its port 22 is not forwarded.
+pub fn ssh_variables(store: &Store, instance: &Instance) -> Result<Vec<(&'static str, String)>> {
+    let port = ssh_port(instance)?;
+    Ok(vec![
+        ("ansible_host", "127.0.0.1".into()),
+        ("ansible_port", port.to_string()),
+        ("ansible_user", "root".into()),
+        ("ansible_host_key_checking", "false".into()),
+        ("ansible_ssh_private_key_file", key(store)?.display().to_string()),
+    ])
+}
+
+fn ssh_port(instance: &Instance) -> Result<u16> {
+    let port = instance
+        .host_port(22)
+        .ok_or_else(|| Error::new(format!("{} does not answer on port 22", instance.id)))?;
+    wait_for_ssh(port, Duration::from_secs(60));
+    Ok(port)
+}
+
 /// The ssh command for an instance, with the store's own key; once its server answers, or a minute has passed.
 ///
 /// # Errors
 /// When its port 22 is not forwarded.
 pub fn ssh_command(store: &Store, instance: &Instance) -> Result<Cmd> {
-    let port = instance
-        .host_port(22)
-        .ok_or_else(|| Error::new(format!("{} does not answer on port 22", instance.id)))?;
-    wait_for_ssh(port, Duration::from_secs(60));
+    let port = ssh_port(instance)?;
     let folder = Instance::folder(store, &instance.id);
     Ok(Cmd::new("ssh")
         .arg("-i")

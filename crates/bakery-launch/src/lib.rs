@@ -18,7 +18,7 @@ mod volume;
 pub use accelerator::{Accelerator, choose};
 pub use apply::{ApplyOptions, apply, destroy, local_plan, replace};
 pub use config::{Config, load};
-pub use instance::{BootState, Instance, ssh_command};
+pub use instance::{BootState, Instance, ssh_command, ssh_variables};
 pub use plan::{Action, Change, Plan, plan};
 pub use state::State;
 pub use volume::Volume;

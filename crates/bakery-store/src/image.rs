@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bakery_host::{Error, Result, fs};
 use serde::{Deserialize, Serialize};
 
-use crate::{Store, Work};
+use crate::{Key, Store, Work};
 
 /// An image.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,7 +21,7 @@ pub struct Image {
     /// What it was made of, in words.
     pub base: String,
     /// The layers, the lowest first.
-    pub layers: Vec<String>,
+    pub layers: Vec<Key>,
     /// The size of the disk in bytes.
     pub disk_size: u64,
     /// File names by format.

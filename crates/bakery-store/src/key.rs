@@ -73,11 +73,6 @@ impl Key {
         Ok(self.with(name, hasher.finalize().as_bytes()))
     }
 
-    /// The key that a record names.
-    pub fn known(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-
     /// The key as text: forty hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0

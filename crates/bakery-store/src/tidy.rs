@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     /// When the registry cannot be read.
-    pub fn layers_of_images(&self) -> Result<BTreeMap<String, usize>> {
+    pub fn layers_of_images(&self) -> Result<BTreeMap<Key, usize>> {
         let mut counts = BTreeMap::new();
         for layer in self.images().list()?.iter().flat_map(|image| &image.layers) {
             *counts.entry(layer.clone()).or_insert(0) += 1;
@@ -65,20 +65,20 @@ impl Store {
             changed.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|passed| passed >= age))
         };
         let mut pruned = Pruned::default();
-        let mut kept: BTreeSet<String> = self.layers_of_images()?.into_keys().collect();
+        let mut kept: BTreeSet<Key> = self.layers_of_images()?.into_keys().collect();
         let layers = self.layers()?;
-        let parents: BTreeMap<&str, Option<&Key>> =
-            layers.iter().map(|l| (l.id.as_str(), l.parent.as_ref())).collect();
+        let parents: BTreeMap<&Key, Option<&Key>> =
+            layers.iter().map(|l| (&l.id, l.parent.as_ref())).collect();
         // A layer is nothing without those below it.
         let young = layers.iter().filter(|l| !old(&self.layer_folder(&l.id).join("layer.json")));
-        let mut pending: Vec<String> = young.map(|l| l.id.as_str().to_owned()).chain(kept.clone()).collect();
+        let mut pending: Vec<Key> = young.map(|l| l.id.clone()).chain(kept.clone()).collect();
         while let Some(id) = pending.pop() {
-            if let Some(Some(parent)) = parents.get(id.as_str()) {
-                pending.push(parent.as_str().to_owned());
+            if let Some(Some(parent)) = parents.get(&id) {
+                pending.push((*parent).clone());
             }
             kept.insert(id);
         }
-        for layer in layers.iter().filter(|l| !kept.contains(l.id.as_str())) {
+        for layer in layers.iter().filter(|l| !kept.contains(&l.id)) {
             self.drop_layer(&layer.id)?;
             pruned.layers += 1;
             pruned.bytes += layer.bytes;

@@ -86,6 +86,8 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "SEVERITY", default_value = "error", value_parser = ["error", "warning", "note"])]
         fail_on: String,
     },
+    /// Boot a machine that is thrown away, and run a playbook that checks it; fails if that does
+    Taste(TasteArgs),
     /// Write an image's bill of materials
     Sbom {
         /// Its name or id
@@ -231,6 +233,12 @@ pub(crate) struct BakeArgs {
     /// same disk everywhere
     #[arg(long)]
     pub(crate) fresh_disk: bool,
+    /// How much memory a provisioner may take, such as 2G
+    #[arg(long, value_name = "SIZE", env = "BAKERY_MEMORY")]
+    pub(crate) memory: Option<String>,
+    /// How many processes a provisioner may have at a time
+    #[arg(long, value_name = "N", env = "BAKERY_PROCESSES")]
+    pub(crate) processes: Option<u64>,
     /// Replace files that are in the way
     #[arg(long)]
     pub(crate) force: bool,
@@ -277,6 +285,32 @@ pub(crate) struct TemplateArgs {
     /// No builds of these names or types
     #[arg(long, value_delimiter = ',')]
     pub(crate) except: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  bakery taste prometheus verify.yml\n  bakery taste prometheus verify.yml --user-data user-data --volume 2:/dev/xvdb --junit taste.xml"
+)]
+pub(crate) struct TasteArgs {
+    /// The image's name or id
+    pub(crate) image: String,
+    /// The playbook; its hosts are `all`, or `taste`
+    pub(crate) playbook: PathBuf,
+    /// The user-data of the machine
+    #[arg(long, value_name = "FILE")]
+    pub(crate) user_data: Option<PathBuf>,
+    /// A new volume: its size in GiB and its device name
+    #[arg(long = "volume", value_name = "SIZE:DEVICE")]
+    pub(crate) volumes: Vec<String>,
+    /// Variables of the playbook
+    #[arg(long, short = 'e', value_name = "VARS")]
+    pub(crate) extra_vars: Vec<String>,
+    /// Write what was checked as JUnit's XML
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+    /// How long to wait for the boot, in seconds
+    #[arg(long, default_value_t = 600)]
+    pub(crate) timeout: u64,
 }
 
 #[derive(Debug, Args)]

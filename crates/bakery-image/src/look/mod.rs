@@ -42,15 +42,14 @@ pub fn prepare() -> Result<()> {
 
 /// The layers of an image, the lowest first.
 pub(crate) fn layers(store: &Store, image: &Image) -> Result<Vec<Key>> {
-    let keys: Vec<Key> = image.layers.iter().map(|id| Key::known(id)).collect();
-    match keys.iter().find(|key| store.layer(key).is_none()) {
+    match image.layers.iter().find(|key| store.layer(key).is_none()) {
         Some(gone) => Err(Error::new(format!(
             "{} has a layer that is gone from the store: {}",
             image.name,
             gone.as_str()
         ))
         .hint("bake it again; what is remembered makes that quick")),
-        None => Ok(keys),
+        None => Ok(image.layers.clone()),
     }
 }
 

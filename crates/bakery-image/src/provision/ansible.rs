@@ -54,6 +54,7 @@ fn controller(place: &Place<'_>) -> Result<Controller> {
         files: vec![(place.agent.to_path_buf(), PathBuf::from(AGENT_INSIDE))],
         cwd: place.template.folder.clone(),
         hostname: "localhost".into(),
+        limits: place.limits,
     };
     Ok(Controller { target: Target::Rootfs(sandbox, AGENT_INSIDE.into()), root, _work: work })
 }
@@ -82,7 +83,8 @@ pub(crate) fn run(
             .with("playbook", &playbook);
         let mut attempts = 0;
         let finished = loop {
-            let rootfs = Rootfs::mount(place.store, &state.layers)?;
+            let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
+            rootfs.limits = place.limits;
             let journal = Arc::new(Journal::new(
                 place.store,
                 rootfs,

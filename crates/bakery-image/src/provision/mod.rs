@@ -15,6 +15,7 @@ use bakery_ansible::Callback;
 use bakery_events::Reporter;
 use bakery_galaxy::install::Places;
 use bakery_galaxy::requirements::Kind;
+use bakery_host::cgroup::Limits;
 use bakery_host::{command, signal};
 use bakery_packer::{Build, Component, Template};
 use bakery_store::record::Asked;
@@ -39,6 +40,8 @@ pub(crate) struct Place<'a> {
     pub(crate) probe: bool,
     /// Whether the disk may be made out of that of an image before.
     pub(crate) in_place: bool,
+    /// How much a provisioner may take.
+    pub(crate) limits: Limits,
     pub(crate) reporter: &'a dyn Reporter,
 }
 
@@ -170,6 +173,7 @@ fn once(
     let in_tree =
         |act: &dyn Fn(&Component, &Place<'_>, &dyn Machine) -> Result<()>| -> Result<(State, bool)> {
             let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
+            rootfs.limits = place.limits;
             let tree = Tree { rootfs: &rootfs, agent: place.agent };
             if let Err(error) = act(component, place, &tree).and_then(|()| interrupted()) {
                 return Err(match rootfs.keep_failed() {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bakery_events::{Event, Reporter as _, exit};
+use bakery_host::cgroup::Limits;
 use bakery_image::{Artifact, BakeOptions, BuildOptions, Built, plan};
 use bakery_packer::{Build, Template, Variables};
 use bakery_play::DefaultOutput;
@@ -122,6 +123,10 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
             no_cache: args.no_cache,
             refresh: args.refresh,
             fresh_disk: args.fresh_disk,
+            limits: Limits {
+                memory: args.memory.as_deref().map(bakery_image::bytes).transpose()?,
+                processes: args.processes,
+            },
         },
         local: args.build.local,
         base: args.build.base.clone(),

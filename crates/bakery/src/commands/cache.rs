@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bakery_events::{Event, Reporter as _, exit};
-use bakery_store::Store;
+use bakery_store::{Key, Store};
 use serde_json::json;
 
 use super::{Outcome, bake};
@@ -76,9 +76,9 @@ fn list(terminal: &Terminal) -> Outcome {
     let mut layers = store.layers()?;
     layers.sort_by(|a, b| (&a.created, &a.id).cmp(&(&b.created, &b.id)));
     let images = store.layers_of_images()?;
-    let users = |id: &str| images.get(id).copied().unwrap_or(0);
+    let users = |id: &Key| images.get(id).copied().unwrap_or(0);
     let data = layers.iter().map(|l| {
-        json!({ "id": l.id, "parent": l.parent, "made_by": l.made_by, "created": l.created, "bytes": l.bytes, "paths": l.paths, "images": users(l.id.as_str()) })
+        json!({ "id": l.id, "parent": l.parent, "made_by": l.made_by, "created": l.created, "bytes": l.bytes, "paths": l.paths, "images": users(&l.id) })
     });
     let data: Vec<_> = data.collect();
     if terminal.is_json() {
@@ -95,7 +95,7 @@ fn list(terminal: &Terminal) -> Outcome {
             l.created.clone(),
             size(l.bytes),
             l.paths.to_string(),
-            users(l.id.as_str()).to_string(),
+            users(&l.id).to_string(),
             l.made_by.clone(),
         ]
     }));

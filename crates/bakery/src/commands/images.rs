@@ -55,8 +55,13 @@ pub(crate) fn show(wanted: &str, terminal: &Terminal) -> Outcome {
             store.images().folder(&image.id).join(name).display()
         ));
     }
-    for (at, layer) in image.layers.iter().enumerate() {
-        terminal::say(&format!("layer {at}   {layer}"));
+    for id in &image.layers {
+        let layer = store.layer_info(id);
+        let made = layer.map_or_else(
+            || "gone".to_owned(),
+            |l| format!("{:>8.1} MiB  {}", l.bytes as f64 / f64::from(1 << 20), l.made_by),
+        );
+        terminal::say(&format!("layer     {} {made}", &id.as_str()[..12]));
     }
     for note in &image.notes {
         terminal::say(&format!("note      {note}"));

@@ -9,6 +9,7 @@ mod images;
 mod look;
 mod machines;
 mod reference;
+mod taste;
 mod templates;
 
 use std::io::{BufWriter, Write};
@@ -86,6 +87,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         Verb::Images => images::list(&terminal),
         Verb::Show { image } => images::show(&image, &terminal),
         Verb::Lint { image, fail_on } => look::lint(&image, &fail_on, &terminal),
+        Verb::Taste(args) => taste::taste(&args, &terminal),
         Verb::Sbom { image, format, output } => look::sbom(&image, &format, output.as_deref()),
         Verb::Provenance { image, key, output } => {
             look::provenance(&image, key.as_deref(), output.as_deref())

@@ -92,6 +92,36 @@ fn boot(at: &Path, image: &str, name: &str, by_uefi: bool, by_nvme: bool) -> Str
     read()
 }
 
+/// A machine that is thrown away is checked by a playbook, and what was checked is told.
+fn taste(at: &Path) {
+    let playbook = "- hosts: all\n  tasks:\n    - name: the right one\n      command: grep -x ext4 /etc/root-file-system\n    - name: the volume & its name\n      stat: {path: /dev/xvdb}\n      register: volume\n      failed_when: not volume.stat.exists\n    - name: told at boot\n      command: grep -x tasted /etc/tasted\n    - name: not as wanted\n      command: \"false\"\n      when: strict is defined\n";
+    write(at, "verify.yml", playbook);
+    write(at, "user-data", "#!/bin/sh\necho tasted > /etc/tasted\n");
+    let taste = |more: &[&str]| {
+        let words = [
+            "taste",
+            "boots-ext4",
+            "verify.yml",
+            "--user-data",
+            "user-data",
+            "--volume",
+            "1:/dev/xvdb",
+            "--junit",
+            "taste.xml",
+        ];
+        bakery(at, &[&words, more].concat())
+    };
+    let (code, text) = super::fails(taste(&["-e", "strict=true"]));
+    assert_eq!(code, 2, "{text}");
+    assert!(text.contains("failed: not as wanted") && text.contains("does not taste as it should"), "{text}");
+    let xml = std::fs::read_to_string(at.join("taste.xml")).expect("written");
+    assert!(xml.contains("tests=\"5\" failures=\"1\""), "{xml}");
+    assert!(xml.contains("[taste] the volume &amp; its name"), "{xml}");
+    // Nothing of it is left.
+    let left = ok(bakery(at, &["ls", "--json"]));
+    assert!(!left.contains("aws_instance.taste"), "{left}");
+}
+
 #[test]
 fn disks_boot_by_bios_and_uefi_from_ext4_and_xfs() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -106,6 +136,7 @@ fn disks_boot_by_bios_and_uefi_from_ext4_and_xfs() {
         (&ext4, "ext4-uefi-virtio", true, false),
         (&xfs, "xfs-uefi-nvme", true, true),
     ];
+    taste(at);
     for pair in boots.chunks(2) {
         std::thread::scope(|threads| {
             for (image, name, by_uefi, by_nvme) in pair {

@@ -731,3 +731,25 @@ fn an_install_that_is_killed_leaves_the_old_or_the_new() {
     let left = sh(&world.project(), "ls -A roles");
     assert!(!left.contains(".bakery"), "{left}");
 }
+
+/// A folder of this machine is somebody's work: what was changed there is taken, locked or not, unless `--locked` demands
+/// what was locked.
+#[test]
+fn a_folder_of_this_machine_is_taken_as_it_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(at, "shared/mine/tasks/main.yml", "- debug: msg=one\n");
+    write(at, "requirements.yml", "- src: shared/mine\n  name: mine\n");
+    let install = |more: &[&str]| {
+        bakery(at, &[&["galaxy", "install", "-r", "requirements.yml", "-p", "roles"], more].concat())
+    };
+    let installed = || std::fs::read_to_string(at.join("roles/mine/tasks/main.yml")).expect("installed");
+    ok(install(&[]));
+    write(at, "shared/mine/tasks/main.yml", "- debug: msg=two\n");
+    let (_, text) = fails(install(&["--locked"]));
+    assert!(text.contains("mine") && text.contains("has changed"), "{text}");
+    assert_eq!(installed(), "- debug: msg=one\n");
+    ok(install(&[]));
+    assert_eq!(installed(), "- debug: msg=two\n");
+    ok(install(&["--locked"]));
+}

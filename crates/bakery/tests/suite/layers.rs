@@ -446,3 +446,57 @@ fn a_team_shares_what_is_remembered() {
     assert_eq!(layers(), 0);
     std::fs::remove_dir_all(mirror).expect("removed");
 }
+
+/// A disk that is full, a base that was cut off, a provisioner that takes too much: a clear error, nothing left, and the
+/// next bake succeeds.
+#[test]
+fn what_goes_wrong_around_a_bake_leaves_nothing() {
+    let project = Project::new();
+    let at = project.at();
+    project.tasks("- shell: echo small > /etc/small\n- shell: cat /bin/busybox /bin/busybox /bin/busybox /bin/busybox > /etc/large");
+    // A store of a few megabytes, in a mount namespace of its own: full, then larger.
+    let program = super::program("bakery");
+    std::fs::create_dir_all(at.join("little")).expect("made");
+    let script = format!(
+        "mount -t tmpfs -o size=9m none little && export BAKERY_HOME=$PWD/little\n\
+         {bakery} bake packer.json > full.log 2>&1 && exit 9\n\
+         ls little/images little/work > left.log; grep little /proc/mounts | grep -c overlay >> left.log\n\
+         mount -o remount,size=200m little && {bakery} bake packer.json > larger.log 2>&1 && cp little/images/*/root.tar larger.tar",
+        bakery = program.display()
+    );
+    let output =
+        Command::new("unshare").args(["-m", "sh", "-c", &script]).current_dir(at).output().expect("runs");
+    let read = |name: &str| std::fs::read_to_string(at.join(name)).unwrap_or_default();
+    assert!(output.status.success(), "{}{}{}", said(&output), read("full.log"), read("larger.log"));
+    assert!(read("full.log").to_lowercase().contains("no space left"), "{}", read("full.log"));
+    assert_eq!(read("left.log").split_whitespace().last(), Some("0"), "{}", read("left.log"));
+    assert!(!read("left.log").contains("ami-"), "{}", read("left.log"));
+    assert_eq!(tree(&at.join("larger.tar")), project.cold());
+
+    // A base of which the end is missing.
+    let whole = std::fs::read(at.join("base.tar")).expect("read");
+    std::fs::write(at.join("base.tar"), &whole[..whole.len() / 2]).expect("written");
+    let (_, text) = fails(project.bake("cut"));
+    assert!(text.contains("the base tarball cannot be unpacked"), "{text}");
+    assert_eq!(std::fs::read_dir(at.join("cut/layers")).expect("listed").count(), 0);
+    std::fs::write(at.join("base.tar"), &whole).expect("written");
+    assert_eq!(project.baked("cut").0, project.cold());
+
+    // A provisioner that takes all memory is ended, and so is one that starts too many programs.
+    project.template(
+        r#"{"type": "shell", "inline": ["dd if=/dev/zero of=/dev/null bs=400M count=2 || exit 7"]}"#,
+    );
+    let mut command = project.bake("store");
+    command.args(["--memory", "100M"]);
+    let (_, text) = fails(command);
+    assert!(text.contains("the provisioner `shell` failed"), "{text}");
+    project
+        .template(r#"{"type": "shell", "inline": ["for i in 1 2 3 4 5 6 7 8 9; do sleep 1 & done; wait"]}"#);
+    let mut command = project.bake("store");
+    command.args(["--processes", "6"]);
+    let (_, text) = fails(command);
+    assert!(text.contains("the provisioner `shell` failed"), "{text}");
+    let mut command = project.bake("store");
+    command.args(["--processes", "60", "--memory", "1G"]);
+    ok(command);
+}
