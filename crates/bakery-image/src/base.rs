@@ -172,7 +172,7 @@ impl Base {
                     .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
             }
             Self::Image(image) => {
-                let state = State { key, layers: crate::look::layers(store, image)? };
+                let state = State { key, layers: crate::tree::layers(store, image)? };
                 state.keep(store, &state.key)?;
                 step.finish("cached");
                 return Ok(state);

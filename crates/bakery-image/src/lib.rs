@@ -29,6 +29,7 @@ mod provision;
 mod rootfs;
 pub mod seal;
 mod state;
+mod tree;
 
 pub use bake::{BakeOptions, TOOLS, first_missed};
 pub use build::{Artifact, BuildOptions, Built, build};

@@ -21,6 +21,23 @@ pub struct Known {
 const COMMON: &[&str] =
     &["only", "except", "override", "pause_before", "max_retries", "timeout", "name", "continue_on_error"];
 
+/// The options of `shell-local`, as a provisioner and as a post-processor.
+const SHELL_LOCAL: &[&str] = &[
+    "command",
+    "inline",
+    "script",
+    "scripts",
+    "execute_command",
+    "env_var_format",
+    "environment_vars",
+    "env",
+    "only_on",
+    "tempfile_extension",
+    "use_linux_pathing",
+    "valid_exit_codes",
+    "inline_shebang",
+];
+
 /// Builders.
 pub const BUILDERS: &[Known] = &[
     Known {
@@ -209,26 +226,7 @@ pub const PROVISIONERS: &[Known] = &[
         runs: true,
         keys: &["source", "sources", "content", "destination", "direction", "generated"],
     },
-    Known {
-        kind: "shell-local",
-        about: "commands on this machine",
-        runs: true,
-        keys: &[
-            "command",
-            "inline",
-            "script",
-            "scripts",
-            "execute_command",
-            "env_var_format",
-            "environment_vars",
-            "env",
-            "only_on",
-            "tempfile_extension",
-            "use_linux_pathing",
-            "valid_exit_codes",
-            "inline_shebang",
-        ],
-    },
+    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: SHELL_LOCAL },
     Known { kind: "sleep", about: "waits", runs: true, keys: &["duration"] },
     Known { kind: "breakpoint", about: "waits for a person", runs: true, keys: &["note", "disable"] },
     Known { kind: "powershell", about: "commands on Windows", runs: false, keys: &[] },
@@ -256,26 +254,7 @@ pub const POST_PROCESSORS: &[Known] = &[
         runs: true,
         keys: &["output", "format", "compression_level"],
     },
-    Known {
-        kind: "shell-local",
-        about: "commands on this machine",
-        runs: true,
-        keys: &[
-            "command",
-            "inline",
-            "script",
-            "scripts",
-            "execute_command",
-            "env_var_format",
-            "environment_vars",
-            "env",
-            "only_on",
-            "tempfile_extension",
-            "use_linux_pathing",
-            "valid_exit_codes",
-            "inline_shebang",
-        ],
-    },
+    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: SHELL_LOCAL },
     Known { kind: "artifice", about: "other files in place of what was built", runs: true, keys: &["files"] },
     Known { kind: "docker-tag", about: "a name for an image in Docker", runs: false, keys: &[] },
     Known { kind: "docker-save", about: "an image out of Docker", runs: false, keys: &[] },

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs::Metadata;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use bakery_host::namespace::{Overlay, detach};
 use bakery_host::{Cmd, fs};
-use bakery_store::{Key, Store, Work};
+use bakery_store::{Key, Store};
 
+use crate::tree::Tree;
 use crate::{Error, Result};
 
 /// More than so many paths or bytes are written faster, and laid out better, from the first block on.
@@ -24,31 +24,6 @@ pub(super) struct Changes {
     script: String,
     /// The tree that new files are read from.
     _new: Tree,
-}
-
-/// A stack of layers to look at.
-struct Tree {
-    root: PathBuf,
-    _work: Work,
-}
-
-impl Tree {
-    fn mount(store: &Store, layers: &[Key]) -> Result<Self> {
-        let work = store.work()?;
-        let root = work.path().join("tree");
-        let gone = || Error::new("a layer is gone from the store");
-        let lower = layers.iter().rev().map(|key| store.layer(key).ok_or_else(gone));
-        let lower = lower.collect::<Result<Vec<_>>>()?;
-        Overlay { lower, upper: None, work: work.path().join("scratch") }.mount(&root)?;
-        Ok(Self { root, _work: work })
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        // Before its folder is removed; the namespace's end takes it otherwise.
-        let _ = detach(&self.root);
-    }
 }
 
 /// What leads from one tree to another; `None` if that is too much, or something that `debugfs` cannot do.

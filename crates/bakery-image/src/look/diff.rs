@@ -7,8 +7,9 @@ use bakery_host::fs;
 use bakery_store::{Image, Store};
 use serde::Serialize;
 
-use super::{Package, Tree, layers, packages};
+use super::{Package, Tree, packages};
 use crate::Result;
+use crate::tree::layers;
 
 /// Something that is different.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -10,9 +10,10 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value as Json, json};
 use sha2::Sha256;
 
+use super::Tree;
 use super::packages::{distribution, packages};
-use super::{Tree, layers};
 use crate::digest::of_file;
+use crate::tree::layers;
 use crate::{Error, Result};
 
 const PAYLOAD: &str = "application/vnd.in-toto+json";

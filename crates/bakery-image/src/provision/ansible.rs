@@ -134,6 +134,23 @@ struct Prepared {
     options: Options,
 }
 
+impl Prepared {
+    fn run(self, name: &str, connections: &Connections, callback: &mut dyn Callback) -> Result<()> {
+        let outcome = bakery_ansible::run(
+            &self.playbook,
+            self.inventory,
+            &self.loader,
+            &self.options,
+            connections,
+            callback,
+        )?;
+        match outcome.code {
+            exit::OK => Ok(()),
+            code => Err(Error::new(format!("the playbook {name} failed while baking (exit code {code})"))),
+        }
+    }
+}
+
 fn prepare(component: &Component, place: &Place<'_>, playbook: &str, host: &Map) -> Result<Prepared> {
     let folder = &place.template.folder;
     let path = folder.join(playbook);
@@ -192,19 +209,7 @@ pub(crate) fn by_ssh(
     }
     let playbook = component.text("playbook_file").unwrap_or_default();
     let ready = prepare(component, place, &playbook, &host)?;
-    let connections = Connections::local(Some(place.template.folder.clone()));
-    let outcome = bakery_ansible::run(
-        &ready.playbook,
-        ready.inventory,
-        &ready.loader,
-        &ready.options,
-        &connections,
-        callback,
-    )?;
-    if outcome.code != exit::OK {
-        return Err(Error::new(format!("the playbook {playbook} failed (exit code {})", outcome.code)));
-    }
-    Ok(())
+    ready.run(&playbook, &Connections::local(Some(place.template.folder.clone())), callback)
 }
 
 fn play(
@@ -219,20 +224,7 @@ fn play(
     let controller = controller(place)?;
     let target = Target::Rootfs(journal.sandbox(place.agent)?, AGENT_INSIDE.into());
     let connections = Connections::bake(target, controller.target.clone(), journal.clone());
-    let outcome = bakery_ansible::run(
-        &ready.playbook,
-        ready.inventory,
-        &ready.loader,
-        &ready.options,
-        &connections,
-        callback,
-    )?;
-    if outcome.code != exit::OK {
-        return Err(Error::new(format!(
-            "the playbook {playbook} failed while baking (exit code {})",
-            outcome.code
-        )));
-    }
+    ready.run(playbook, &connections, callback)?;
     super::interrupted()?;
     journal.finish(&connections.channel(), build)
 }

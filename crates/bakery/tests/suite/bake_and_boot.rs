@@ -5,17 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{bakery_lasting as bakery, copy_tree, fails, ok, said, write};
-
-/// The data of the last result that `--json` gives.
-fn result(text: &str) -> serde_json::Value {
-    let line = text
-        .lines()
-        .rev()
-        .find(|l| l.contains("\"event\":\"result\""))
-        .unwrap_or_else(|| panic!("no result\n{text}"));
-    serde_json::from_str::<serde_json::Value>(line).expect("JSON")["data"].clone()
-}
+use super::{bakery_lasting as bakery, copy_tree, fails, ok, result, said, write};
 
 fn json(command: Command) -> serde_json::Value {
     result(&ok(command))

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{bakery_lasting as bakery, ok, write};
+use super::{bakery_lasting as bakery, ok, result, write};
 
 /// The files of an image by format.
 fn image(at: &Path, filesystem: &str) -> serde_json::Value {
@@ -16,9 +16,7 @@ fn image(at: &Path, filesystem: &str) -> serde_json::Value {
     let name = format!("{filesystem}.json");
     write(at, &name, &template);
     let text = ok(bakery(at, &["bake", &name, "--json"]));
-    let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
-    let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
-    data["data"]["files"].clone()
+    result(&text)["files"].clone()
 }
 
 /// The same inputs and date make the same disk, in another store and at another time.
@@ -32,9 +30,7 @@ fn the_same_inputs_and_date_make_the_same_bytes(at: &Path, base: &str) {
         let mut command = bakery(at, &["bake", "same.json", "--json"]);
         command.env("BAKERY_HOME", at.join(store)).env("SOURCE_DATE_EPOCH", "1700000000");
         let text = ok(command);
-        let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
-        let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
-        let raw = data["data"]["files"]["raw"].as_str().expect("a path").to_owned();
+        let raw = result(&text)["files"]["raw"].as_str().expect("a path").to_owned();
         let digest = Command::new("sha256sum").arg(&raw).output().expect("sha256sum runs");
         let checked = Command::new("e2fsck").args(["-fn", &format!("{raw}?offset={}", 68 << 20)]).output();
         let checked = checked.expect("e2fsck runs");

@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{bakery, fails, ok, said, write};
+use super::{bakery, fails, ok, result, said, write};
 
 /// A project with a base: `packer.json` and `playbook.yml` are the caller's.
 pub(crate) struct Project {
@@ -78,10 +78,8 @@ impl Project {
         let output = self.bake(store).output().expect("runs");
         assert!(output.status.success(), "{}", said(&output));
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let last = text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result");
-        let data: serde_json::Value = serde_json::from_str(last).expect("JSON");
         let notes = text.lines().filter(|l| l.contains("\"event\":\"note\"")).collect::<Vec<_>>().join("\n");
-        (tree(Path::new(data["data"]["files"]["tar"].as_str().expect("a path"))), notes)
+        (tree(Path::new(result(&text)["files"]["tar"].as_str().expect("a path"))), notes)
     }
 
     /// What a bake from nothing comes to.
@@ -354,10 +352,7 @@ fn bakes_of_the_same_at_once_do_it_once() {
         .iter()
         .map(|output| {
             assert!(output.status.success(), "{}", said(output));
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let last =
-                text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result").to_owned();
-            serde_json::from_str::<serde_json::Value>(&last).expect("JSON")["data"]["id"].clone()
+            result(&String::from_utf8_lossy(&output.stdout))["id"].clone()
         })
         .collect();
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");

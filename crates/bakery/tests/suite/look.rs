@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::layers::Project;
-use super::{bakery, fails, ok, said, write};
+use super::{bakery, fails, ok, result, said, write};
 
 #[test]
 fn what_must_not_be_in_an_image_is_found() {
@@ -58,10 +58,8 @@ fn oci_images_hold_the_tree_and_are_bases() {
         );
         write(at, "oci.json", &text);
         let text = ok(bakery(at, &["bake", "--json", "oci.json"]));
-        let last =
-            text.lines().rev().find(|l| l.contains("\"event\":\"result\"")).expect("a result").to_owned();
-        let data: serde_json::Value = serde_json::from_str(&last).expect("JSON");
-        let file = |format: &str| data["data"]["files"][format].as_str().expect("a path").to_owned();
+        let files = result(&text)["files"].clone();
+        let file = |format: &str| files[format].as_str().expect("a path").to_owned();
         (file("oci"), file("tar"))
     };
     let run = |program: &str, args: &[&str]| -> String {

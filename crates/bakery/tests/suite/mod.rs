@@ -58,6 +58,13 @@ pub(crate) fn fails(mut command: Command) -> (i32, String) {
     (output.status.code().unwrap_or(-1), said(&output))
 }
 
+/// The data of the last result that `--json` gives.
+pub(crate) fn result(text: &str) -> serde_json::Value {
+    let line = text.lines().rev().find(|l| l.contains("\"event\":\"result\""));
+    let line = line.unwrap_or_else(|| panic!("no result\n{text}"));
+    serde_json::from_str::<serde_json::Value>(line).expect("JSON")["data"].clone()
+}
+
 pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
