@@ -1,9 +1,10 @@
 //! `cache`: what bakes remember.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bakery_events::{Event, Reporter as _, exit};
-use bakery_store::{Key, Store};
+use bakery_store::{Copied, Key, Store};
 use serde_json::json;
 
 use super::{Outcome, bake};
@@ -29,33 +30,19 @@ pub(crate) fn cache(verb: &CacheVerb, terminal: &Terminal) -> Outcome {
             })
         }
         CacheVerb::Verify => verify(terminal),
-        CacheVerb::Push { folder } => {
-            let copied = Store::open()?.push(folder)?;
-            let data = json!({ "layers": copied.layers, "records": copied.records });
-            let text = || {
-                format!(
-                    "copied {} layers and {} records to {}",
-                    copied.layers,
-                    copied.records,
-                    folder.display()
-                )
-            };
-            say(terminal, "cache push", data, text)
-        }
-        CacheVerb::Pull { folder } => {
-            let copied = Store::open()?.pull(folder)?;
-            let data = json!({ "layers": copied.layers, "records": copied.records });
-            let text = || {
-                format!(
-                    "copied {} layers and {} records from {}",
-                    copied.layers,
-                    copied.records,
-                    folder.display()
-                )
-            };
-            say(terminal, "cache pull", data, text)
-        }
+        CacheVerb::Push { folder } => copied(terminal, "push", Store::open()?.push(folder)?, folder),
+        CacheVerb::Pull { folder } => copied(terminal, "pull", Store::open()?.pull(folder)?, folder),
     }
+}
+
+/// Says what went to a folder, or came from it.
+fn copied(terminal: &Terminal, verb: &str, copied: Copied, folder: &Path) -> Outcome {
+    let Copied { layers, records } = copied;
+    let way = if verb == "push" { "to" } else { "from" };
+    let data = json!({ "layers": layers, "records": records });
+    say(terminal, &format!("cache {verb}"), data, || {
+        format!("copied {layers} layers and {records} records {way} {}", folder.display())
+    })
 }
 
 fn say(terminal: &Terminal, verb: &str, data: serde_json::Value, text: impl Fn() -> String) -> Outcome {
