@@ -100,21 +100,12 @@ pub fn bake(
     }
     store.keep_run(&history.build, &history.now)?;
     interrupted()?;
-    let seal = Key::new("seal")
-        .with("engine", &plan.engine)
-        .with("parent", state.key.as_str())
-        .with("version", seal::VERSION)
-        .with("kernel", &plan.kernel_args)
-        .with("root", plan.lineage.as_str())
-        .with("disk", plan.is_disk().to_string());
+    let seal = seal_key(plan, &state);
     let disk =
         Disk { size: plan.size, filesystem: plan.filesystem, lineage: &plan.lineage, date: epoch::given() };
     let state = sealed(&place, plan, &state, seal, &disk)?;
     interrupted()?;
-    let key = Key::new("disk")
-        .with("tree", state.key.as_str())
-        .with("lineage", plan.lineage.as_str())
-        .with("formats", plan.formats.join(","));
+    let key = image_key(plan, &state.key);
     let _lock = Lock::wait(store.lock(key.as_str()))?;
     let known = if place.recall { store.images().by_key(key.as_str())? } else { None };
     let cached = known.is_some();
@@ -128,8 +119,12 @@ pub fn bake(
     Ok(Baked { image, cached })
 }
 
-/// The image of a build whose inputs have not changed.
+/// The image of a build whose inputs have not changed. What a playbook reads is only known when it runs: an environment,
+/// files elsewhere, what a program says. Its calls are remembered, and running it is cheap.
 fn known(store: &Store, plan: &Plan) -> Result<Option<Image>> {
+    if plan.steps.iter().any(is_playbook) {
+        return Ok(None);
+    }
     let Some(made) = State::known(store, &plan.inputs) else { return Ok(None) };
     match store.images().by_key(made.key.as_str())? {
         Some(image) if image.name != plan.name => renamed(store, &image, plan).map(Some),
@@ -159,6 +154,29 @@ impl History {
     }
 }
 
+fn is_playbook(component: &Component) -> bool {
+    component.kind.starts_with("ansible")
+}
+
+/// The key of the sealed tree of a state.
+fn seal_key(plan: &Plan, state: &State) -> Key {
+    Key::new("seal")
+        .with("engine", &plan.engine)
+        .with("parent", state.key.as_str())
+        .with("version", seal::VERSION)
+        .with("kernel", &plan.kernel_args)
+        .with("root", plan.lineage.as_str())
+        .with("disk", plan.is_disk().to_string())
+}
+
+/// The key of an image of a sealed tree.
+fn image_key(plan: &Plan, seal: &Key) -> Key {
+    Key::new("disk")
+        .with("tree", seal.as_str())
+        .with("lineage", plan.lineage.as_str())
+        .with("formats", plan.formats.join(","))
+}
+
 /// Goes from a state to the one that a provisioner leads to.
 fn step(
     component: &Component,
@@ -168,7 +186,7 @@ fn step(
     callback: &mut dyn Callback,
 ) -> Result<State> {
     let kind = component.kind.as_str();
-    let is_playbook = kind.starts_with("ansible");
+    let is_playbook = is_playbook(component);
     let step = Step::start(place.reporter, kind, &component.text("playbook_file").unwrap_or_default());
     let (key, reason) = match provision::key(component, place, &state)? {
         Some((key, asked)) => (Some(key), history.add(asked)),
@@ -176,7 +194,8 @@ fn step(
     };
     // Bakes that have come to the same state would do the same: one does it, the others wait and take it.
     let lock = Key::new("after").with("state", state.key.as_str());
-    let _lock = key.as_ref().map(|_| Lock::wait(place.store.lock(lock.as_str()))).transpose()?;
+    let acts_inside = key.is_some() || is_playbook;
+    let _lock = acts_inside.then(|| Lock::wait(place.store.lock(lock.as_str()))).transpose()?;
     if let Some(key) = key.as_ref().filter(|_| place.recall)
         && let Some(state) = State::known(place.store, key)
     {
@@ -187,7 +206,7 @@ fn step(
         // What acts outside of the image leaves it as it is.
         return if key.is_none() { Ok(state) } else { Err(Error::new(reason)) };
     }
-    if key.is_some() && place.recall && !is_playbook && !history.before.is_empty() {
+    if key.is_some() && place.recall && !history.before.is_empty() {
         place.reporter.note(&reason);
     }
     let run = provision::run(component, place, &state, key.as_ref(), callback);
@@ -237,7 +256,11 @@ pub fn first_missed(store: &Store, template: &Template, plan: &Plan, agent: &Pat
             Err(why) => return Ok(Some(why.message)),
         }
     }
-    Ok(Some("the image itself: all of its steps are remembered, its files are not there".into()))
+    let key = image_key(plan, &seal_key(plan, &state));
+    Ok(match store.images().by_key(key.as_str())? {
+        Some(_) => None,
+        None => Some("the image itself: all of its steps are remembered, its files are not there".into()),
+    })
 }
 
 fn needs_root() -> Result<()> {

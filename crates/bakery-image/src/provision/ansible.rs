@@ -113,12 +113,11 @@ pub(crate) fn run(
                 }
             }
         };
-        if finished.recalled > 0 {
-            let missed =
-                finished.missed.map(|why| format!("; the first that was not: {why}")).unwrap_or_default();
-            place
-                .reporter
-                .note(&format!("{} of {} calls are remembered{missed}", finished.recalled, finished.calls));
+        if let Some(why) = finished.missed.filter(|_| finished.recalled > 0) {
+            place.reporter.note(&format!(
+                "{} of {} calls are remembered; the first that was not: {why}",
+                finished.recalled, finished.calls
+            ));
         }
         anew |= finished.anew;
         state = finished.state;

@@ -45,9 +45,13 @@ pub(crate) struct Place<'a> {
     pub(crate) reporter: &'a dyn Reporter,
 }
 
-/// The key of the state that a provisioner leads to, by all that it may read; of a playbook that is the project as a
-/// whole. In words, what it is made of. None of those that act outside of the image.
+/// The key of the state that a provisioner leads to, by all that it may read, and what it is made of in words. None of
+/// playbooks, whose calls have keys of their own, and of those that act outside of the image.
 pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Result<Option<(Key, Asked)>> {
+    let fetches = component.text("direction").as_deref() == Some("download");
+    if !matches!(component.kind.as_str(), "shell" | "file") || fetches {
+        return Ok(None);
+    }
     let folder = &place.template.folder;
     let mut asked = Asked { module: component.kind.clone(), ..Asked::default() };
     let mut key = Key::new("step")
@@ -60,17 +64,7 @@ pub(crate) fn key(component: &Component, place: &Place<'_>, state: &State) -> Re
         key = key.with("option", digest.as_str());
         asked.parts.insert(format!("the option `{name}`"), digest.as_str()[..16].to_owned());
     }
-    let mut files = read_by(component);
-    match component.kind.as_str() {
-        "shell" | "file" => {}
-        "ansible" | "ansible-local" => {
-            let project = with_project(Key::new("project"), folder, place.store)?;
-            key = key.with("project", project.as_str());
-            files = outside(component, folder).iter().map(|p| p.display().to_string()).collect();
-        }
-        _ => return Ok(None),
-    }
-    for file in files {
+    for file in read_by(component) {
         let path = folder.join(&file);
         let content = Key::new("content");
         let content = if path.is_dir() {
@@ -187,7 +181,8 @@ fn once(
     match component.kind.as_str() {
         "ansible" | "ansible-local" => ansible::run(component, place, state, callback),
         "shell" => in_tree(&shell::shell),
-        "file" => in_tree(&file::file),
+        // What is fetched out of the tree leaves it as it is.
+        "file" => in_tree(&file::file).map(|(state, anew)| (state, anew && key.is_some())),
         "shell-local" => shell::shell_local(component, place, &[]).map(|()| (state.clone(), false)),
         _ => aside(component, place).map(|()| (state.clone(), false)),
     }

@@ -207,6 +207,7 @@ fn every_input_that_changes_is_noticed_and_named() {
         project.template(&format!(
             r#"{{"type": "file", "source": "sent.txt", "destination": "/etc/sent"}},
                {{"type": "ansible", "playbook_file": "playbook.yml", "extra_arguments": ["-e", "extra={extra}"]}},
+               {{"type": "file", "source": "/etc/sent", "destination": "store/back", "direction": "download"}},
                {{"type": "shell", "inline": ["echo {inline} > /etc/inline"]}},
                {{"type": "shell", "script": "script.sh", "environment_vars": ["GIVEN={content}"]}}"#
         ));
@@ -230,9 +231,12 @@ fn every_input_that_changes_is_noticed_and_named() {
         write(at, path, text);
     }
     assert!(role.is_dir());
+    let elsewhere = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(elsewhere.path(), "elsewhere 1\n").expect("written");
+    let outside = elsewhere.path().display().to_string();
     let tasks = |value: &str| {
         project.tasks(&format!(
-            "- copy: {{src: copied.txt, dest: /etc/copied}}\n- copy: {{dest: /etc/vars, content: \"{{{{ grouped }}}} {{{{ extra }}}} {value}\\n\"}}\n- include_role: {{name: r}}\n- shell: echo \"$SET\" > /etc/environment.txt\n  environment: {{SET: \"{{{{ lookup('file', 'requirements.txt') }}}}\"}}"
+            "- copy: {{src: copied.txt, dest: /etc/copied}}\n- copy: {{dest: /etc/vars, content: \"{{{{ grouped }}}} {{{{ extra }}}} {{{{ lookup('pipe', 'cat {outside}') }}}} {value}\\n\"}}\n- include_role: {{name: r}}\n- shell: echo \"$SET\" > /etc/environment.txt\n  environment: {{SET: \"{{{{ lookup('file', 'requirements.txt') }}}}\"}}"
         ));
     };
     provisioners("1", "1", "1");
