@@ -114,18 +114,16 @@ pub fn bake(
         Some(image) => renamed(store, &image, plan)?,
         None => publish(&place, plan, &state, &key, &disk)?,
     };
-    let made = State { key, layers: state.layers };
-    made.keep(store, &plan.inputs)?;
+    if let Some(inputs) = &plan.inputs {
+        State { key, layers: state.layers }.keep(store, inputs)?;
+    }
     Ok(Baked { image, cached })
 }
 
-/// The image of a build whose inputs have not changed. What a playbook reads is only known when it runs: an environment,
-/// files elsewhere, what a program says. Its calls are remembered, and running it is cheap.
+/// The image of a build whose inputs have not changed.
 fn known(store: &Store, plan: &Plan) -> Result<Option<Image>> {
-    if plan.steps.iter().any(is_playbook) {
-        return Ok(None);
-    }
-    let Some(made) = State::known(store, &plan.inputs) else { return Ok(None) };
+    let made = plan.inputs.as_ref().and_then(|inputs| State::known(store, inputs));
+    let Some(made) = made else { return Ok(None) };
     match store.images().by_key(made.key.as_str())? {
         Some(image) if image.name != plan.name => renamed(store, &image, plan).map(Some),
         other => Ok(other),
@@ -152,10 +150,6 @@ impl History {
         self.now.push(asked);
         why(&self.now, &self.before)
     }
-}
-
-fn is_playbook(component: &Component) -> bool {
-    component.kind.starts_with("ansible")
 }
 
 /// The key of the sealed tree of a state.
@@ -186,7 +180,7 @@ fn step(
     callback: &mut dyn Callback,
 ) -> Result<State> {
     let kind = component.kind.as_str();
-    let is_playbook = is_playbook(component);
+    let is_playbook = provision::is_playbook(component);
     let step = Step::start(place.reporter, kind, &component.text("playbook_file").unwrap_or_default());
     let (key, reason) = match provision::key(component, place, &state)? {
         Some((key, asked)) => (Some(key), history.add(asked)),

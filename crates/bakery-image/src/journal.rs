@@ -198,7 +198,15 @@ impl Tape {
             self.catch_up(target)?;
         }
         let started = Instant::now();
-        let answer = target.ask(asked.request, asked.escalation, asked.limit)?;
+        let answer = match target.ask(asked.request, asked.escalation, asked.limit) {
+            Ok(answer) => answer,
+            Err(unreachable) => {
+                // Nobody knows what it has done; a run that goes on all the same is not remembered from here.
+                self.key = key.with("unanswered", started.elapsed().as_nanos().to_string());
+                self.keep = false;
+                return Err(unreachable);
+            }
+        };
         self.spent.0 += started.elapsed();
         self.spent.1 += started.elapsed();
         self.key = key.clone();

@@ -24,8 +24,9 @@ pub struct Plan {
     pub engine: String,
     /// The provisioners, in order.
     pub steps: Vec<Component>,
-    /// A key over everything that the build may read: nothing changed if it did not.
-    pub inputs: Key,
+    /// A key over everything that the build may read: nothing changed if it did not. None with playbooks: what they read is
+    /// only known when they run (an environment, files elsewhere, what a program says).
+    pub inputs: Option<Key>,
     /// The disk's size in bytes.
     pub size: u64,
     /// The formats to make.
@@ -125,20 +126,25 @@ pub fn plan(
         .with("base", base.key()?.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))
         .with("disk", format!("{size} {}", filesystem.name()));
-    let mut inputs = Key::new("build")
-        .with("engine", &engine)
-        .with("lineage", lineage.as_str())
-        .with("kernel", &kernel_args)
-        .with("formats", formats.join(","));
-    inputs = provision::with_project(inputs, &template.folder, store)?;
-    for step in &steps {
-        inputs = inputs
-            .with("kind", &step.kind)
-            .with("config", bakery_lang::json::dumps(&step.config.clone().into(), 0, true));
-        for file in provision::outside(step, &template.folder) {
-            inputs = inputs.with("file", fs::read(&file)?);
+    let inputs = if steps.iter().any(provision::is_playbook) {
+        None
+    } else {
+        let inputs = Key::new("build")
+            .with("engine", &engine)
+            .with("lineage", lineage.as_str())
+            .with("kernel", &kernel_args)
+            .with("formats", formats.join(","));
+        let mut inputs = provision::with_project(inputs, &template.folder, store)?;
+        for step in &steps {
+            inputs = inputs
+                .with("kind", &step.kind)
+                .with("config", bakery_lang::json::dumps(&step.config.clone().into(), 0, true));
+            for file in provision::outside(step, &template.folder) {
+                inputs = inputs.with_file("file", &file)?;
+            }
         }
-    }
+        Some(inputs)
+    };
     Ok(Plan {
         name,
         builder: builder.clone(),

@@ -92,16 +92,15 @@ pub(crate) fn with_project(key: Key, folder: &Path, store: &Store) -> Result<Key
     Ok(key.with_tree("project", folder, &skipped)?)
 }
 
-/// Files that a provisioner's options name.
+/// Whether a provisioner runs playbooks.
+pub(crate) fn is_playbook(component: &Component) -> bool {
+    component.kind.starts_with("ansible")
+}
+
+/// Files that the options of a provisioner without playbooks name.
 fn read_by(component: &Component) -> Vec<String> {
-    let mut names: Vec<String> = ["playbook_file", "script", "inventory_file", "galaxy_file", "source"]
-        .iter()
-        .filter_map(|k| component.text(k))
-        .collect();
-    for key in ["scripts", "sources", "playbook_files"] {
-        names.extend(component.list(key));
-    }
-    names
+    let single = ["script", "source"].into_iter().filter_map(|key| component.text(key));
+    single.chain(["scripts", "sources"].into_iter().flat_map(|key| component.list(key))).collect()
 }
 
 /// Files that a provisioner's options name outside of the project.
