@@ -82,13 +82,15 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
 pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
     let path = path.as_ref();
     let existing = std::fs::metadata(path).ok();
-    let mode = existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
-    replace(path, bytes.as_ref(), mode, existing.as_ref())
+    match &existing {
+        Some(like) => replace(path, bytes.as_ref(), Some(like.mode() & 0o7777), Some(like)),
+        None => replace(path, bytes.as_ref(), None, None),
+    }
 }
 
 /// The same with a mode for the new file, and nothing kept of an old one.
 pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-    replace(path.as_ref(), bytes.as_ref(), mode, None)
+    replace(path.as_ref(), bytes.as_ref(), Some(mode), None)
 }
 
 /// The same for what can be made again: nobody waits until it is on the disk, so a power cut may leave it empty.
@@ -102,16 +104,25 @@ pub fn write_lightly(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32)
     Ok(())
 }
 
-fn replace(path: &Path, bytes: &[u8], mode: u32, like: Option<&std::fs::Metadata>) -> Result<()> {
+/// Without a mode, the new file has what the process's mask leaves of `rw` for all.
+fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::Metadata>) -> Result<()> {
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
+    let first = std::fs::Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
+    let mut file = tempfile::Builder::new()
+        .prefix(".bakery-")
+        .permissions(first)
+        .tempfile_in(folder)
+        .at("write", path)?;
     file.write_all(bytes).at("write", path)?;
     if let Some(like) = like {
         std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid()))
             .at("change the owner of", path)?;
     }
     // After the owner: changing that takes the set-uid bit.
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).at("change the mode of", path)?;
+    if let Some(mode) = mode {
+        let permissions = std::fs::Permissions::from_mode(mode);
+        file.as_file().set_permissions(permissions).at("change the mode of", path)?;
+    }
     if like.is_some() {
         copy_attributes(path, file.as_file());
     }
@@ -218,6 +229,32 @@ pub fn exchange(one: impl AsRef<Path>, other: impl AsRef<Path>) -> Result<()> {
 /// Copies a file's bytes and mode.
 pub fn copy(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
     std::fs::copy(&from, &to).map(|_| ()).at("copy", from)
+}
+
+/// Copies a file with its mode, owner and times.
+pub fn copy_whole(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
+    let (from, to) = (from.as_ref(), to.as_ref());
+    let meta = metadata(from)?;
+    std::fs::copy(from, to).at("copy", from)?;
+    std::os::unix::fs::chown(to, Some(meta.uid()), Some(meta.gid())).at("change the owner of", to)?;
+    std::fs::set_permissions(to, meta.permissions()).at("change the mode of", to)?;
+    let times = std::fs::FileTimes::new()
+        .set_accessed(meta.accessed().at("look at", from)?)
+        .set_modified(meta.modified().at("look at", from)?);
+    let file = std::fs::File::options().append(true).open(to).at("open", to)?;
+    file.set_times(times).at("set the times of", to)
+}
+
+/// Sets the time of the last change of what a path names, in seconds since 1970; a link is not followed.
+pub fn set_modified(path: impl AsRef<Path>, seconds: i64) -> Result<()> {
+    let keep = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let times = rustix::fs::Timestamps {
+        last_access: keep,
+        last_modification: rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 },
+    };
+    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::utimensat(rustix::fs::CWD, path.as_ref(), &times, flags)
+        .map_err(|error| Error::new("set the time of", path.as_ref(), error.into()))
 }
 
 /// Makes a symbolic link.

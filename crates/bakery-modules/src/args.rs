@@ -300,6 +300,19 @@ impl FromArg for Map {
     }
 }
 
+impl FromArg for Vec<Map> {
+    const KIND: &'static str = "list of dict";
+    fn from_arg(value: &Value) -> Result<Self, String> {
+        match value.as_items() {
+            Some(items) => items.iter().map(Map::from_arg).collect(),
+            None => Ok(vec![Map::from_arg(value)?]),
+        }
+    }
+    fn absent() -> Option<Self> {
+        Some(vec![])
+    }
+}
+
 impl FromArg for Value {
     const KIND: &'static str = "raw";
     fn from_arg(value: &Value) -> Result<Self, String> {

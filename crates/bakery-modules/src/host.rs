@@ -70,6 +70,8 @@ pub struct Replace {
     pub backup: bool,
     /// A command line with `%s` that must accept the new file first.
     pub validate: Option<String>,
+    /// Whether a link is replaced by a file; else the file that it leads to is.
+    pub instead_of_link: bool,
 }
 
 impl Host {
@@ -152,7 +154,11 @@ impl Host {
                 } else {
                     users::find_user(name).map(|u| u.home)
                 };
-                home.map_or_else(|| PathBuf::from(path), |home| Path::new(&home).join(tail))
+                match home {
+                    Some(home) if tail.is_empty() => PathBuf::from(home),
+                    Some(home) => Path::new(&home).join(tail),
+                    None => PathBuf::from(path),
+                }
             }
             None => PathBuf::from(path),
         };
@@ -226,27 +232,34 @@ impl Host {
         content: &[u8],
         how: &Replace,
     ) -> Result<(bool, Option<PathBuf>), Failure> {
-        // A link is followed: the file that it points to is replaced.
-        let path = &fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        let instead = how.instead_of_link && path.is_symlink();
+        let path = &match fs::canonicalize(path) {
+            Ok(real) if !instead => real,
+            _ => path.to_path_buf(),
+        };
         let before = self.read_optional(path)?;
-        if before.as_deref() == Some(content) {
+        if before.as_deref() == Some(content) && !instead {
             return Ok((false, None));
         }
         self.record_diff(path, before.as_deref().unwrap_or_default(), content);
-        if let Some(command) = &how.validate {
-            self.validate(command, path, content)?;
-        }
         if self.check {
             return Ok((true, None));
+        }
+        if let Some(command) = &how.validate {
+            self.validate(command, path, content)?;
         }
         let mut backup = None;
         if how.backup && before.is_some() {
             let stamp = jiff::Zoned::now().strftime("%Y-%m-%d@%H:%M:%S~").to_string();
             let copy = PathBuf::from(format!("{}.{}.{stamp}", path.display(), std::process::id()));
-            fs::copy(path, &copy)?;
+            fs::copy_whole(path, &copy)?;
             backup = Some(copy);
         }
-        fs::write_atomic(path, content)?;
+        if instead {
+            fs::write_atomic_mode(path, content, 0o644)?;
+        } else {
+            fs::write_atomic(path, content)?;
+        }
         Ok((true, backup))
     }
 

@@ -25,6 +25,13 @@ impl Outcome {
         Self { changed, fields: Map::new() }
     }
 
+    /// What a module says in check mode that has none.
+    pub fn no_check_mode(module: &str) -> Self {
+        Self::unchanged()
+            .with("skipped", true)
+            .msg(format!("remote module ({module}) does not support check mode"))
+    }
+
     /// Adds a return value.
     pub fn with(self, name: &str, value: impl Into<Value>) -> Self {
         self.fields.set(name, value);

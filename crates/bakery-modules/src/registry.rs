@@ -94,6 +94,7 @@ pub(crate) fn call<A: ModuleArgs>(
             map
         }
     };
+    add_path_info(&result);
     let diffs = host.take_diffs();
     // A module that shows its own diff has said all.
     if host.diff && !diffs.is_empty() && !result.contains("diff") {
@@ -112,6 +113,16 @@ pub(crate) fn call<A: ModuleArgs>(
         result.set("invocation", Map::from_iter([("module_args", Value::Map(reader.shown()))]));
     }
     result.into()
+}
+
+/// What every result says of the file that it names, as `AnsibleModule.add_path_info` adds it.
+fn add_path_info(result: &Map) {
+    let name = |key| result.get(key).and_then(|v: Value| v.as_str().map(str::to_owned));
+    let Some(path) = name("path").or_else(|| name("dest")) else { return };
+    let path = std::path::Path::new(&path);
+    if path.exists() {
+        result.extend(&crate::host::describe(path));
+    }
 }
 
 /// Every module, by name.

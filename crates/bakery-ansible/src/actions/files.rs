@@ -142,7 +142,9 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
         ))
     })?;
     let mut rendered = render(templar, &path, args, &text(args, "dest").unwrap_or_default())?;
-    if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n") {
+    // Text without any expression is no template for ansible-core, and its lines stay as they are.
+    let syntax = fs::read_to_string(&path).is_ok_and(|body| body.contains('{') || body.contains("#jinja2:"));
+    if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n" && syntax) {
         rendered = rendered.replace('\n', &newline.replace("\\r", "\r").replace("\\n", "\n"));
     }
     let call = args.copied();
@@ -349,7 +351,14 @@ pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -
     }
     let program = text(args, "executable").map_or(String::new(), |e| format!("{e} "));
     call.set("_raw_params", format!("{program}{remote} {}", words[1..].join(" ")));
+    call.set("strip_empty_ends", false);
     let result = module(modules, "shell", &call);
+    // What the plugin `script` answers is what the connection said, without a module's times.
+    if let Ok(result) = &result {
+        for key in ["cmd", "start", "end", "delta", "msg"] {
+            result.remove(key);
+        }
+    }
     let remove = Map::new();
     remove.set("path", remote);
     remove.set("state", "absent");

@@ -125,7 +125,7 @@ pub fn parse_key_values(text: &str, origin: Option<&Origin>, free_form: Option<&
     }
     if !raw.is_empty() {
         // Text without any option keeps its own blanks and newlines.
-        let whole = if map.is_empty() { text.trim().to_owned() } else { raw.join(" ") };
+        let whole = if map.is_empty() { text.to_owned() } else { raw.join(" ") };
         map.set("_raw_params", value(&whole));
     }
     map

@@ -87,7 +87,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         if !before.automatic && !host.check {
             host.run(&[program, "--auto", &args.name])?;
         }
-        return Ok(Outcome::changed(!before.automatic));
+        let said = format!("Set alternative to auto for '{}'.", args.name);
+        return Ok(Outcome::changed(!before.automatic).msg(if before.automatic {
+            String::new()
+        } else {
+            said
+        }));
     }
     let path = args
         .path
@@ -98,7 +103,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         if choice.is_some() && !host.check {
             host.run(&[program, "--remove", &args.name, &path])?;
         }
-        return Ok(Outcome::changed(choice.is_some()));
+        let said = format!("Remove alternative '{path}' from '{}'.", args.name);
+        return Ok(Outcome::changed(choice.is_some()).msg(if choice.is_some() {
+            said
+        } else {
+            String::new()
+        }));
     }
     let mut followers: Vec<(String, String, String)> = Vec::new();
     for one in args.subcommands.as_ref().and_then(Value::as_items).unwrap_or_default() {
@@ -118,9 +128,9 @@ fn run(args: Args, host: &mut Host) -> Run {
                         .iter()
                         .all(|(_, name, path)| known.iter().any(|k| (&k.0, &k.1) == (name, path)))))
     });
-    let mut changed = false;
+    let mut said = Vec::new();
     if !same {
-        changed = true;
+        said.push(format!("Install alternative '{path}' for '{}'.", args.name));
         if !std::path::Path::new(&path).exists() {
             return Err(Failure::new(format!("Specified path {path} does not exist")));
         }
@@ -139,12 +149,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     if args.state == "selected" && before.current.as_ref() != Some(&path) {
-        changed = true;
+        said.push(format!("Set alternative '{path}' for '{}'.", args.name));
         if !host.check {
             host.run(&[program, "--set", &args.name, &path])?;
         }
     }
-    Ok(Outcome::changed(changed))
+    Ok(Outcome::changed(!said.is_empty()).msg(said.join(" ")))
 }
 
 module!("alternatives", "community.general", Args, run);

@@ -81,8 +81,13 @@ struct Args {
 const STAMPS: &[&str] = &["/var/lib/apt/periodic/update-success-stamp", "/var/lib/apt/lists"];
 
 fn lists_age() -> Option<Duration> {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH + lists_stamp()?).ok()
+}
+
+/// When the lists were fetched, since 1970.
+fn lists_stamp() -> Option<Duration> {
     let newest = STAMPS.iter().filter_map(|p| fs::metadata(p).ok()?.modified().ok()).max()?;
-    SystemTime::now().duration_since(newest).ok()
+    newest.duration_since(SystemTime::UNIX_EPOCH).ok()
 }
 
 fn lists_are_there() -> bool {
@@ -150,6 +155,17 @@ impl Apt<'_> {
         if output.success() {
             return Ok(output);
         }
+        let said = output.error_text();
+        let unknown = said.lines().find_map(|l| l.strip_prefix("E: Unable to locate package "));
+        if let Some(name) = unknown {
+            return Err(Failure::new(format!("No package matching '{name}' is available")));
+        }
+        if said.contains("was not found") {
+            return Err(Failure::new(format!(
+                "no available installation candidate for {}",
+                packages.join(" ")
+            )));
+        }
         Err(Failure::new(format!(
             "'apt-get {verb} {}' failed: {}",
             packages.join(" "),
@@ -207,9 +223,17 @@ fn run(args: Args, host: &mut Host) -> Run {
     let fresh = args.cache_valid_time > 0
         && lists_are_there()
         && lists_age().is_some_and(|age| age.as_secs() as i64 <= args.cache_valid_time);
-    if wants_lists && !fresh && !host.check {
-        apt.update()?;
-        updated = true;
+    if wants_lists && !fresh {
+        let before = lists_stamp();
+        if !host.check {
+            apt.update()?;
+        }
+        // Lists that were new already are no change.
+        updated = host.check || before != lists_stamp();
+        changed |= updated
+            && packages.is_empty()
+            && args.upgrade.as_deref().is_none_or(|u| u == "no")
+            && args.deb.is_none();
     }
     let mut stdout = String::new();
     let mut stderr = String::new();
@@ -272,18 +296,25 @@ fn run(args: Args, host: &mut Host) -> Run {
         changed |= !output.text().contains(" 0 to remove");
         keep(&output);
     }
-    if args.autoclean && !host.check {
-        keep(&apt.get("autoclean", &[], false)?);
+    if args.autoclean && packages.is_empty() {
+        let output = apt.get("autoclean", &[], host.check)?;
+        changed |= output.text().lines().any(|l| l.starts_with("Del "));
+        keep(&output);
     }
-    if args.clean && !host.check {
-        host.run(&["apt-get", "clean"])?;
+    if args.clean {
+        if !host.check {
+            keep(&host.run(&["apt-get", "clean"])?);
+        }
+        let alone =
+            packages.is_empty() && args.deb.is_none() && args.upgrade.as_deref().is_none_or(|u| u == "no");
+        if alone {
+            return Ok(Outcome::changed(true).msg("").with("stdout", stdout).with("stderr", stderr));
+        }
     }
     if host.phase == Phase::Bake && changed && args.state != "absent" {
         host.leave_to_boot("services of newly installed packages start at boot");
     }
-    let stamp = lists_age()
-        .and_then(|age| SystemTime::now().checked_sub(age))
-        .and_then(|t| t.duration_since(SystemTime::UNIX_EPOCH).ok());
+    let stamp = lists_stamp();
     let mut outcome = Outcome::changed(changed)
         .with("cache_updated", updated)
         .with("cache_update_time", stamp.map_or(Value::Int(0), |t| t.as_secs().into()));

@@ -7,7 +7,7 @@ use bakery_host::fs;
 use bakery_lang::Value;
 use bakery_macros::ModuleArgs;
 
-use crate::host::{FileAttributes, Replace, describe};
+use crate::host::{FileAttributes, Replace};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -20,7 +20,7 @@ struct Args {
     /// The archive; needed unless one file is only compressed.
     dest: Option<String>,
     /// How it is compressed.
-    #[arg(default = "gz", choices = "gz,tar")]
+    #[arg(default = "gz", choices = "bz2,gz,tar,xz,zip")]
     format: String,
     /// What to leave out.
     exclude_path: Option<Vec<String>>,
@@ -36,78 +36,169 @@ struct Args {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let roots: Vec<PathBuf> = args.path.iter().map(|p| host.path(p)).collect();
-    let missing: Vec<String> =
-        roots.iter().filter(|p| !p.exists()).map(|p| p.display().to_string()).collect();
-    if missing.len() == roots.len() {
-        return Err(Failure::new(format!("Error, no source paths were found: {}", missing.join(", "))));
+    let given: Vec<PathBuf> = args.path.iter().flat_map(|p| expanded(host, p)).collect();
+    let exclude: Vec<PathBuf> = args.exclude_path.iter().flatten().flat_map(|p| expanded(host, p)).collect();
+    let roots: Vec<PathBuf> = given.iter().filter(|p| !exclude.contains(p)).cloned().collect();
+    let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) =
+        roots.iter().partition(|p| p.symlink_metadata().is_ok());
+    if roots.is_empty() {
+        return Err("Error, no source paths were found".into());
     }
+    let folder = roots[0].is_dir();
+    let must_archive = args.force_archive || roots.len() > 1 || folder || args.path[0].contains(['*', '?']);
     let dest = match &args.dest {
         Some(dest) => host.path(dest),
-        None if roots.len() == 1 && roots[0].is_file() => PathBuf::from(format!("{}.gz", roots[0].display())),
+        None if !must_archive => PathBuf::from(format!("{}.{}", roots[0].display(), args.format)),
         None => return Err("Error, must specify \"dest\" when archiving multiple files or trees".into()),
     };
-    let single = roots.len() == 1 && roots[0].is_file() && !args.force_archive;
-    let exclude: Vec<PathBuf> = args.exclude_path.iter().flatten().map(|p| host.path(p)).collect();
-    let mut archived = Vec::new();
-    let plain = if single {
-        archived.push(Value::from(roots[0].display().to_string()));
-        fs::read(&roots[0])?
+    if args.remove && roots.iter().any(|root| root.is_dir() && dest.starts_with(root)) {
+        return Err("Error, created archive can not be contained in source paths when remove=true".into());
+    }
+    let arcroot = common_root(&roots);
+    let plan = Plan { args: &args, arcroot: &arcroot, dest: &dest, exclude: &exclude };
+    let mut archived: Vec<PathBuf> = Vec::new();
+    let mut changed = false;
+    let before = fs::read(&dest).ok();
+    let compressed = !must_archive && matches!(args.format.as_str(), "gz" | "bz2" | "xz");
+    if there.is_empty() {
+        // Nothing to put in: an archive of an earlier run stays as it is.
+    } else if host.check {
+        changed = must_archive || before.is_none();
     } else {
-        let mut builder = tar::Builder::new(Vec::new());
-        builder.follow_symlinks(false);
-        let failed = |e: std::io::Error| Failure::new(format!("cannot write the archive: {e}"));
-        for root in roots.iter().filter(|p| p.exists()) {
-            // Names are relative to the folder itself when only one folder is given, as in Ansible.
-            let base = if root.is_dir() && roots.len() == 1 {
-                root.clone()
-            } else {
-                root.parent().unwrap_or(Path::new("/")).to_path_buf()
-            };
-            let paths = if root.is_dir() { fs::walk(root)? } else { vec![root.clone()] };
-            for path in paths {
-                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                let out = exclude.iter().any(|e| path.starts_with(e))
-                    || args.exclusion_patterns.iter().flatten().any(|p| super::find::wildcard(p, &name));
-                if out || path == dest {
-                    continue;
-                }
-                let relative = path.strip_prefix(&base).unwrap_or(&path);
-                if path.is_dir() && !path.is_symlink() {
-                    builder.append_dir(relative, &path).map_err(failed)?;
-                } else if path.is_symlink() || path.is_file() {
-                    builder.append_path_with_name(&path, relative).map_err(failed)?;
-                    archived.push(Value::from(path.display().to_string()));
-                }
+        let bytes = if compressed {
+            archived.push(roots[0].clone());
+            compress(host, &args.format, &fs::read(&roots[0])?)?
+        } else {
+            archived = plan.members(&there)?;
+            let bytes =
+                if args.format == "zip" { zip(&plan, &archived)? } else { tarball(&plan, &archived)? };
+            compress(host, &args.format, &bytes)?
+        };
+        // The same files give the same bytes: nothing of the time of packing is in them.
+        changed = before.as_ref() != Some(&bytes);
+        host.replace(&dest, &bytes, &Replace::default())?;
+        if args.remove {
+            for path in archived.iter().chain(roots.iter().filter(|p| p.is_dir())) {
+                fs::remove_all(path)?;
             }
         }
-        builder.into_inner().map_err(failed)?
-    };
-    let bytes = if args.format == "gz" {
-        // No time and no name in the header: the same files give the same archive.
-        let mut encoder = flate2::GzBuilder::new().mtime(0).write(Vec::new(), flate2::Compression::new(6));
-        encoder.write_all(&plain).and_then(|()| encoder.finish()).map_err(|e| Failure::new(e.to_string()))?
-    } else {
-        plain
-    };
-    let (mut changed, _) = host.replace(&dest, &bytes, &Replace::default())?;
+    }
     if dest.exists() {
         changed |= host.attributes(&dest, &args.attributes)?;
     }
-    if args.remove {
-        for root in &roots {
-            changed = true;
-            if !host.check {
-                fs::remove_all(root)?;
-            }
+    let state = match (dest.exists(), compressed, missing.is_empty()) {
+        (false, ..) => "absent",
+        (true, true, _) => "compress",
+        (true, false, true) => "archive",
+        (true, false, false) => "incomplete",
+    };
+    let names = |paths: &[PathBuf]| Value::strings(paths.iter().map(|p| p.display().to_string()));
+    Ok(Outcome::changed(changed)
+        .with("dest", dest.display().to_string())
+        .with("dest_state", state)
+        .with("arcroot", format!("{}/", arcroot.display().to_string().trim_end_matches('/')))
+        .with("archived", names(&archived))
+        .with("missing", Value::strings(missing.iter().map(|p| p.display().to_string())))
+        .with("expanded_paths", names(&given))
+        .with("expanded_exclude_paths", names(&exclude)))
+}
+
+/// The paths that a path with shell patterns in it means; itself without any.
+fn expanded(host: &Host, path: &str) -> Vec<PathBuf> {
+    let path = host.path(path);
+    let text = path.display().to_string();
+    if !text.contains(['*', '?']) {
+        return vec![path];
+    }
+    glob::glob(&text).map(|found| found.flatten().collect()).unwrap_or_default()
+}
+
+/// The folder that names in the archive start from.
+fn common_root(paths: &[PathBuf]) -> PathBuf {
+    let mut root = paths[0].parent().unwrap_or(Path::new("/")).to_path_buf();
+    while !paths.iter().all(|p| p.starts_with(&root)) {
+        root = root.parent().unwrap_or(Path::new("/")).to_path_buf();
+    }
+    root
+}
+
+struct Plan<'a> {
+    args: &'a Args,
+    arcroot: &'a Path,
+    dest: &'a Path,
+    exclude: &'a [PathBuf],
+}
+
+impl Plan<'_> {
+    /// What goes into the archive, in an order that does not depend on the file system.
+    fn members(&self, roots: &[&PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+        let mut members = Vec::new();
+        for root in roots {
+            let real_folder = root.is_dir() && !root.is_symlink();
+            let inner = if real_folder { fs::walk(root)? } else { vec![(*root).clone()] };
+            members.extend(inner.into_iter().filter(|path| {
+                let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+                let patterns = self.args.exclusion_patterns.iter().flatten();
+                let out = self.exclude.iter().any(|e| path.starts_with(e))
+                    || patterns.into_iter().any(|p| super::find::wildcard(p, &name));
+                !out && path != self.dest
+            }));
+        }
+        Ok(members)
+    }
+
+    fn name(&self, path: &Path) -> PathBuf {
+        path.strip_prefix(self.arcroot).unwrap_or(path).to_path_buf()
+    }
+}
+
+fn tarball(plan: &Plan<'_>, members: &[PathBuf]) -> Result<Vec<u8>, Failure> {
+    let failed = |e: std::io::Error| Failure::new(format!("cannot write the archive: {e}"));
+    let mut builder = tar::Builder::new(Vec::new());
+    builder.follow_symlinks(false);
+    for path in members {
+        if path.is_dir() && !path.is_symlink() {
+            builder.append_dir(plan.name(path).join(""), path).map_err(failed)?;
+        } else {
+            builder.append_path_with_name(path, plan.name(path)).map_err(failed)?;
         }
     }
-    let outcome = Outcome::changed(changed)
-        .with("dest", dest.display().to_string())
-        .with("archived", archived)
-        .with("missing", Value::strings(missing));
-    outcome.fields.extend(&describe(&dest));
-    Ok(outcome)
+    builder.into_inner().map_err(failed)
+}
+
+fn zip(plan: &Plan<'_>, members: &[PathBuf]) -> Result<Vec<u8>, Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let failed = |e: zip::result::ZipError| Failure::new(format!("cannot write the archive: {e}"));
+    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for path in members {
+        let meta = fs::metadata(path)?;
+        let options = zip::write::SimpleFileOptions::default().unix_permissions(meta.mode() & 0o7777);
+        let name = plan.name(path).display().to_string();
+        if meta.is_dir() {
+            writer.add_directory(name, options).map_err(failed)?;
+        } else {
+            writer.start_file(name, options).map_err(failed)?;
+            writer.write_all(&fs::read(path)?).map_err(|e| Failure::new(e.to_string()))?;
+        }
+    }
+    Ok(writer.finish().map_err(failed)?.into_inner())
+}
+
+fn compress(host: &Host, format: &str, plain: &[u8]) -> Result<Vec<u8>, Failure> {
+    match format {
+        "gz" => {
+            // No time and no name in the header.
+            let level = flate2::Compression::new(6);
+            let mut encoder = flate2::GzBuilder::new().mtime(0).write(Vec::new(), level);
+            let done = encoder.write_all(plain).and_then(|()| encoder.finish());
+            done.map_err(|e| Failure::new(e.to_string()))
+        }
+        "bz2" | "xz" => {
+            let program = if format == "bz2" { "bzip2" } else { "xz" };
+            Ok(host.cmd(program).arg("-c").input(plain).run()?.stdout)
+        }
+        _ => Ok(plain.to_vec()),
+    }
 }
 
 module!("archive", "community.general", Args, run);

@@ -6,7 +6,7 @@ use bakery_lang::regex::Flags;
 use bakery_macros::ModuleArgs;
 use base64::Engine as _;
 
-use crate::host::{FileAttributes, Replace, describe};
+use crate::host::{FileAttributes, Replace};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -97,14 +97,13 @@ fn run(args: Args, host: &mut Host) -> Run {
         any = true;
         content.extend(bytes);
     }
-    let how = Replace { backup: args.backup, validate: args.validate };
+    let how = Replace { backup: args.backup, validate: args.validate, instead_of_link: true };
     let (mut changed, backup) = host.replace(&dest, &content, &how)?;
     let diff = host.take_diffs().pop();
     if dest.exists() {
         changed |= host.attributes(&dest, &args.attributes)?;
     }
     let mut outcome = Outcome::changed(changed).msg("OK");
-    outcome.fields.extend(&describe(&dest));
     outcome = outcome
         .with("src", args.src)
         .with("dest", dest.display().to_string())

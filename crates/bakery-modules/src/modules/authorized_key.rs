@@ -73,14 +73,20 @@ fn run(args: Args, host: &mut Host) -> Run {
                 let own =
                     key.split_whitespace().skip_while(|w| w != body).skip(1).collect::<Vec<_>>().join(" ");
                 let comment = comment.clone().unwrap_or(own);
-                let options = options.as_ref().map(|o| format!("{o} ")).unwrap_or_default();
+                let given = key.split_once(kind.as_str()).map(|(before, _)| before.trim().to_owned());
+                let options = options.clone().or(given).filter(|o| !o.is_empty());
+                let options = options.map(|o| format!("{o} ")).unwrap_or_default();
                 format!("{options}{kind} {body} {comment}").trim_end().to_owned()
             }
             _ => key.clone(),
         };
         let at = lines.iter().position(|l| identity(l) == id);
         match (args.state.as_str(), at) {
-            ("present", Some(at)) if args.key_options.is_some() || args.comment.is_some() => lines[at] = line,
+            // One that differs in options or comment goes, and comes again at the end.
+            ("present", Some(at)) if lines[at].split_whitespace().ne(line.split_whitespace()) => {
+                lines.remove(at);
+                lines.push(line);
+            }
             ("present", None) => lines.push(line),
             ("absent", Some(at)) => {
                 lines.remove(at);
@@ -96,10 +102,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if !new.is_empty() {
         new.push('\n');
     }
-    if new == text {
-        return Ok(Outcome::unchanged().with("user", args.user).with("keyfile", path.display().to_string()));
-    }
-    if !host.check {
+    let changed = new != text;
+    if changed && !host.check {
         if let (Some(folder), true) = (path.parent(), args.manage_dir)
             && !folder.exists()
         {
@@ -110,7 +114,18 @@ fn run(args: Args, host: &mut Host) -> Run {
         fs::chmod(&path, 0o600)?;
         fs::lchown(&path, Some(user.uid), Some(user.gid))?;
     }
-    Ok(Outcome::changed(true).with("user", args.user).with("keyfile", path.display().to_string()))
+    Ok(Outcome::changed(changed)
+        .with("keyfile", path.display().to_string())
+        .with("user", args.user)
+        .with("key", args.key)
+        .with("path", args.path)
+        .with("manage_dir", args.manage_dir)
+        .with("state", args.state)
+        .with("key_options", args.key_options)
+        .with("exclusive", args.exclusive)
+        .with("comment", args.comment)
+        .with("validate_certs", args.validate_certs)
+        .with("follow", args.follow))
 }
 
 module!("authorized_key", "ansible.posix", Args, run);

@@ -54,9 +54,6 @@ fn run(args: Args, host: &mut Host) -> Run {
     let path = host.path(&args.path);
     let existing = host.read_optional(&path)?;
     if existing.is_none() {
-        if args.state == "absent" || args.block.is_empty() && !args.create {
-            return Ok(Outcome::unchanged().msg(format!("File {} not present", args.path)));
-        }
         if !args.create {
             return Err(Failure::new(format!("Path {} does not exist !", args.path)).with("rc", 257));
         }
@@ -111,7 +108,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     if !new.is_empty() && (wanted || text.ends_with('\n')) {
         new.push('\n');
     }
-    let how = Replace { backup: args.backup, validate: args.validate.clone() };
+    let how = Replace { backup: args.backup, validate: args.validate.clone(), ..Replace::default() };
     let (mut changed, backup) = host.replace(&path, new.as_bytes(), &how)?;
     let mut message = match (changed, wanted, existing.is_none()) {
         (false, ..) => "",
@@ -121,10 +118,11 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     .to_owned();
     if path.exists() && host.attributes(&path, &args.attributes)? {
-        changed = true;
-        if message.is_empty() {
-            message = "ownership, perms or SE linux context changed".into();
+        if changed {
+            message.push_str(" and ");
         }
+        changed = true;
+        message.push_str("ownership, perms or SE linux context changed");
     }
     let outcome = Outcome::changed(changed).msg(message);
     Ok(match backup {

@@ -156,26 +156,27 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
             "Unable to change directory before execution: no folder `{}`",
             folder.display()
         ))
-        .with("rc", 257));
+        .with("rc", Value::None));
     }
     let mut relative = Host::default();
     relative.cwd = folder.clone().or_else(|| host.cwd.clone());
-    let skipped = |why: String| {
+    let not = if host.check { "Would not" } else { "Did not" };
+    let skipped = |path: &str, state: &str| {
         Ok(Outcome::unchanged()
             .with("cmd", shown.clone())
             .with("rc", 0)
-            .with("stdout", format!("skipped, since {why}"))
+            .with("stdout", format!("skipped, since {path} {state}"))
             .with("stderr", "")
-            .with("msg", format!("Did not run command since '{why}'"))
+            .with("msg", format!("{not} run command since '{path}' {state}"))
             .with("start", Value::None)
             .with("end", Value::None)
             .with("delta", Value::None))
     };
     if let Some(creates) = args.creates.as_deref().filter(|p| glob_exists(&relative, p)) {
-        return skipped(format!("{creates} exists"));
+        return skipped(creates, "exists");
     }
     if let Some(removes) = args.removes.as_deref().filter(|p| !glob_exists(&relative, p)) {
-        return skipped(format!("{removes} does not exist"));
+        return skipped(removes, "does not exist");
     }
     if host.check {
         // Nothing can be said about a command that was not run; with `creates` or `removes` it would have run.

@@ -9,7 +9,7 @@ use base64::Engine as _;
 use sha1::Digest as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::host::{FileAttributes, Replace, describe};
+use crate::host::{FileAttributes, Replace};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -88,12 +88,6 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     if args.attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve") {
         args.attributes.mode = args.source_mode.map(bakery_lang::Value::from);
     }
-    let sum = sha1(&content);
-    if let Some(wanted) = args.checksum.as_deref().filter(|wanted| *wanted != sum) {
-        return Err(Failure::new("Copied file does not match the expected checksum. Transfer failed.")
-            .with("checksum", sum)
-            .with("expected_checksum", wanted));
-    }
     if args.dest.ends_with('/') || dest.is_dir() {
         let name = args
             .original_basename
@@ -105,39 +99,60 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         }
         dest = dest.join(name);
     }
-    if let Some(folder) = dest.parent()
-        && !folder.is_dir()
-        && !host.check
-    {
-        if args.original_basename.is_some() && args.dest.ends_with('/') {
-            fs::create_dir_all(folder)?;
-        } else {
-            return Err(Failure::new(format!("Destination directory {} does not exist", folder.display())));
-        }
+    if args.follow && dest.is_symlink() {
+        dest = fs::canonicalize(&dest).unwrap_or(dest);
     }
-    let base = |outcome: Outcome, dest: &Path| {
-        outcome.fields.extend(&describe(dest));
-        let outcome = outcome
-            .with("dest", dest.display().to_string())
-            .with("checksum", sum.as_str())
-            .with("md5sum", md5(&content));
+    let base = |outcome: Outcome| {
+        let outcome = outcome.with("dest", dest.display().to_string());
         match &args.src {
             Some(src) => outcome.with("src", src.as_str()),
             None => outcome,
         }
     };
     if dest.exists() && !args.force {
-        let changed = host.attributes(&dest, &args.attributes)?;
-        return Ok(base(Outcome::changed(changed), &dest));
+        return Ok(base(Outcome::unchanged()).msg("file already exists"));
     }
-    let how = Replace { backup: args.backup, validate: args.validate.clone() };
+    if host.check && !args.remote_src && fs::read(&dest).ok().as_ref() != Some(&content) {
+        host.record_diff(&dest, &fs::read(&dest).unwrap_or_default(), &content);
+        return Ok(Outcome::changed(true));
+    }
+    let sum = sha1(&content);
+    if let Some(wanted) = args.checksum.as_deref().filter(|wanted| *wanted != sum) {
+        return Err(Failure::new("Copied file does not match the expected checksum. Transfer failed.")
+            .with("checksum", sum)
+            .with("expected_checksum", wanted));
+    }
+    if let Some(folder) = dest.parent()
+        && !folder.is_dir()
+    {
+        if args.dest.ends_with('/') && host.check {
+            let msg = format!("dest directory {} would be created", folder.display());
+            return Ok(Outcome::changed(true).msg(msg));
+        }
+        return Err(Failure::new(format!("Destination directory {} does not exist", folder.display())));
+    }
+    let how = Replace { backup: args.backup, validate: args.validate.clone(), instead_of_link: true };
     let (mut changed, backup) = host.replace(&dest, &content, &how)?;
+    if changed && !host.check && args.remote_src && args.attributes.mode.is_none() {
+        // What is copied on the target keeps its mode, as `shutil.copystat` does it.
+        args.attributes.mode = args.source_mode.map(bakery_lang::Value::from);
+    }
+    let outcome = base(Outcome::unchanged()).with("checksum", sum.as_str()).with("md5sum", md5(&content));
+    if !changed && !args.remote_src {
+        // The module `file` answers for a file that was not copied, with another name for it.
+        outcome.fields.set("path", dest.display().to_string());
+        outcome.fields.remove("md5sum");
+    }
     changed |= host.attributes(&dest, &args.attributes)?;
-    let outcome = base(Outcome::changed(changed), &dest);
+    outcome.fields.set("changed", changed);
     Ok(match backup {
         Some(backup) => outcome.with("backup_file", backup.display().to_string()),
         None => outcome,
     })
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failure> {
@@ -154,26 +169,45 @@ fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failu
     Ok(())
 }
 
-/// `src: dir/` copies what is in the folder, `src: dir` the folder itself.
+/// `src: dir/` copies what is in the folder, `src: dir` the folder itself. Modes are those of the sources, the owner is
+/// that of all that is there afterwards, and the other attributes are the destination's alone (`copy_directory`).
 fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run {
     let contents_only = args.src.as_deref().is_some_and(|s| s.ends_with('/'));
     let root =
         if contents_only { dest.to_path_buf() } else { dest.join(source.file_name().unwrap_or_default()) };
+    if args.dest.ends_with('/') && !dest.exists() {
+        if host.check {
+            let msg = format!("dest directory {} would be created", args.dest.trim_end_matches('/'));
+            return Ok(Outcome::changed(true).msg(msg).with("src", args.src.clone().unwrap_or_default()));
+        }
+        make_folders(host, dest, args)?;
+    }
+    let named = if dest.is_dir() {
+        dest.join(base_name(args.src.as_deref().unwrap_or_default()))
+    } else {
+        dest.to_path_buf()
+    };
     let mut changed = false;
-    let folders = FileAttributes { mode: args.directory_mode.clone(), ..args.attributes.clone() };
+    let owner = FileAttributes {
+        owner: args.attributes.owner.clone(),
+        group: args.attributes.group.clone(),
+        ..FileAttributes::default()
+    };
     let mut all = vec![source.to_path_buf()];
     all.extend(fs::walk(source)?);
+    let follow_links = args.local_follow == Some(true);
     for path in all {
         let target = root.join(path.strip_prefix(source).unwrap_or(&path));
-        let meta = fs::symlink_metadata(&path)?;
+        let meta = if follow_links { fs::metadata(&path)? } else { fs::symlink_metadata(&path)? };
+        let mode = FileAttributes { mode: Some((meta.mode() & 0o7777).into()), ..FileAttributes::default() };
         if meta.is_dir() {
             if !target.is_dir() {
                 changed = true;
                 if !host.check {
                     fs::create_dir_all(&target)?;
+                    host.attributes(&target, &mode)?;
                 }
             }
-            changed |= host.attributes(&target, &folders)?;
         } else if meta.is_symlink() {
             let link = fs::read_link(&path)?;
             if fs::read_link(&target).ok().as_ref() != Some(&link) {
@@ -188,19 +222,19 @@ fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run 
             if target.exists() && !args.force {
                 continue;
             }
-            changed |= host.replace(&target, &content, &Replace { backup: args.backup, validate: None })?.0;
-            let mut attributes = args.attributes.clone();
-            if attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve")
-                || attributes.mode.is_none()
-            {
-                attributes.mode = Some((meta.mode() & 0o7777).into());
+            let (differs, _) = host.replace(&target, &content, &Replace::default())?;
+            if differs && !host.check {
+                host.attributes(&target, &mode)?;
             }
-            changed |= host.attributes(&target, &attributes)?;
+            changed |= differs;
+        }
+        if target.symlink_metadata().is_ok() {
+            changed |= host.attributes(&target, &owner)?;
         }
     }
-    let outcome = Outcome::changed(changed).with("dest", root.display().to_string());
-    outcome.fields.extend(&describe(&root));
-    Ok(outcome.with("src", source.display().to_string()))
+    changed |= host.attributes(&named, &args.attributes)?;
+    let outcome = Outcome::changed(changed).with("dest", named.display().to_string());
+    Ok(outcome.with("src", args.src.clone().unwrap_or_default()))
 }
 
 module!("copy", "ansible.builtin", Args, run);

@@ -84,10 +84,14 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     let value = |text: String| Value::map([(question.clone(), Value::from(text))]);
-    Ok(Outcome::changed(true)
-        .msg("")
-        .with("current", value(wanted))
-        .with("previous", value(known.unwrap_or_default())))
+    let previous = match known {
+        Some(known) => value(known),
+        None => {
+            before.set(&question, "");
+            before.into()
+        }
+    };
+    Ok(Outcome::changed(true).msg("").with("current", value(wanted)).with("previous", previous))
 }
 
 /// A password as it is kept: it is not shown otherwise.

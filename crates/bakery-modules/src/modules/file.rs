@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
+use std::os::unix::fs::MetadataExt as _;
 
-use crate::host::{FileAttributes, describe};
+use crate::host::FileAttributes;
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -48,12 +49,20 @@ struct Args {
 
 fn run(args: Args, host: &mut Host) -> Run {
     let mut path = host.path(&args.path);
+    // In a folder, a file of the source's name is meant.
+    if !matches!(args.state.as_deref(), Some("link" | "absent"))
+        && path.is_dir()
+        && let Some(name) = args.original_basename.as_deref().or_else(|| args.src.as_deref().map(base_name))
+        && !name.is_empty()
+    {
+        path = path.join(name);
+    }
     let meta = path.symlink_metadata().ok();
-    let state = match args.state.as_deref() {
-        Some(state) => state,
-        None if args.recurse => "directory",
-        None if meta.as_ref().is_some_and(std::fs::Metadata::is_dir) => "directory",
-        None => "file",
+    let state = match (args.state.as_deref(), &meta) {
+        (Some(state), _) => state,
+        (None, Some(meta)) => kind(meta),
+        (None, None) if args.recurse => "directory",
+        (None, None) => "file",
     };
     if args.src.is_some() && !matches!(state, "link" | "hard") {
         return Err(Failure::new("src option requires state to be 'link' or 'hard'").with("path", args.path));
@@ -70,7 +79,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         "absent" => absent(host, &path)?,
         "directory" => directory(host, &path, &args)?,
         "touch" => touch(host, &path, &args)?,
-        "link" | "hard" => link(host, &path, &args, state)?,
+        "link" => link(host, &path, &args)?,
+        "hard" => hard_link(host, &path, &args)?,
         _ => existing(host, &path, &args)?,
     };
     let mut outcome = Outcome::changed(changed);
@@ -88,15 +98,14 @@ fn run(args: Args, host: &mut Host) -> Run {
         let diff = [("before", side(before, led.as_deref())), ("after", side(state, src))];
         outcome = outcome.with("diff", Value::map(diff));
     }
-    if state == "absent" || state == "directory" && !path.exists() {
-        outcome = outcome.with("path", path.display().to_string()).with("state", "absent");
-        return Ok(outcome);
+    if state == "absent" {
+        return Ok(outcome.with("path", path.display().to_string()).with("state", "absent"));
     }
     let name = if matches!(state, "file" | "directory") { "path" } else { "dest" };
     outcome = outcome.with(name, path.display().to_string());
-    outcome.fields.extend(&describe(&path));
-    if let Some(src) = args.src {
-        outcome = outcome.with("src", src);
+    if matches!(state, "link" | "hard") {
+        let led = fs::read_link(&path).ok().filter(|_| args.follow).map(|p| p.display().to_string());
+        outcome = outcome.with("src", args.src.or(led));
     }
     Ok(outcome)
 }
@@ -106,9 +115,15 @@ fn kind(meta: &std::fs::Metadata) -> &'static str {
         "directory"
     } else if meta.is_symlink() {
         "link"
+    } else if meta.nlink() > 1 {
+        "hard"
     } else {
         "file"
     }
+}
+
+fn base_name(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 fn absent(host: &Host, path: &Path) -> Result<bool, Failure> {
@@ -125,8 +140,8 @@ fn directory(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure>
     let mut changed = false;
     match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => {}
-        Ok(_) => {
-            return Err(Failure::new(format!("{} already exists as a {}", path.display(), "file"))
+        Ok(meta) => {
+            return Err(Failure::new(format!("{} already exists as a {}", path.display(), kind(&meta)))
                 .with("path", path.display().to_string()));
         }
         Err(_) => {
@@ -203,74 +218,117 @@ fn touch(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
     Ok(changed | host.attributes(path, &args.attributes)?)
 }
 
-fn link(host: &mut Host, path: &Path, args: &Args, state: &str) -> Result<bool, Failure> {
-    let Some(src) = &args.src else {
-        if path.is_symlink() {
-            return host.attributes(path, &args.attributes);
-        }
-        return Err(Failure::new("src is required for creating new links"));
-    };
-    let mut path = path.to_path_buf();
-    let real_folder = path.symlink_metadata().is_ok_and(|m| m.is_dir());
-    if real_folder && !args.force {
-        if state == "link" && path.is_dir() && args.original_basename.is_some() {
-            path = path.join(args.original_basename.as_deref().unwrap_or_default());
-        } else {
-            return Err(Failure::new(format!(
-                "refusing to convert from directory to symlink for {}",
-                path.display()
-            )));
-        }
-    }
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    if state == "link" {
-        if !folder.join(src).exists() && !args.force {
-            return Err(Failure::new(format!(
-                "src file does not exist, use \"force=yes\" if you really want to create the link: {}",
-                folder.join(src).display()
-            )));
-        }
-        if fs::read_link(&path).is_ok_and(|now| now == Path::new(src)) {
-            return Ok(false);
-        }
-    } else {
-        use std::os::unix::fs::MetadataExt as _;
-        let source = fs::metadata(src)?;
-        if path.metadata().is_ok_and(|m| m.ino() == source.ino() && m.dev() == source.dev()) {
-            return Ok(false);
-        }
-    }
-    if path.symlink_metadata().is_ok_and(|m| !m.is_symlink()) && !args.force {
+/// Makes or changes a symbolic link; without `src`, sets the attributes of the one that is there.
+fn link(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
+    let meta = path.symlink_metadata().ok();
+    let before = meta.as_ref().map_or("absent", kind);
+    let folder = if before == "directory" { path } else { path.parent().unwrap_or(Path::new("/")) };
+    if let Some(src) = &args.src
+        && !args.force
+        && !folder.join(src).exists()
+    {
         return Err(Failure::new(format!(
-            "refusing to convert from file to {} for {}",
-            if state == "link" { "symlink" } else { "hard" },
-            path.display()
+            "src file does not exist, use 'force=yes' if you really want to create the link: {}",
+            folder.join(src).display()
         )));
     }
-    if host.check {
-        return Ok(true);
+    let refusal = match before {
+        "directory" if args.force => {
+            let full = !fs::read_dir(path)?.is_empty();
+            full.then(|| format!("the directory {} is not empty, refusing to convert it", path.display()))
+        }
+        "directory" | "file" | "hard" if !args.force => {
+            Some(format!("refusing to convert from {before} to symlink for {}", path.display()))
+        }
+        _ => None,
+    };
+    if let Some(refusal) = refusal {
+        return Err(Failure::new(refusal).with("path", path.display().to_string()));
     }
-    if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-        fs::remove_all(&path)?;
+    let mut changed = false;
+    match &args.src {
+        None if before != "link" => return Err(Failure::new("src is required for creating new symlinks")),
+        Some(src) if fs::read_link(path).ok().as_deref() != Some(Path::new(src)) => {
+            changed = true;
+            if !host.check {
+                if before == "directory" {
+                    fs::remove_all(path)?;
+                }
+                in_its_place(path, |temporary| fs::symlink(src, temporary))?;
+            }
+        }
+        _ => {}
     }
-    // Made beside its place and renamed into it, so that the path never names nothing.
+    if host.check && !path.exists() {
+        return Ok(changed);
+    }
+    if !args.follow {
+        return Ok(changed | host.attributes(path, &args.attributes)?);
+    }
+    match fs::canonicalize(path) {
+        Ok(target) => Ok(changed | host.attributes(&target, &args.attributes)?),
+        Err(_) => {
+            host.warn(
+                "Cannot set fs attributes on a non-existent symlink target. follow should be set to False to avoid this.",
+            );
+            Ok(changed)
+        }
+    }
+}
+
+/// Makes or changes a hard link; without `src`, sets the attributes of the file that is there.
+fn hard_link(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
+    let meta = path.symlink_metadata().ok();
+    let before = meta.as_ref().map_or("absent", kind);
+    let failed = |msg: String| {
+        Failure::new(msg)
+            .with("dest", path.display().to_string())
+            .with("src", args.src.clone().unwrap_or_default())
+    };
+    let Some(src) = &args.src else {
+        return match before {
+            "hard" => host.attributes(path, &args.attributes),
+            _ => Err(Failure::new("src is required for creating new hardlinks")),
+        };
+    };
+    let Ok(source) = fs::metadata(src) else { return Err(failed("src does not exist".to_owned())) };
+    let same = meta.as_ref().is_some_and(|m| m.ino() == source.ino() && m.dev() == source.dev());
+    let changed = !same;
+    if changed && !args.force {
+        match before {
+            "hard" => {
+                return Err(failed("Cannot link, different hard link exists at destination".to_owned()));
+            }
+            "file" => return Err(failed("Cannot link, file exists at destination".to_owned())),
+            "directory" => {
+                return Err(failed("Cannot link: different hard link exists at destination".to_owned()));
+            }
+            _ => {}
+        }
+    }
+    if changed && !host.check {
+        let real = if args.follow { fs::canonicalize(src)? } else { PathBuf::from(src) };
+        in_its_place(path, |temporary| fs::hard_link(&real, temporary))?;
+    }
+    if host.check && !path.exists() {
+        return Ok(changed);
+    }
+    Ok(changed | host.attributes(path, &args.attributes)?)
+}
+
+/// Makes something beside its place and renames it into it, so that the path never names nothing.
+fn in_its_place(
+    path: &Path,
+    make: impl FnOnce(&Path) -> Result<(), bakery_host::Error>,
+) -> Result<(), Failure> {
     let temporary = path.with_file_name(format!(".bakery-link-{}", std::process::id()));
     fs::remove_all(&temporary)?;
-    if state == "link" {
-        fs::symlink(src, &temporary)?;
-    } else {
-        fs::hard_link(src, &temporary)?;
+    make(&temporary)?;
+    if let Err(error) = fs::rename(&temporary, path) {
+        fs::remove_all(&temporary)?;
+        return Err(error.into());
     }
-    fs::rename(&temporary, &path)?;
-    if args.follow && state == "link" && args.attributes.mode.is_some() && path.exists() {
-        // The mode of a link is that of the file that it leads to.
-        let target = fs::canonicalize(&path)?;
-        host.attributes(&target, &FileAttributes { owner: None, group: None, ..args.attributes.clone() })?;
-    }
-    if args.attributes.owner.is_some() || args.attributes.group.is_some() {
-        host.attributes(&path, &FileAttributes { mode: None, ..args.attributes.clone() })?;
-    }
-    Ok(true)
+    Ok(())
 }
 
 module!("file", "ansible.builtin", Args, run);

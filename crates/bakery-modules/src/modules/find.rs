@@ -8,7 +8,6 @@ use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::host::describe;
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -49,8 +48,14 @@ struct Args {
     /// Whether a checksum is returned.
     get_checksum: bool,
     /// The checksum's kind.
-    #[arg(default = "sha1")]
+    #[arg(
+        default = "sha1",
+        alias = "checksum,checksum_algo",
+        choices = "md5,sha1,sha224,sha256,sha384,sha512"
+    )]
     checksum_algorithm: String,
+    /// The encoding of the files that `contains` is searched in; UTF-8 and Latin-1 are known.
+    encoding: Option<String>,
     /// Whether patterns are regular expressions.
     use_regex: bool,
     /// The most paths to return.
@@ -131,6 +136,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         }),
     };
+    if let Some(limit) = args.limit.filter(|limit| *limit <= 0) {
+        return Err(Failure::new(format!("limit cannot be {limit} (use None for unlimited)")));
+    }
     let now =
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
     let mut files = Vec::new();
@@ -139,7 +147,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     for root in &args.paths {
         let root = host.path(root);
         if !root.is_dir() {
-            skipped.set(&root.display().to_string(), format!("'{}' is not a directory", root.display()));
+            let problem = format!("'{}' is not a directory", root.display());
+            host.warn(format!("Skipped '{}' path due to this access issue: {problem}\n", root.display()));
+            skipped.set(&root.display().to_string(), problem);
             continue;
         }
         let mut pending = vec![(root.clone(), 1)];
@@ -169,7 +179,7 @@ fn run(args: Args, host: &mut Host) -> Run {
                 let old = age.is_none_or(|age| {
                     if age >= 0.0 { now - time as f64 >= age } else { now - time as f64 <= -age }
                 });
-                let large = size.is_none_or(|size| {
+                let large = size.filter(|_| meta.is_file()).is_none_or(|size| {
                     if size >= 0.0 { meta.size() as f64 >= size } else { meta.size() as f64 <= -size }
                 });
                 let mode = match &args.mode {
@@ -186,7 +196,7 @@ fn run(args: Args, host: &mut Host) -> Run {
                     && mode
                     && fits_name(&args.patterns, &name, true)
                     && !fits_name(&args.excludes, &name, false)
-                    && content_fits(&path, contains.as_ref(), args.read_whole_file, meta.is_file())
+                    && content_fits(&path, contains.as_ref(), &args, meta.is_file())
                 {
                     files.push(entry(&args, &path, &meta));
                 }
@@ -194,53 +204,46 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     files.sort_by_key(|file| file.get("path").map(|p| p.to_string()));
-    if let Some(limit) = args.limit {
-        files.truncate(limit.max(0) as usize);
+    let mut msg = "All paths examined";
+    if let Some(limit) = args.limit.map(|limit| limit as usize)
+        && files.len() >= limit
+    {
+        files.truncate(limit);
+        msg = "Limit of matches reached";
+    }
+    if !skipped.is_empty() {
+        msg = "Not all paths examined, check warnings for details";
     }
     Ok(Outcome::unchanged()
         .with("matched", files.len())
         .with("files", files)
         .with("examined", examined)
         .with("skipped_paths", skipped)
-        .msg("All paths examined"))
+        .msg(msg))
 }
 
-fn content_fits(path: &Path, regex: Option<&fancy_regex::Regex>, whole: bool, is_file: bool) -> bool {
+fn content_fits(path: &Path, regex: Option<&fancy_regex::Regex>, args: &Args, is_file: bool) -> bool {
     let Some(regex) = regex else { return true };
     if !is_file {
         return false;
     }
-    let Ok(text) = fs::read_to_string(path) else { return false };
+    let Ok(bytes) = fs::read(path) else { return false };
+    let text = match args.encoding.as_deref().map(str::to_lowercase).as_deref() {
+        Some("latin-1" | "latin1" | "iso-8859-1" | "iso8859-1") => {
+            bytes.iter().map(|b| char::from(*b)).collect()
+        }
+        _ => match String::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(_) => return false,
+        },
+    };
     let anchored = |line: &str| matches!(regex.find(line), Ok(Some(m)) if m.start() == 0);
-    if whole { regex.is_match(&text).unwrap_or(false) } else { text.lines().any(anchored) }
+    if args.read_whole_file { regex.is_match(&text).unwrap_or(false) } else { text.lines().any(anchored) }
 }
 
 fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {
-    let map = describe(path);
-    map.remove("state");
-    for (from, to) in [("owner", "pw_name"), ("group", "gr_name")] {
-        if let Some(name) = map.remove(from) {
-            map.set(to, name);
-        }
-    }
-    let mode = meta.mode();
-    for (name, value) in [
-        ("path", Value::from(path.display().to_string())),
-        ("isdir", meta.is_dir().into()),
-        ("isreg", meta.is_file().into()),
-        ("islnk", path.is_symlink().into()),
-        ("inode", meta.ino().into()),
-        ("dev", meta.dev().into()),
-        ("nlink", meta.nlink().into()),
-        ("atime", meta.atime().into()),
-        ("mtime", meta.mtime().into()),
-        ("ctime", meta.ctime().into()),
-        ("rusr", (mode & 0o400 != 0).into()),
-        ("wusr", (mode & 0o200 != 0).into()),
-        ("xusr", (mode & 0o100 != 0).into()),
-    ] {
-        map.set(name, value);
-    }
+    let map = super::stat::about(meta);
+    map.set("path", path.display().to_string());
     if args.get_checksum && meta.is_file() {
         map.set(
             "checksum",

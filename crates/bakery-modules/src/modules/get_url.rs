@@ -8,7 +8,7 @@ use bakery_host::fs;
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
-use crate::host::{FileAttributes, Replace, describe};
+use crate::host::{FileAttributes, Replace};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -211,8 +211,11 @@ fn run(args: Args, host: &mut Host) -> Run {
             )));
         }
     }
-    let (mut changed, backup) =
-        host.replace(&dest, &bytes, &Replace { backup: args.backup, validate: None })?;
+    let (mut changed, backup) = host.replace(
+        &dest,
+        &bytes,
+        &Replace { backup: args.backup, instead_of_link: true, ..Replace::default() },
+    )?;
     changed |= host.attributes(&dest, &args.attributes)?;
     let mut outcome = base(Outcome::changed(changed))
         .with("checksum_dest", super::copy::sha1(&bytes))
@@ -222,7 +225,6 @@ fn run(args: Args, host: &mut Host) -> Run {
     if let Some(backup) = backup {
         outcome = outcome.with("backup_file", Value::from(backup.display().to_string()));
     }
-    outcome.fields.extend(&describe(&dest));
     Ok(outcome)
 }
 

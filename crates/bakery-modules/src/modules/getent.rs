@@ -51,8 +51,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         3 => return Err("Enumeration not supported on this database.".into()),
         _ => return Err(Failure::new("Unexpected failure!")),
     }
-    Ok(Outcome::unchanged()
-        .with("ansible_facts", Value::map([(format!("getent_{}", args.database), facts.into())])))
+    let mut outcome = Outcome::unchanged();
+    if output.code == 2 {
+        outcome = outcome.msg("One or more supplied key could not be found in the database.");
+    }
+    Ok(outcome.with("ansible_facts", Value::map([(format!("getent_{}", args.database), facts.into())])))
 }
 
 module!("getent", "ansible.builtin", Args, run);

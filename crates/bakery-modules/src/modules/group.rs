@@ -78,7 +78,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     argv.push(&args.name);
     if !host.check {
-        host.run(&argv)?;
+        host.run(&argv).map_err(|f| Failure::new(f.msg).with("name", args.name.as_str()))?;
     }
     let outcome = Outcome::changed(true).with("name", args.name.as_str()).with("state", args.state.as_str());
     Ok(match users::groups("/").into_iter().find(|g| g.name == args.name) {

@@ -93,7 +93,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         message = present(&args, &mut lines, line, regex.as_ref(), &matches)?;
     }
     let new: String = lines.concat();
-    let how = Replace { backup: args.backup, validate: args.validate.clone() };
+    let how = Replace { backup: args.backup, validate: args.validate.clone(), ..Replace::default() };
     let mut outcome_msg = message;
     let (mut changed, backup) = if new == text && path.exists() {
         outcome_msg.clear();

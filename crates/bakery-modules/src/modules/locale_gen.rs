@@ -43,7 +43,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             changes.push(name.clone());
         }
     }
-    let outcome = Outcome::changed(!changes.is_empty()).with("name", Value::strings(&args.name));
+    let outcome = Outcome::changed(!changes.is_empty())
+        .with("name", Value::strings(&args.name))
+        .with("mechanism", "glibc")
+        .with("ubuntu_mode", false);
     if changes.is_empty() {
         return Ok(outcome);
     }

@@ -48,11 +48,15 @@ fn escape(text: &str) -> String {
 }
 
 fn is_mounted(path: &Path) -> bool {
+    mounted_source(path).is_some()
+}
+
+/// What is mounted at a path; the last, when there are several.
+fn mounted_source(path: &Path) -> Option<String> {
     let wanted = escape(&path.display().to_string());
-    fs::read_to_string("/proc/self/mounts")
-        .unwrap_or_default()
-        .lines()
-        .any(|line| line.split(' ').nth(1) == Some(&wanted))
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let line = mounts.lines().rfind(|line| line.split(' ').nth(1) == Some(&wanted))?;
+    line.split(' ').next().map(str::to_owned)
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
@@ -83,9 +87,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         args.dump,
         args.passno
     );
+    let mut listed = false;
     for line in text.lines() {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let same = !line.trim_start().starts_with('#') && fields.get(1) == Some(&target.as_str());
+        listed |= same;
         if !same {
             lines.push(line.to_owned());
         } else if keep && !found {
@@ -108,7 +114,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut backup = None;
     if edits && (new != text) {
         let (did, kept) =
-            host.replace(&fstab, new.as_bytes(), &Replace { backup: args.backup, validate: None })?;
+            host.replace(&fstab, new.as_bytes(), &Replace { backup: args.backup, ..Replace::default() })?;
         changed |= did;
         backup = kept;
     }
@@ -130,7 +136,18 @@ fn run(args: Args, host: &mut Host) -> Run {
                     fs::create_dir_all(&path)?;
                 }
             }
-            if !is_mounted(&path) {
+            let mounted = is_mounted(&path);
+            if mounted && args.state == "ephemeral" {
+                let source = mounted_source(&path);
+                if source.as_deref() != args.src.as_deref() {
+                    return Err(Failure::new(format!(
+                        "Ephemeral mount point {shown} is already mounted with a different source than the specified one: {}",
+                        source.unwrap_or_default()
+                    )));
+                }
+                changed = true;
+            }
+            if !mounted {
                 changed = true;
                 if !host.check {
                     let output = if args.state == "mounted" && args.fstab.is_none() {
@@ -148,6 +165,8 @@ fn run(args: Args, host: &mut Host) -> Run {
                 host.run(&["mount", "-o", "remount", &shown])?;
             }
         }
+        // What the file does not list is nobody's to remove.
+        "absent" if !listed => {}
         "unmounted" | "absent" if host.phase == Phase::Live => {
             if is_mounted(&path) {
                 changed = true;

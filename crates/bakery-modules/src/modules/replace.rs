@@ -50,19 +50,13 @@ fn run(args: Args, host: &mut Host) -> Run {
     if let Some(after) = &args.after {
         match section(after)?.find(&text) {
             Ok(Some(found)) => from = found.end(),
-            _ => {
-                return Ok(Outcome::unchanged()
-                    .msg(format!("Pattern for before/after params did not match the given file: {after}")));
-            }
+            _ => return Ok(no_section(&args)),
         }
     }
     if let Some(before) = &args.before {
         match section(before)?.find(&text[from..]) {
             Ok(Some(found)) => to = from + found.start(),
-            _ => {
-                return Ok(Outcome::unchanged()
-                    .msg(format!("Pattern for before/after params did not match the given file: {before}")));
-            }
+            _ => return Ok(no_section(&args)),
         }
     }
     bakery_lang::regex::check_replacement(&args.replace)
@@ -70,20 +64,33 @@ fn run(args: Args, host: &mut Host) -> Run {
     let regex = compile(&args.regexp, Flags { multiline: true, ..Flags::default() })?;
     let (middle, count) = replace(&regex, &text[from..to], &args.replace, 0)?;
     let new = format!("{}{middle}{}", &text[..from], &text[to..]);
-    let how = Replace { backup: args.backup, validate: args.validate.clone() };
+    let how = Replace { backup: args.backup, validate: args.validate.clone(), ..Replace::default() };
     let (mut changed, backup) = host.replace(&path, new.as_bytes(), &how)?;
     let mut message = if changed { format!("{count} replacements made") } else { String::new() };
     if host.attributes(&path, &args.attributes)? {
-        changed = true;
-        if message.is_empty() {
-            message = "ownership, perms or SE linux context changed".into();
+        if changed {
+            message.push_str(" and ");
         }
+        changed = true;
+        message.push_str("ownership, perms or SE linux context changed");
     }
     let outcome = Outcome::changed(changed).msg(message).with("rc", 0);
     Ok(match backup {
         Some(backup) => outcome.with("backup_file", backup.display().to_string()),
         None => outcome,
     })
+}
+
+/// What is said when `after` and `before` are not found: the pattern that Ansible makes of them.
+fn no_section(args: &Args) -> Outcome {
+    let pattern = match (&args.after, &args.before) {
+        (Some(after), Some(before)) => format!("{after}(?P<subsection>.*?){before}"),
+        (Some(after), None) => format!("{after}(?P<subsection>.*)"),
+        (None, before) => format!("(?P<subsection>.*){}", before.as_deref().unwrap_or_default()),
+    };
+    Outcome::unchanged()
+        .msg(format!("Pattern for before/after params did not match the given file: {pattern}"))
+        .with("rc", 0)
 }
 
 module!("replace", "ansible.builtin", Args, run);

@@ -52,28 +52,13 @@ pub(super) fn digest(algorithm: &str, bytes: &[u8]) -> String {
     }
 }
 
-fn run(args: Args, host: &mut Host) -> Run {
-    let path = host.path(&args.path);
-    let meta = if args.follow { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
-    let stat = Map::new();
-    let meta = match meta {
-        Ok(meta) => meta,
-        Err(error) if error.is_not_found() => {
-            stat.set("exists", false);
-            return Ok(Outcome::unchanged().with("stat", stat));
-        }
-        Err(error) => return Err(error.into()),
-    };
+/// What `stat` and `find` both say of a path.
+pub(super) fn about(meta: &std::fs::Metadata) -> Map {
     let kind = meta.file_type();
     let mode = meta.mode();
     let bit = |bit: u32| mode & bit != 0;
-    let access = |access| rustix::fs::access(&path, access).is_ok();
+    let time = |seconds: i64, nanos: i64| seconds as f64 + nanos as f64 / 1e9;
     let pairs: Vec<(&str, Value)> = vec![
-        ("exists", true.into()),
-        (
-            "path",
-            if args.path.starts_with('~') { path.display().to_string() } else { args.path.clone() }.into(),
-        ),
         ("mode", format!("{:04o}", mode & 0o7777).into()),
         ("isdir", kind.is_dir().into()),
         ("ischr", kind.is_char_device().into()),
@@ -88,11 +73,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         ("inode", meta.ino().into()),
         ("dev", meta.dev().into()),
         ("nlink", meta.nlink().into()),
-        ("blocks", meta.blocks().into()),
-        ("block_size", meta.blksize().into()),
-        ("atime", (meta.atime() as f64 + meta.atime_nsec() as f64 / 1e9).into()),
-        ("mtime", (meta.mtime() as f64 + meta.mtime_nsec() as f64 / 1e9).into()),
-        ("ctime", (meta.ctime() as f64 + meta.ctime_nsec() as f64 / 1e9).into()),
+        ("atime", time(meta.atime(), meta.atime_nsec()).into()),
+        ("mtime", time(meta.mtime(), meta.mtime_nsec()).into()),
+        ("ctime", time(meta.ctime(), meta.ctime_nsec()).into()),
         ("wusr", bit(0o200).into()),
         ("rusr", bit(0o400).into()),
         ("xusr", bit(0o100).into()),
@@ -104,18 +87,72 @@ fn run(args: Args, host: &mut Host) -> Run {
         ("xoth", bit(0o001).into()),
         ("isuid", bit(0o4000).into()),
         ("isgid", bit(0o2000).into()),
-        ("readable", access(rustix::fs::Access::READ_OK).into()),
-        ("writeable", access(rustix::fs::Access::WRITE_OK).into()),
-        ("executable", access(rustix::fs::Access::EXEC_OK).into()),
     ];
-    for (key, value) in pairs {
-        stat.set(key, value);
-    }
+    let map = Map::from_iter(pairs);
     if let Some(user) = users::find_user(&meta.uid().to_string()) {
-        stat.set("pw_name", user.name);
+        map.set("pw_name", user.name);
     }
     if let Some(group) = users::find_group(&meta.gid().to_string()) {
-        stat.set("gr_name", group.name);
+        map.set("gr_name", group.name);
+    }
+    map
+}
+
+/// The flags that lsattr(1) shows, in its order, with Ansible's names (`FILE_ATTRIBUTES` in `basic.py`).
+fn flags(path: &std::path::Path) -> Vec<(char, &'static str)> {
+    use rustix::fs::IFlags;
+    let open = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::open(path, open, rustix::fs::Mode::empty()) else { return vec![] };
+    let set = rustix::fs::ioctl_getflags(&file).unwrap_or(IFlags::empty());
+    let known: [(u32, char, &'static str); 17] = [
+        (0x1, 's', "zero"),
+        (0x2, 'u', "undelete"),
+        (0x8, 'S', "synchronous"),
+        (0x10000, 'D', "dirsync"),
+        (0x10, 'i', "immutable"),
+        (0x20, 'a', "append"),
+        (0x40, 'd', "nodump"),
+        (0x80, 'A', "noatime"),
+        (0x4, 'c', "compressed"),
+        (0x800, 'E', "encrypted"),
+        (0x4000, 'j', "journalled"),
+        (0x1000, 'I', "indexed"),
+        (0x8000, 't', "notail"),
+        (0x20000, 'T', "blockroot"),
+        (0x80000, 'e', "extents"),
+        (0x0080_0000, 'C', "nocow"),
+        (0x1000_0000, 'N', "inline"),
+    ];
+    known.iter().filter(|(bit, ..)| set.bits() & bit != 0).map(|(_, letter, name)| (*letter, *name)).collect()
+}
+
+fn run(args: Args, host: &mut Host) -> Run {
+    let path = host.path(&args.path);
+    let meta = if args.follow { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
+    let stat = Map::new();
+    let meta = match meta {
+        Ok(meta) => meta,
+        Err(error) if error.is_not_found() => {
+            stat.set("exists", false);
+            return Ok(Outcome::unchanged().with("stat", stat));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let kind = meta.file_type();
+    let access = |access| rustix::fs::access(&path, access).is_ok();
+    stat.set("exists", true);
+    stat.set("path", if args.path.starts_with('~') { path.display().to_string() } else { args.path.clone() });
+    stat.extend(&about(&meta));
+    stat.set("blocks", meta.blocks());
+    stat.set("block_size", meta.blksize());
+    stat.set("device_type", meta.rdev());
+    stat.set("readable", access(rustix::fs::Access::READ_OK));
+    stat.set("writeable", access(rustix::fs::Access::WRITE_OK));
+    stat.set("executable", access(rustix::fs::Access::EXEC_OK));
+    if args.get_attributes {
+        let flags = if kind.is_file() || kind.is_dir() { flags(&path) } else { vec![] };
+        stat.set("attr_flags", flags.iter().map(|(letter, _)| *letter).collect::<String>());
+        stat.set("attributes", Value::strings(flags.iter().map(|(_, name)| *name)));
     }
     if kind.is_symlink() {
         let target = fs::read_link(&path)?;
@@ -128,13 +165,17 @@ fn run(args: Args, host: &mut Host) -> Run {
     if kind.is_file() && args.get_checksum {
         stat.set("checksum", digest(&args.checksum_algorithm, &fs::read(&path)?));
     }
-    let path = path.display().to_string();
-    if kind.is_file() && args.get_mime && bakery_host::command::find_program("file").is_some() {
-        let output = host.try_run(&["file", "--mime-type", "--mime-encoding", "--brief", path.as_str()])?;
-        if let Some((mime, charset)) = output.text().trim().split_once("; charset=") {
-            stat.set("mimetype", mime);
-            stat.set("charset", charset);
+    if args.get_mime {
+        let path = path.display().to_string();
+        let mut said = None;
+        if bakery_host::command::find_program("file").is_some() {
+            let output =
+                host.try_run(&["file", "--mime-type", "--mime-encoding", "--brief", path.as_str()])?;
+            said = output.text().trim().split_once("; charset=").map(|(m, c)| (m.to_owned(), c.to_owned()));
         }
+        let (mime, charset) = said.unwrap_or_else(|| ("unknown".into(), "unknown".into()));
+        stat.set("mimetype", mime);
+        stat.set("charset", charset);
     }
     Ok(Outcome::unchanged().with("stat", stat))
 }

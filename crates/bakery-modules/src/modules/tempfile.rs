@@ -30,14 +30,18 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     if host.check {
-        return Ok(Outcome::changed(true));
+        return Ok(Outcome::no_check_mode("tempfile"));
     }
     let folder = args.path.as_deref().map_or_else(std::env::temp_dir, |p| host.path(p));
     let mut builder = ::tempfile::Builder::new();
     builder.prefix(&args.prefix).suffix(&args.suffix);
     let failed = |e: std::io::Error| Failure::new(format!("cannot make a temporary {}: {e}", args.state));
     let path = if args.state == "directory" {
-        builder.tempdir_in(folder).map_err(failed)?.keep()
+        builder
+            .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700))
+            .tempdir_in(folder)
+            .map_err(failed)?
+            .keep()
     } else {
         builder
             .tempfile_in(folder)
@@ -46,9 +50,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             .keep()
             .map_err(|e| Failure::new(e.to_string()))?
     };
-    let outcome = Outcome::changed(true).with("path", path.display().to_string());
-    outcome.fields.extend(&crate::host::describe(&path));
-    Ok(outcome)
+    Ok(Outcome::changed(true).with("path", path.display().to_string()))
 }
 
 module!("tempfile", "ansible.builtin", Args, run);

@@ -33,7 +33,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         fs::symlink(&zone, "/etc/localtime")?;
         fs::write_atomic("/etc/timezone", format!("{name}\n"))?;
     }
-    Ok(Outcome::changed(true))
+    Ok(Outcome::changed(true).msg("Added 1 line and deleted 1 line(s) on /etc/timezone"))
 }
 
 module!("timezone", "community.general", Args, run);

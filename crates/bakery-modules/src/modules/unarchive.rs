@@ -1,13 +1,14 @@
 //! `unarchive`: an archive into a folder. Nothing in an archive is written outside that folder.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
-use bakery_host::fs;
+use bakery_host::{fs, users};
 use bakery_lang::Value;
 use bakery_macros::ModuleArgs;
 
-use crate::host::{FileAttributes, describe};
+use crate::host::FileAttributes;
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -87,13 +88,30 @@ fn run(args: Args, host: &mut Host) -> Run {
         .find_map(|o| o.strip_prefix("--strip-components=").or(o.strip_prefix("--strip=")))
         .and_then(|n| n.parse().ok())
         .unwrap_or(0);
-    let mut names = Vec::new();
-    let changed = if bytes.starts_with(b"PK\x03\x04") {
-        zip(host, &bytes, &dest, &args, &mut names)?
+    let mut unpacking = Unpacking { host, args: &args, dest: &dest, strip, names: vec![], folders: vec![] };
+    let changed = if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
+        unpacking.zip(&bytes)?
     } else {
-        untar(host, &args, &bytes, &dest, strip, &mut names)?
+        unpacking.tar(&bytes)?
     };
-    let handler = if bytes.starts_with(b"PK\x03\x04") { "ZipArchive" } else { "TgzArchive" };
+    unpacking.date_folders()?;
+    let names = unpacking.names;
+    let handler = match &bytes[..bytes.len().min(4)] {
+        [b'P', b'K', 3, 4] => "ZipArchive",
+        // GNU tar finds out about the compression itself; the first handler of Ansible's that succeeds is asked.
+        [0x1f, 0x8b, ..] => "TgzArchive",
+        _ => "TarArchive",
+    };
+    let mut changed = changed;
+    if !host.check {
+        // The whole archive and the folders at its top have the attributes, too.
+        let mut paths: Vec<PathBuf> =
+            names.iter().map(|name| dest.join(name.trim_start_matches('/'))).collect();
+        paths.extend(names.iter().filter_map(|n| n.split_once('/')).map(|(top, _)| dest.join(top)));
+        for path in paths.iter().filter(|p| p.symlink_metadata().is_ok()) {
+            changed |= host.attributes(path, &args.attributes)?;
+        }
+    }
     let mut outcome = Outcome::changed(changed)
         .with("dest", dest.display().to_string())
         .with("src", args.src.as_str())
@@ -101,7 +119,6 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.list_files {
         outcome = outcome.with("files", Value::strings(names));
     }
-    outcome.fields.extend(&describe(&dest));
     Ok(outcome)
 }
 
@@ -131,7 +148,8 @@ fn inside(dest: &Path, name: &Path, strip: usize) -> Result<Option<PathBuf>, Fai
     for part in name.components() {
         match part {
             Component::Normal(part) => parts.push(part),
-            Component::CurDir => {}
+            // It counts as one that can be stripped.
+            Component::CurDir => parts.push(".".as_ref()),
             _ => {
                 return Err(Failure::new(format!(
                     "the archive has an entry outside of itself: {}",
@@ -141,9 +159,10 @@ fn inside(dest: &Path, name: &Path, strip: usize) -> Result<Option<PathBuf>, Fai
         }
     }
     if parts.len() <= strip {
-        return Ok(None);
+        return Ok((strip == 0).then(|| dest.to_path_buf()));
     }
-    let path = parts[strip..].iter().fold(dest.to_path_buf(), |path, part| path.join(part));
+    let kept = parts[strip..].iter().filter(|part| **part != ".");
+    let path = kept.fold(dest.to_path_buf(), |path, part| path.join(part));
     // No folder on the way may be a link that leads elsewhere.
     let mut folder = path.parent();
     while let Some(current) = folder.filter(|f| f.starts_with(dest) && *f != dest) {
@@ -161,138 +180,232 @@ fn inside(dest: &Path, name: &Path, strip: usize) -> Result<Option<PathBuf>, Fai
     Ok(Some(path))
 }
 
-fn untar(
-    host: &mut Host,
-    args: &Args,
-    bytes: &[u8],
-    dest: &Path,
+/// One entry of an archive.
+struct Entry {
+    name: PathBuf,
+    kind: Kind,
+    mode: u32,
+    /// The owner and group that it had; archives of some kinds do not say.
+    owner: Option<(u32, u32)>,
+    /// Seconds since 1970.
+    modified: i64,
+}
+
+enum Kind {
+    Folder,
+    File(Vec<u8>),
+    Link(PathBuf),
+    Hard(PathBuf),
+}
+
+struct Unpacking<'a> {
+    host: &'a mut Host,
+    args: &'a Args,
+    dest: &'a Path,
     strip: usize,
-    names: &mut Vec<String>,
-) -> Result<bool, Failure> {
-    let bad = |e: std::io::Error| {
-        Failure::new(format!("Failed to find handler for \"{}\": not a readable archive: {e}", args.src))
-    };
-    let mut archive = tar::Archive::new(reader(host, bytes)?);
-    let mut changed = false;
-    let is_root = rustix::process::geteuid().is_root();
-    for entry in archive.entries().map_err(bad)? {
-        let mut entry = entry.map_err(bad)?;
-        let name = entry.path().map_err(bad)?.into_owned();
-        let text = name.display().to_string();
-        let listed = |list: &Option<Vec<String>>| {
-            list.as_ref().is_some_and(|l| {
-                l.iter().any(|p| {
-                    text.trim_start_matches("./").starts_with(p.trim_start_matches("./"))
-                        || super::find::wildcard(p, &text)
-                })
+    /// The names that were taken.
+    names: Vec<String>,
+    /// Folders with the dates that they get at the end.
+    folders: Vec<(PathBuf, i64)>,
+}
+
+impl Unpacking<'_> {
+    fn is_wanted(&self, name: &str) -> bool {
+        let listed = |list: &[String]| {
+            list.iter().any(|p| {
+                name.trim_start_matches("./").starts_with(p.trim_start_matches("./"))
+                    || super::find::wildcard(p, name)
             })
         };
-        if listed(&args.exclude) || (args.include.is_some() && !listed(&args.include)) {
-            continue;
+        !listed(self.args.exclude.as_deref().unwrap_or_default())
+            && self.args.include.as_deref().is_none_or(listed)
+    }
+
+    /// Brings what is there to what an entry says; whether that was a change. What counts as one is what `tar --diff`
+    /// reports: content, mode, owner, date of a file; mode of a folder; target of a link.
+    fn put(&mut self, entry: &Entry) -> Result<bool, Failure> {
+        let text = entry.name.display().to_string();
+        if !self.is_wanted(&text) {
+            return Ok(false);
         }
-        let Some(path) = inside(dest, &name, strip)? else { continue };
-        names.push(text.clone());
-        let header = entry.header().clone();
-        let kind = header.entry_type();
-        let mode = header.mode().unwrap_or(0o644) & 0o7777;
-        let mut entry_changed = false;
-        if kind.is_dir() {
-            if !path.is_dir() {
-                entry_changed = true;
-                if !host.check {
+        let Some(path) = inside(self.dest, &entry.name, self.strip)? else { return Ok(false) };
+        self.names.push(if matches!(entry.kind, Kind::Folder) && !text.ends_with('/') {
+            text + "/"
+        } else {
+            text
+        });
+        let meta = path.symlink_metadata().ok();
+        let own = &self.args.attributes;
+        let other_mode = meta.as_ref().is_some_and(|m| own.mode.is_none() && m.mode() & 0o7777 != entry.mode);
+        if let (Some(meta), true) = (&meta, self.args.keep_newer)
+            && !meta.is_dir()
+            && meta.mtime() > entry.modified
+        {
+            return Ok(false);
+        }
+        let changed = match &entry.kind {
+            Kind::Folder => {
+                let missing = !path.is_dir();
+                if missing && !self.host.check {
                     fs::create_dir_all(&path)?;
-                    fs::chmod(&path, mode)?;
                 }
+                missing || other_mode
             }
-        } else if kind.is_symlink() {
-            let target = entry.link_name().map_err(bad)?.unwrap_or_default().into_owned();
-            if fs::read_link(&path).ok().as_deref() != Some(&*target) {
-                entry_changed = true;
-                if !host.check {
+            Kind::Link(target) => {
+                let differs = fs::read_link(&path).ok().as_deref() != Some(target);
+                if differs && !self.host.check {
                     make_parent(&path)?;
                     fs::remove_all(&path)?;
-                    fs::symlink(&target, &path)?;
+                    fs::symlink(target, &path)?;
                 }
+                differs
             }
-        } else if kind.is_hard_link() {
-            let target = entry.link_name().map_err(bad)?.unwrap_or_default().into_owned();
-            let Some(source) = inside(dest, &target, strip)? else { continue };
-            let same = fs::read(&source).ok().is_some_and(|a| fs::read(&path).ok() == Some(a));
-            if !same {
-                entry_changed = true;
-                if !host.check {
+            Kind::Hard(target) => {
+                let Some(source) = inside(self.dest, target, self.strip)? else { return Ok(false) };
+                let differs = fs::read(&source).ok().is_none_or(|a| fs::read(&path).ok() != Some(a));
+                if differs && !self.host.check {
                     fs::remove_all(&path)?;
                     fs::hard_link(&source, &path)?;
                 }
+                differs
             }
-        } else if kind.is_file() || kind.is_contiguous() {
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(bad)?;
-            if host.read_optional(&path).ok().flatten().as_ref() != Some(&content) {
-                entry_changed = true;
-                if !host.check {
+            Kind::File(content) => {
+                let same = self.host.read_optional(&path).ok().flatten().as_ref() == Some(content);
+                let owned = meta.as_ref().is_some_and(|m| {
+                    entry.owner.is_none_or(|(uid, gid)| {
+                        (own.owner.is_some() || m.uid() == uid) && (own.group.is_some() || m.gid() == gid)
+                    })
+                });
+                let dated = meta.as_ref().is_some_and(|m| m.mtime() == entry.modified);
+                if !same && !self.host.check {
                     make_parent(&path)?;
                     if path.is_symlink() {
                         fs::remove_file(&path)?;
                     }
-                    fs::write_atomic_mode(&path, &content, mode)?;
+                    fs::write_atomic_mode(&path, content, entry.mode)?;
                 }
-            } else if !host.check {
-                fs::chmod(&path, mode)?;
+                !same || other_mode || !owned || !dated
             }
-        } else if kind.is_block_special() || kind.is_character_special() || kind.is_fifo() {
-            return Err(Failure::new(format!(
-                "the archive has a device or pipe, which is not unpacked: {text}"
-            )));
-        } else {
-            continue;
-        }
-        if !host.check && path.symlink_metadata().is_ok() {
-            if entry_changed && is_root && args.attributes.owner.is_none() {
-                let (uid, gid) = (header.uid().unwrap_or(0) as u32, header.gid().unwrap_or(0) as u32);
+        };
+        if changed && !self.host.check {
+            if let Some((uid, gid)) = entry.owner {
                 fs::lchown(&path, Some(uid), Some(gid))?;
             }
-            entry_changed |= host.attributes(&path, &args.attributes)?;
+            match &entry.kind {
+                Kind::Link(_) | Kind::Hard(_) => {}
+                Kind::Folder => {
+                    fs::chmod(&path, entry.mode)?;
+                    self.folders.push((path, entry.modified));
+                }
+                Kind::File(_) => {
+                    fs::chmod(&path, entry.mode)?;
+                    fs::set_modified(&path, entry.modified)?;
+                }
+            }
         }
-        changed |= entry_changed;
+        Ok(changed)
     }
-    Ok(changed)
+
+    /// Folders get their dates when nothing is written into them any more.
+    fn date_folders(&self) -> Result<(), Failure> {
+        self.folders.iter().try_for_each(|(path, time)| Ok(fs::set_modified(path, *time)?))
+    }
+
+    fn tar(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        let src = self.args.src.clone();
+        let bad = |e: std::io::Error| {
+            Failure::new(format!("Failed to find handler for \"{src}\": not a readable archive: {e}"))
+        };
+        let mut archive = tar::Archive::new(reader(self.host, bytes)?);
+        let is_root = rustix::process::geteuid().is_root();
+        let mut changed = false;
+        for entry in archive.entries().map_err(bad)? {
+            let mut entry = entry.map_err(bad)?;
+            let name = entry.path().map_err(bad)?.into_owned();
+            let header = entry.header().clone();
+            let kind = header.entry_type();
+            let kind = if kind.is_dir() {
+                Kind::Folder
+            } else if kind.is_symlink() {
+                Kind::Link(entry.link_name().map_err(bad)?.unwrap_or_default().into_owned())
+            } else if kind.is_hard_link() {
+                Kind::Hard(entry.link_name().map_err(bad)?.unwrap_or_default().into_owned())
+            } else if kind.is_file() || kind.is_contiguous() {
+                let mut content = Vec::new();
+                entry.read_to_end(&mut content).map_err(bad)?;
+                Kind::File(content)
+            } else if kind.is_block_special() || kind.is_character_special() || kind.is_fifo() {
+                return Err(Failure::new(format!(
+                    "the archive has a device or pipe, which is not unpacked: {}",
+                    name.display()
+                )));
+            } else {
+                continue;
+            };
+            // As tar does it: by name where the system knows it, else by number.
+            let user = header.username().ok().flatten().and_then(users::find_user).map(|u| u.uid);
+            let group = header.groupname().ok().flatten().and_then(users::find_group).map(|g| g.gid);
+            let uid = user.unwrap_or_else(|| header.uid().unwrap_or(0) as u32);
+            let gid = group.unwrap_or_else(|| header.gid().unwrap_or(0) as u32);
+            changed |= self.put(&Entry {
+                name,
+                kind,
+                mode: header.mode().unwrap_or(0o644) & 0o7777,
+                owner: is_root.then_some((uid, gid)),
+                modified: header.mtime().unwrap_or(0) as i64,
+            })?;
+        }
+        Ok(changed)
+    }
+
+    fn zip(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+        let src = self.args.src.clone();
+        let bad = |e: &dyn std::fmt::Display| {
+            Failure::new(format!("Failed to find handler for \"{src}\": not a readable zip archive: {e}"))
+        };
+        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).map_err(|e| bad(&e))?;
+        let mut changed = false;
+        for at in 0..archive.len() {
+            let mut file = archive.by_index(at).map_err(|e| bad(&e))?;
+            let name = PathBuf::from(file.name());
+            let mode = file.unix_mode();
+            let mut content = Vec::new();
+            file.read_to_end(&mut content).map_err(|e| bad(&e))?;
+            let kind = match mode.map(|m| m & 0o170_000) {
+                _ if file.is_dir() => Kind::Folder,
+                Some(0o120_000) => Kind::Link(PathBuf::from(String::from_utf8_lossy(&content).into_owned())),
+                _ => Kind::File(content),
+            };
+            let usual = if file.is_dir() { 0o755 } else { 0o644 };
+            changed |= self.put(&Entry {
+                name,
+                mode: mode.map_or(usual, |m| m & 0o7777),
+                kind,
+                owner: None,
+                modified: file.last_modified().and_then(local_time).unwrap_or(0),
+            })?;
+        }
+        Ok(changed)
+    }
+}
+
+/// A zip's time, which is that of some clock on a wall, in two seconds.
+fn local_time(time: zip::DateTime) -> Option<i64> {
+    let narrow = |n: u8| i8::try_from(n).ok();
+    let civil = jiff::civil::DateTime::new(
+        i16::try_from(time.year()).ok()?,
+        narrow(time.month())?,
+        narrow(time.day())?,
+        narrow(time.hour())?,
+        narrow(time.minute())?,
+        narrow(time.second())?,
+        0,
+    );
+    Some(civil.ok()?.to_zoned(jiff::tz::TimeZone::system()).ok()?.timestamp().as_second())
 }
 
 fn make_parent(path: &Path) -> Result<(), Failure> {
     path.parent().map_or(Ok(()), |folder| fs::create_dir_all(folder).map_err(Into::into))
-}
-
-fn zip(
-    host: &Host,
-    bytes: &[u8],
-    dest: &Path,
-    args: &Args,
-    names: &mut Vec<String>,
-) -> Result<bool, Failure> {
-    let file = ::tempfile::NamedTempFile::new().map_err(|e| Failure::new(e.to_string()))?;
-    fs::write_atomic_mode(file.path(), bytes, 0o600)?;
-    let archive = file.path().display().to_string();
-    let listed = host.try_run(&["unzip", "-Z1", &archive]).map_err(|f| Failure {
-        msg: format!("Unable to find required 'unzip' or 'zipinfo' binary in the path: {}", f.msg),
-        ..f
-    })?;
-    if !listed.success() {
-        return Err(Failure::new(format!("unzip cannot read it: {}", listed.error_text())));
-    }
-    for name in listed.text().lines() {
-        inside(dest, Path::new(name), 0)?;
-        names.push(name.to_owned());
-    }
-    let missing = names.iter().any(|n| !dest.join(n).exists());
-    if missing && !host.check {
-        let folder = dest.display().to_string();
-        let mut argv = vec!["unzip", "-o", "-q", &archive];
-        argv.extend(args.include.iter().flatten().map(String::as_str));
-        argv.extend(["-d", &folder]);
-        host.run(&argv)?;
-    }
-    Ok(missing)
 }
 
 module!("unarchive", "ansible.builtin", Args, run);

@@ -100,6 +100,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         let Some(_) = existing else {
             return Ok(Outcome::unchanged().with("name", name).with("state", "absent"));
         };
+        let mut said = None;
         if !host.check {
             let mut argv = vec!["userdel"];
             if args.force {
@@ -109,13 +110,14 @@ fn run(args: Args, host: &mut Host) -> Run {
                 argv.push("-r");
             }
             argv.push(name);
-            host.run(&argv)?;
+            said = Some(host.run(&argv)?);
         }
-        return Ok(Outcome::changed(true)
+        let outcome = Outcome::changed(true)
             .with("name", name)
             .with("state", "absent")
             .with("force", args.force)
-            .with("remove", args.remove));
+            .with("remove", args.remove);
+        return Ok(with_said(outcome, said.as_ref()));
     }
     for group in args.groups.iter().flatten().chain(&args.group).filter(|g| !g.is_empty()) {
         if users::find_group(group).is_none() && !host.check {
@@ -224,6 +226,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.non_unique && argv.iter().any(|a| a == "-u") {
         argv.push("-o".into());
     }
+    let mut said = None;
     if created || !argv.is_empty() {
         changed = true;
         if !host.check {
@@ -237,6 +240,7 @@ fn run(args: Args, host: &mut Host) -> Run {
                     .with("rc", output.code)
                     .with("name", name));
             }
+            said = Some(output);
         }
     }
     let mut ages: Vec<String> = Vec::new();
@@ -266,6 +270,18 @@ fn run(args: Args, host: &mut Host) -> Run {
         .with("home", user.home.as_str())
         .with("shell", user.shell.as_str())
         .with("comment", user.gecos.as_str());
+    outcome = with_said(outcome, said.as_ref());
+    if created {
+        outcome = outcome.with("system", args.system).with("create_home", args.create_home);
+    } else {
+        outcome = outcome.with("append", args.append).with("move_home", args.move_home);
+    }
+    if let Some(groups) = &args.groups {
+        outcome = outcome.with("groups", groups.join(","));
+    }
+    if args.password.is_some() {
+        outcome = outcome.with("password", "NOT_LOGGING_PASSWORD");
+    }
     if args.generate_ssh_key {
         let file = std::path::Path::new(&user.home)
             .join(args.ssh_key_file.clone().unwrap_or_else(|| format!(".ssh/id_{}", args.ssh_key_type)));
@@ -305,6 +321,17 @@ fn run(args: Args, host: &mut Host) -> Run {
             outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", public.trim());
     }
     Ok(outcome)
+}
+
+/// Adds what a program said, where it said something.
+fn with_said(outcome: Outcome, output: Option<&bakery_host::Output>) -> Outcome {
+    let Some(output) = output else { return outcome };
+    for (name, text) in [("stdout", output.text()), ("stderr", output.error_text())] {
+        if !text.is_empty() {
+            outcome.fields.set(name, text);
+        }
+    }
+    outcome
 }
 
 /// Whether a password looks as if it were not hashed (`check_password_encrypted` in `user.py`).

@@ -66,6 +66,9 @@ fn address(host: &str, port: u16) -> Result<SocketAddr, Failure> {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    if host.check {
+        return Ok(Outcome::no_check_mode("wait_for"));
+    }
     let started = Instant::now();
     std::thread::sleep(Duration::from_secs(args.delay.max(0) as u64));
     let limit = Duration::from_secs(args.timeout.max(0) as u64);

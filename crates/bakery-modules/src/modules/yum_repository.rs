@@ -5,7 +5,7 @@ use bakery_macros::ModuleArgs;
 
 use crate::host::{FileAttributes, Replace};
 use crate::registry::module;
-use crate::{Host, Outcome, Run};
+use crate::{Failure, Host, Outcome, Run};
 
 /// Adds or removes a repository of yum and dnf.
 #[derive(ModuleArgs)]
@@ -65,6 +65,10 @@ struct Args {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    let folder = host.path(&args.reposdir);
+    if !folder.is_dir() {
+        return Err(Failure::new(format!("Repo directory '{}' does not exist.", folder.display())));
+    }
     let file = args.file.clone().unwrap_or_else(|| args.name.clone());
     let path = host.path(&args.reposdir).join(format!("{file}.repo"));
     let text =

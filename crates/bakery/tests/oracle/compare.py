@@ -1,0 +1,250 @@
+"""Runs a list of tasks with ansible-core and with bakery, each on an overlay of its own over this machine's files: in check
+mode, then for real, then again. Says where results or the files left behind differ.
+
+    compare.py CASE.yml      the exit code is 0 when nothing differs
+
+Comments at a case's head may say: `facts` (they are gathered first), `network` (the machine's own network is used),
+`setup: COMMAND` (a shell command that runs first). A task's variable `differs` names what is not compared of its result,
+as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
+
+Compared: changed, failed, skipped, and of results that did not fail whatever ansible-core returned, but for times, process
+numbers and texts of warnings; of files: type, mode, owner, group, content, target of links.
+
+PROGRAMS: the folder of bakery. VENV: that of ansible-core's programs. COLLECTIONS: that of Ansible's collections.
+KEEP: a folder where ansible-core's side is kept for the next time.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import re
+import stat
+import subprocess
+import sys
+import tempfile
+
+import yaml
+
+ROUNDS = ("check", "first", "second")
+VOLATILE = {
+    "start", "end", "delta", "invocation", "diff", "warnings", "deprecations", "exception", "atime", "mtime", "ctime",
+    "inode", "dev", "device", "failed_when_result", "module_stdout", "module_stderr", "elapsed", "ansible_job_id",
+    "results_file", "version", "ansible_version", "cache_update_time", "src", "finished", "started", "stdout_lines",
+    "stderr_lines", "started_at", "attempts", "origin", "category",
+}
+# What the programs themselves leave, and what holds dates.
+NOT_COMPARED = re.compile(
+    r"^/(oracle|mnt|proc|sys|dev|tmp|run/(lock|sudo)|root/\.(ansible|ansible_async|cache|bakery)|var/(tmp|log|cache|lib/(apt|dpkg/(info|.*-old|status.*|.*lock.*)))"
+    r"|usr/(lib/python3|share/(doc|man|python3))|etc/ld\.so\.cache)(/|$)|__pycache__|\.swp$"
+)
+STAMP = re.compile(r"\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~")
+
+
+def steady(value):
+    """A value without what is another one on every run."""
+    if isinstance(value, dict):
+        return {key: steady(item) for key, item in value.items() if key not in VOLATILE and not key.startswith("_ansible")}
+    if isinstance(value, list):
+        return [steady(item) for item in value]
+    if isinstance(value, str):
+        value = re.sub(r"/(tmp|root/\.ansible/tmp)/[\w.\-/]+", "/tmp/FILE", value)
+        return STAMP.sub(".PID.DATE~", value)
+    return value
+
+
+def entry(path):
+    """What a file is, but for its times; None when there is none."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    kind = stat.S_IFMT(status.st_mode)
+    if kind == stat.S_IFCHR and status.st_rdev == 0:
+        return None
+    content = ""
+    if kind == stat.S_IFLNK:
+        content = os.readlink(path)
+    elif kind == stat.S_IFREG:
+        held = pathlib.Path(path).read_bytes()
+        # Short texts are shown as they are, so that a difference can be read.
+        content = held.decode("latin-1") if len(held) < 1000 else hashlib.sha256(held).hexdigest()
+        content = re.sub(r"# \(.* installed on .*\)", "# (FILE installed on DATE)", content)
+    return [oct(status.st_mode) if kind != stat.S_IFLNK else "link", status.st_uid, status.st_gid, content]
+
+
+def tree():
+    """The files that are others than before."""
+    found = {}
+    for folder, folders, files in os.walk("/mnt/upper"):
+        inside = folder[len("/mnt/upper"):]
+        folders[:] = [name for name in folders if not NOT_COMPARED.search(f"{inside}/{name}")]
+        for name in folders + files:
+            path = f"{inside}/{name}"
+            if NOT_COMPARED.search(path):
+                continue
+            now, before = entry("/mnt/upper" + path), entry("/mnt/lower" + path)
+            if now != before:
+                found[STAMP.sub(".PID.DATE~", path)] = now
+    return found
+
+
+def wrapped(tasks, prefix=""):
+    """The tasks with names to register their results under, and the names."""
+    names = []
+    for number, task in enumerate(tasks):
+        inner = [key for key in ("block", "rescue", "always") if key in task]
+        for key in inner:
+            names += wrapped(task[key], f"{prefix}{number}{key}_")
+        if inner or {"meta", "include_tasks", "import_tasks"} & task.keys():
+            continue
+        task.setdefault("register", f"r_{prefix}{number}")
+        # A task that fails inside a block is the block's affair.
+        if not prefix:
+            task.setdefault("ignore_errors", True)
+        names.append(task["register"])
+    return names
+
+
+def inside(case, who):
+    """Runs all rounds; on the overlay."""
+    text = pathlib.Path(case).read_text()
+    head = [line[2:] for line in text.splitlines() if line.startswith("# ")]
+    for line in head:
+        if line.startswith("setup: "):
+            subprocess.run(line[7:], shell=True, check=True, stdout=sys.stderr)
+    os.makedirs("/oracle")
+    tasks = yaml.safe_load(text)
+    names = wrapped(tasks)
+    values = ", ".join(f"'{name}': {name} | default(none)" for name in names)
+    results = {"copy": {"dest": "/oracle/results", "content": "{{ {" + values + "} | to_json }}"}, "check_mode": False}
+    play = [{"hosts": "all", "gather_facts": "facts" in head, "tasks": [*tasks, results]}]
+    pathlib.Path("/oracle/play.yml").write_text(json.dumps(play))
+    venv, programs = os.environ["VENV"], os.environ["PROGRAMS"]
+    program = [f"{venv}/ansible-playbook"] if who == "ansible" else [f"{programs}/bakery", "play"]
+    environment = dict(
+        PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", USER="root", LANG="C.UTF-8",
+        NO_COLOR="1", ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="1", ANSIBLE_LOCALHOST_WARNING="false",
+        BAKERY_HOME="/oracle/store", ANSIBLE_COLLECTIONS_PATH=os.environ["COLLECTIONS"],
+    )
+    rounds = []
+    for which in ROUNDS:
+        pathlib.Path("/oracle/results").unlink(missing_ok=True)
+        run = subprocess.run(
+            [*program, "-i", "localhost,", "-c", "local", "-e", "ansible_python_interpreter=/usr/bin/python3",
+             *(["--check"] if which == "check" else []), "/oracle/play.yml"],
+            env=environment, cwd="/oracle", stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True,
+        )
+        if os.environ.get("SAY"):
+            print(run.stdout, file=sys.stderr)
+        try:
+            told = json.loads(pathlib.Path("/oracle/results").read_text())
+        except OSError:
+            raise SystemExit(f"{who} did not come to the end:\n{run.stdout}")
+        rounds.append({"results": {name: steady(told[name]) for name in names}, "tree": tree()})
+    print(json.dumps(rounds))
+
+
+def observe(case, who):
+    """What a program does with a case: for every round its results and the files that are others."""
+    text = pathlib.Path(case).read_text()
+    kept = None
+    if who == "ansible" and os.environ.get("KEEP"):
+        packages = pathlib.Path("/var/lib/dpkg/status").read_bytes()
+        digest = hashlib.sha256(text.encode() + packages + pathlib.Path(__file__).read_bytes()).hexdigest()[:32]
+        kept = pathlib.Path(os.environ["KEEP"]) / digest
+        if kept.exists():
+            return json.loads(kept.read_text())
+    environment = dict(os.environ, UNSHARE="--uts" if "\n# network\n" in f"\n{text}" else "--net --uts", LIMIT="550")
+    overlay = pathlib.Path(__file__).parent.parent / "on-overlay"
+    run = subprocess.run(
+        [overlay, sys.executable, os.path.realpath(__file__), "--inside", os.path.realpath(case), who],
+        env=environment, stdout=subprocess.PIPE, text=True,
+    )
+    if run.returncode != 0:
+        raise SystemExit(f"{who}: exit code {run.returncode}\n{run.stdout}")
+    rounds = json.loads(run.stdout)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=kept.parent, delete=False) as file:
+            json.dump(rounds, file)
+        os.replace(file.name, kept)
+    return rounds
+
+
+def unequal(left, right, where):
+    """Lines about where two values differ; lists of files are compared by their paths, for no order is promised."""
+    if isinstance(left, dict) and isinstance(right, dict):
+        for key in sorted(left.keys() | right.keys()):
+            yield from unequal(left.get(key), right.get(key), f"{where}.{key}")
+    elif isinstance(left, list) and isinstance(right, list) and left and all(isinstance(x, dict) and "path" in x for x in left + right):
+        keyed = [{item["path"]: item for item in side} for side in (left, right)]
+        yield from unequal(*keyed, where)
+    elif left != right:
+        yield f"{where}: {left!r} against {right!r}"
+
+
+def differences(theirs, ours, differs, where, which):
+    """Lines about one task's result."""
+    if "all" in differs:
+        return
+    if theirs is None or ours is None:
+        if theirs is not ours:
+            yield f"{where}: {theirs!r} against {ours!r}"
+        return
+    loop = isinstance(theirs.get("results"), list) and isinstance(ours.get("results"), list)
+    if loop and all(isinstance(item, dict) for item in theirs["results"]):
+        for number, (left, right) in enumerate(zip(theirs["results"], ours["results"])):
+            yield from differences(left, right, differs, f"{where}[{number}]", which)
+        theirs = {key: value for key, value in theirs.items() if key not in ("results", "msg")}
+    if bool(ours.get("failed")) > bool(theirs.get("failed")) and "failed" not in differs:
+        yield f"{where} failed: {ours.get('msg')}"
+        return
+    states = ("changed", "failed", "skipped", "unreachable", "rc")
+    # Sentences about what went wrong are each program's own.
+    keys = states if theirs.get("failed") or theirs.get("skipped") else sorted(theirs.keys() | {"failed"})
+    for key in keys:
+        left, right = theirs.get(key), ours.get(key)
+        if key in ("changed", "failed", "skipped"):
+            left, right = bool(left), bool(right)
+        if key not in differs:
+            why = f" ({theirs.get('msg')})" if key == "failed" else ""
+            for line in unequal(left, right, key):
+                if not any(f"{which}.{line}".startswith((f"{named}", f"{which}.{named}")) for named in differs):
+                    yield f"{where}.{line}{why}"
+
+
+def main(case):
+    theirs, ours = observe(case, "ansible"), observe(case, "bakery")
+    tasks = yaml.safe_load(pathlib.Path(case).read_text())
+    names = wrapped(tasks)
+    flat = {}
+
+    def remember(tasks):
+        for task in tasks:
+            for key in ("block", "rescue", "always"):
+                remember(task.get(key, []))
+            flat[task.get("register")] = task
+
+    remember(tasks)
+    # A difference is told once, with the round that it was first seen in.
+    wrong = {}
+    for which, left, right in zip(ROUNDS, theirs, ours):
+        for name in names:
+            differs = flat[name].get("vars", {}).get("differs", {})
+            for line in differences(left["results"][name], right["results"][name], differs, name, which):
+                wrong.setdefault(line, which)
+        for path in sorted(left["tree"].keys() | right["tree"].keys()):
+            a, b = left["tree"].get(path, "as before"), right["tree"].get(path, "as before")
+            if a != b:
+                wrong.setdefault(f"{path}: {a or 'gone'} against {b or 'gone'}", which)
+    if wrong:
+        raise SystemExit("ansible-core against bakery:\n" + "\n".join(f"{which} {line}" for line, which in wrong.items()))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--inside":
+        inside(sys.argv[2], sys.argv[3])
+    else:
+        main(sys.argv[1])

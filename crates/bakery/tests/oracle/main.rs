@@ -1,0 +1,120 @@
+//! Modules beside ansible-core's and the community's own: lists of tasks that both programs run, each on an overlay of its
+//! own over this machine's files, in check mode, for real, and again. `compare.py` says what is compared.
+//!
+//! Every file of `cases/` is a test; a module without a case is named here with its reason.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+
+/// The release of the package `ansible`, which brings the community's collections.
+const COLLECTIONS: &str = "12.3.0";
+
+/// Modules that no case names, and why.
+const WITHOUT_CASE: &[(&str, &str)] = &[
+    ("async_status", "what async tasks are asked with; it runs by `async` in the case `command`"),
+    ("async_wrapper", "what `async` runs by"),
+    ("apt_key", "wants a server of keys; ansible-core's own target runs"),
+    ("filesystem", "wants a block device; the boot tests make one"),
+    ("foreign", "how modules that are not native are run"),
+    ("get_url", "wants a server; ansible-core's own target runs"),
+    ("git", "has a test of its own, over repositories"),
+    ("hostname", "wants systemd"),
+    ("parted", "wants a block device; the boot tests make one"),
+    ("service", "wants a service manager"),
+    ("setup", "facts are compared by ansible-core's own targets"),
+    ("systemd", "wants systemd"),
+    ("yum", "wants rpm"),
+];
+
+fn main() {
+    let args = Arguments::from_args();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/cases");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).expect("cases").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect();
+    let mut trials: Vec<Trial> = files
+        .into_iter()
+        .map(|file| {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Trial::test(name, move || compare(&file))
+        })
+        .collect();
+    trials.push(Trial::test("every module has a case", move || every_module(&text)));
+    libtest_mimic::run(&args, trials).exit();
+}
+
+fn every_module(text: &str) -> Result<(), Failed> {
+    let mut wrong = Vec::new();
+    for module in bakery_modules::all() {
+        let named = text.contains(&format!("- {}: ", module.name));
+        let excused = WITHOUT_CASE.iter().any(|(name, _)| *name == module.name);
+        if named == excused {
+            wrong.push(module.name);
+        }
+    }
+    if wrong.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("without a case, or with one and excused: {wrong:?}").into())
+    }
+}
+
+fn compare(case: &Path) -> Result<(), Failed> {
+    let reference = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
+    let reference = reference.ok_or("BAKERY_REFERENCE names no folder with ansible-core's programs")?;
+    let programs = match std::env::var_os("BAKERY_BIN") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_BIN_EXE_bakery")).with_file_name(""),
+    };
+    let cache = reference.join("../..").canonicalize()?;
+    let output = Command::new(reference.join("python"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/compare.py"))
+        .arg(case)
+        .env("VENV", &reference)
+        .env("PROGRAMS", programs)
+        .env("COLLECTIONS", collections(&reference)?)
+        .env("KEEP", cache.join("oracle"))
+        .output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned().into())
+}
+
+/// The community's collections, fetched on first use.
+fn collections(reference: &Path) -> Result<PathBuf, Failed> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = reference.join("../..");
+    let unpacked = folder.join("collections");
+    if unpacked.is_dir() {
+        return Ok(unpacked.canonicalize()?);
+    }
+    let scratch = tempfile::tempdir_in(&folder)?;
+    let run = |command: &mut Command| -> Result<(), Failed> {
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+    };
+    run(Command::new(reference.join("pip"))
+        .args(["download", "-q", "--no-deps", "-d"])
+        .arg(scratch.path())
+        .arg(format!("ansible=={COLLECTIONS}")))?;
+    // Some of the hundred collections in it; the rest would only take room.
+    let unpack = "import sys, zipfile, glob\n\
+        archive = zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0])\n\
+        wanted = ('ansible/posix', 'community/general', 'community/crypto', 'community/mysql', 'community/postgresql')\n\
+        names = [n for n in archive.namelist() if n.startswith(tuple(f'ansible_collections/{w}/' for w in wanted))]\n\
+        archive.extractall(sys.argv[1] + '/collections', names)";
+    run(Command::new(reference.join("python")).args(["-c", unpack]).arg(scratch.path()))?;
+    // Whole or not at all: a test that is killed leaves no half of it.
+    std::fs::rename(scratch.path().join("collections"), &unpacked)?;
+    Ok(unpacked.canonicalize()?)
+}
