@@ -366,6 +366,22 @@ pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -
     result
 }
 
+/// A request may send a file of the controller.
+pub(super) fn uri(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
+    let Some(src) = text(args, "src").filter(|_| !flag(args, "remote_src")) else {
+        return module(modules, "uri", args);
+    };
+    let path = templar.find_file("files", &src).ok_or_else(|| {
+        fail(format!(
+            "Could not find or access '{src}'; it is searched in the role's and the playbook's files"
+        ))
+    })?;
+    let call = args.copied();
+    call.remove("src");
+    call.set("_data", encode(&fs::read(&path).map_err(|e| fail(e.to_string()))?));
+    module(modules, "uri", &call)
+}
+
 pub(super) fn fetch(args: &Map, modules: &mut dyn Modules) -> Outcome {
     let (Some(src), Some(dest)) = (text(args, "src"), text(args, "dest")) else {
         return Err(fail("src and dest are required"));

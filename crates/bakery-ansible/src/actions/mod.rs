@@ -131,6 +131,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "unarchive" => files::unarchive(args, templar, modules),
         "assemble" => files::assemble(args, templar, modules),
         "script" => files::script(args, templar, modules),
+        "uri" => files::uri(args, templar, modules),
         "fetch" => files::fetch(args, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
         _ if modules.loader().plugins.has(modules.loader(), Kind::Action, name) => {

@@ -1,6 +1,5 @@
 //! `get_url`: a file from an address, checked and whole.
 
-use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
 use crate::host::{FileAttributes, Replace};
+use crate::http::{Request, send};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -47,6 +47,9 @@ struct Args {
     /// Whether proxies of the environment are used.
     #[arg(default = "true")]
     use_proxy: bool,
+    /// Used internally: the date of the file that is there, as http has it.
+    #[arg(name = "_newer_than")]
+    newer_than: Option<String>,
     /// The folder for the file while it is fetched.
     tmp_dest: Option<String>,
     /// What to call ourselves.
@@ -60,78 +63,62 @@ struct Args {
     attributes: FileAttributes,
 }
 
-/// The largest answer, in bytes.
-const MOST: u64 = 8 * 1024 * 1024 * 1024;
+fn request(url: &str, args: Option<&Args>) -> Request {
+    let mut request = Request::get(url);
+    if let Some(args) = args {
+        request.timeout = args.timeout.max(1) as u64;
+        request.agent.clone_from(&args.http_agent);
+        request.validate_certs = args.validate_certs;
+        request.use_proxy = args.use_proxy;
+        let headers = args.headers.iter().flat_map(Map::pairs);
+        request.headers = headers.map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        request.headers.extend(args.newer_than.clone().map(|date| ("If-Modified-Since".to_owned(), date)));
+        let login = args.url_username.clone();
+        // Servers of files rarely ask; what is given is sent.
+        request.login = login.map(|user| (user, args.url_password.clone().unwrap_or_default(), true));
+    }
+    request
+}
 
+/// Fetches an address, with another try after what may pass: a broken connection, a server's trouble.
 fn fetch(url: &str, args: Option<&Args>) -> Result<(Vec<u8>, u16), Failure> {
-    if let Some(path) = url.strip_prefix("file://") {
-        return Ok((fs::read(path)?, 200));
-    }
-    let timeout = args.map_or(30, |a| a.timeout.max(1) as u64);
-    let mut config = ureq::Agent::config_builder()
-        .timeout_connect(Some(Duration::from_secs(timeout)))
-        .timeout_recv_response(Some(Duration::from_secs(timeout)))
-        .timeout_recv_body(Some(Duration::from_secs(timeout.max(60) * 20)))
-        .http_status_as_error(false)
-        .user_agent(args.map_or("ansible-httpget", |a| a.http_agent.as_str()));
-    if args.is_some_and(|a| !a.validate_certs) {
-        config = config.tls_config(ureq::tls::TlsConfig::builder().disable_verification(true).build());
-    }
-    let agent: ureq::Agent = config.build().into();
+    let request = request(url, args);
     let mut last = Failure::new("no attempt was made");
     for attempt in 0..3u64 {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(500 << attempt));
         }
-        let mut request = agent.get(url);
-        for (name, value) in args.and_then(|a| a.headers.as_ref()).map(Map::pairs).unwrap_or_default() {
-            request = request.header(name.to_string(), value.to_string());
-        }
-        if let Some(Args { url_username: Some(user), url_password, .. }) = args {
-            use base64::Engine as _;
-            let pair = format!("{user}:{}", url_password.as_deref().unwrap_or_default());
-            request = request.header(
-                "Authorization",
-                format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair)),
-            );
-        }
-        match request.call() {
-            Ok(mut response) => {
-                let status = response.status().as_u16();
-                if status >= 500 {
-                    last = Failure::new(format!("Request failed: HTTP Error {status}"))
-                        .with("status_code", i64::from(status));
-                    continue;
-                }
-                if status >= 400 {
-                    return Err(Failure::new("Request failed")
-                        .with("status_code", i64::from(status))
-                        .with("url", url)
-                        .with("response", format!("HTTP Error {status}")));
-                }
-                let length = response
-                    .headers()
-                    .get("content-length")
-                    .and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
-                let mut bytes = Vec::new();
-                let read = response.body_mut().with_config().limit(MOST).reader().read_to_end(&mut bytes);
-                match (read, length) {
-                    (Ok(_), Some(length)) if bytes.len() < length => {
-                        last = Failure::new(format!(
-                            "the download was cut off after {} of {length} bytes",
-                            bytes.len()
-                        ));
-                    }
-                    (Ok(_), _) => return Ok((bytes, status)),
-                    (Err(error), _) => {
-                        last = Failure::new(format!("the download of {url} was cut off: {error}"));
-                    }
-                }
+        match send(&request) {
+            Ok(answer) if answer.status >= 500 => {
+                last = Failure::new(format!("Request failed: HTTP Error {}", answer.status))
+                    .with("status_code", i64::from(answer.status));
             }
-            Err(error) => last = Failure::new(format!("Request failed: {error}")).with("url", url),
+            Ok(answer) if answer.status >= 400 => {
+                return Err(Failure::new("Request failed")
+                    .with("status_code", i64::from(answer.status))
+                    .with("url", url)
+                    .with("response", format!("HTTP Error {}", answer.status)));
+            }
+            Ok(answer) => return Ok((answer.body, answer.status)),
+            Err(problem) => last = Failure::new(format!("Request failed: {problem}")).with("url", url),
         }
     }
     Err(last)
+}
+
+/// What a server would send: the message, and the status. For check mode, in which nothing is fetched.
+fn ask(args: &Args) -> Result<(String, u16), Failure> {
+    if args.url.starts_with("file://") {
+        let (bytes, status) = fetch(&args.url, Some(args))?;
+        return Ok((format!("OK ({} bytes)", bytes.len()), status));
+    }
+    let request = Request { method: "HEAD".into(), ..request(&args.url, Some(args)) };
+    let answer = send(&request)
+        .map_err(|e| Failure::new(format!("Request failed: {e}")).with("url", args.url.as_str()))?;
+    if answer.status >= 400 {
+        return Err(Failure::new("Request failed").with("status_code", i64::from(answer.status)));
+    }
+    Ok((format!("OK ({} bytes)", answer.header("content-length").unwrap_or("unknown")), answer.status))
 }
 
 /// Fetches an address into a temporary file that stays until the process ends.
@@ -142,6 +129,12 @@ pub(super) fn to_temporary(_: &Host, url: &str) -> Result<PathBuf, Failure> {
     let path = folder.join(name);
     fs::write_atomic(&path, bytes)?;
     Ok(path)
+}
+
+/// A time as http writes it.
+fn http_date(time: std::time::SystemTime) -> Option<String> {
+    let time = jiff::Timestamp::try_from(time).ok()?;
+    Some(time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
 /// The algorithm and the sum that `checksum` asks for.
@@ -171,14 +164,18 @@ fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
         .ok_or_else(|| Failure::new(format!("Unable to find a checksum for file '{name}' in '{sum}'")))
 }
 
-fn run(args: Args, host: &mut Host) -> Run {
+fn run(mut args: Args, host: &mut Host) -> Run {
     let mut dest = host.path(&args.dest);
     if dest.is_dir() || args.dest.ends_with('/') {
         let name =
             args.url.split(['?', '#']).next().unwrap_or(&args.url).rsplit('/').next().unwrap_or("index.html");
         dest = dest.join(if name.is_empty() { "index.html" } else { name });
     }
+    // What is there already is fetched again only if the server has something newer.
     let into_folder = args.dest.ends_with('/') || host.path(&args.dest).is_dir();
+    if !args.force && !into_folder && args.checksum.is_empty() {
+        args.newer_than = fs::metadata(&dest).ok().and_then(|meta| meta.modified().ok()).and_then(http_date);
+    }
     let sum = wanted_sum(&args)?;
     let base =
         |outcome: Outcome| outcome.with("url", args.url.as_str()).with("dest", dest.display().to_string());
@@ -188,20 +185,25 @@ fn run(args: Args, host: &mut Host) -> Run {
         let changed = host.attributes(&dest, &args.attributes)?;
         return Ok(base(Outcome::changed(changed)).msg("file already exists"));
     }
-    if dest.exists() && sum.is_none() && !args.force && !into_folder {
-        let changed = host.attributes(&dest, &args.attributes)?;
-        return Ok(base(Outcome::changed(changed)).msg("file already exists"));
-    }
-    if host.check {
-        return Ok(base(Outcome::changed(true)));
-    }
     if !dest.parent().is_some_and(std::path::Path::is_dir) {
         return Err(Failure::new(format!(
             "Destination {} does not exist",
             dest.parent().unwrap_or(&dest).display()
         )));
     }
+    if host.check {
+        let (length, _) = ask(&args)?;
+        return Ok(base(Outcome::changed(true)).msg(length));
+    }
+    let local = args.url.starts_with("file://");
+    let before = host.read_optional(&dest)?.map(|bytes| super::copy::sha1(&bytes));
     let (bytes, status) = fetch(&args.url, Some(&args))?;
+    if status == 304 {
+        let changed = host.attributes(&dest, &args.attributes)?;
+        return Ok(base(Outcome::changed(changed))
+            .msg("HTTP Error 304: Not Modified")
+            .with("status_code", 304));
+    }
     if let Some((algorithm, sum)) = &sum {
         let got = super::stat::digest(algorithm, &bytes);
         if got != *sum {
@@ -218,9 +220,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     )?;
     changed |= host.attributes(&dest, &args.attributes)?;
     let mut outcome = base(Outcome::changed(changed))
-        .with("checksum_dest", super::copy::sha1(&bytes))
+        .with("checksum_dest", before)
+        .with("md5sum", super::copy::md5(&bytes))
         .with("checksum_src", super::copy::sha1(&bytes))
-        .with("status_code", i64::from(status))
+        .with("status_code", if local { Value::None } else { i64::from(status).into() })
         .msg(format!("OK ({} bytes)", bytes.len()));
     if let Some(backup) = backup {
         outcome = outcome.with("backup_file", Value::from(backup.display().to_string()));

@@ -50,6 +50,7 @@ mod systemd;
 mod tempfile;
 mod timezone;
 mod unarchive;
+mod uri;
 mod user;
 mod wait_for;
 mod yum;
@@ -106,6 +107,7 @@ pub(crate) static ALL: &[&Module] = &[
     &tempfile::MODULE,
     &timezone::MODULE,
     &unarchive::MODULE,
+    &uri::MODULE,
     &user::MODULE,
     &wait_for::MODULE,
     &yum::MODULE,
@@ -203,7 +205,6 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "synchronize",
     "sysvinit",
     "ufw",
-    "uri",
     "wait_for_connection",
     "win_command",
     "win_copy",

@@ -31,7 +31,7 @@ VOLATILE = {
     "start", "end", "delta", "invocation", "diff", "warnings", "deprecations", "exception", "atime", "mtime", "ctime",
     "inode", "dev", "device", "failed_when_result", "module_stdout", "module_stderr", "elapsed", "ansible_job_id",
     "results_file", "version", "ansible_version", "cache_update_time", "src", "finished", "started", "stdout_lines",
-    "stderr_lines", "started_at", "attempts", "origin", "category",
+    "stderr_lines", "started_at", "attempts", "origin", "category", "date",
 }
 # What the programs themselves leave, and what holds dates.
 NOT_COMPARED = re.compile(
@@ -112,7 +112,8 @@ def inside(case, who):
     head = [line[2:] for line in text.splitlines() if line.startswith("# ")]
     for line in head:
         if line.startswith("setup: "):
-            subprocess.run(line[7:], shell=True, check=True, stdout=sys.stderr)
+            environment = dict(os.environ, HERE=str(pathlib.Path(__file__).parent))
+            subprocess.run(line[7:], shell=True, check=True, stdout=sys.stderr, env=environment)
     os.makedirs("/oracle")
     tasks = yaml.safe_load(text)
     names = wrapped(tasks)

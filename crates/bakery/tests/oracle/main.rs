@@ -20,7 +20,6 @@ const WITHOUT_CASE: &[(&str, &str)] = &[
     ("apt_key", "wants a server of keys; ansible-core's own target runs"),
     ("filesystem", "wants a block device; the boot tests make one"),
     ("foreign", "how modules that are not native are run"),
-    ("get_url", "wants a server; ansible-core's own target runs"),
     ("git", "has a test of its own, over repositories"),
     ("hostname", "wants systemd"),
     ("parted", "wants a block device; the boot tests make one"),

@@ -1,0 +1,378 @@
+//! `uri`: talks to a web service (`ansible/modules/uri.py`).
+
+use bakery_host::fs;
+use bakery_lang::{Map, Value, json};
+use bakery_macros::ModuleArgs;
+use base64::Engine as _;
+
+use crate::host::{FileAttributes, Replace};
+use crate::http::{Answer, Request, send};
+use crate::registry::module;
+use crate::{Failure, Host, Outcome, Run};
+
+/// Talks to a web service: sends a request, checks the status, returns the answer.
+#[derive(ModuleArgs)]
+#[args(exclusive = "body,src")]
+struct Args {
+    /// The address.
+    #[arg(required)]
+    url: String,
+    /// The method.
+    #[arg(default = "GET")]
+    method: String,
+    /// What to send: text, or values with a `body_format`.
+    body: Option<Value>,
+    /// How values become text.
+    #[arg(default = "raw", choices = "form-urlencoded,json,raw,form-multipart")]
+    body_format: String,
+    /// A file to send; on the controller unless `remote_src`.
+    src: Option<String>,
+    /// Whether `src` is on the target.
+    remote_src: bool,
+    /// Headers to send.
+    headers: Option<Map>,
+    /// Statuses that are a success.
+    status_code: Option<Vec<String>>,
+    /// Whether the answer is returned as `content`.
+    return_content: bool,
+    /// A file or folder that the answer is written to.
+    dest: Option<String>,
+    /// A path that, when there, means that nothing needs to be done.
+    creates: Option<String>,
+    /// A path that, when missing, means that nothing needs to be done.
+    removes: Option<String>,
+    /// Which redirections are followed: all, none, or those of GET and HEAD.
+    #[arg(default = "safe", choices = "all,no,none,safe,urllib2,yes")]
+    follow_redirects: String,
+    /// Seconds before giving up.
+    #[arg(default = "30")]
+    timeout: i64,
+    /// The user to log in as.
+    #[arg(alias = "user")]
+    url_username: Option<String>,
+    /// The password.
+    #[arg(alias = "password", secret)]
+    url_password: Option<String>,
+    /// Whether the password is sent without being asked.
+    force_basic_auth: bool,
+    /// Whether certificates are checked.
+    #[arg(default = "true")]
+    validate_certs: bool,
+    /// A file of certificates to trust.
+    ca_path: Option<String>,
+    /// The client's certificate, in PEM.
+    client_cert: Option<String>,
+    /// The client's key, in PEM; if not given, it is with the certificate.
+    client_key: Option<String>,
+    /// Whether proxies of the environment are used.
+    #[arg(default = "true")]
+    use_proxy: bool,
+    /// What to call ourselves.
+    #[arg(default = "ansible-httpget")]
+    http_agent: String,
+    /// Whether caches on the way are told not to answer.
+    #[arg(alias = "thirsty")]
+    force: bool,
+    /// A socket to connect to; not supported.
+    unix_socket: Option<String>,
+    /// Accepted; headers are never sent to another host.
+    unredirected_headers: Option<Vec<String>>,
+    /// Accepted; compressed answers are unpacked.
+    #[arg(default = "true")]
+    decompress: bool,
+    /// Accepted; the ciphers are those of the TLS library.
+    ciphers: Option<Vec<String>>,
+    /// Accepted; `.netrc` is not read.
+    #[arg(default = "true")]
+    use_netrc: bool,
+    /// Accepted; Kerberos is not supported.
+    use_gssapi: bool,
+    /// Used internally: `src` in base64, from the controller.
+    #[arg(name = "_data")]
+    data: Option<String>,
+    /// Permissions and ownership of `dest`.
+    #[arg(flatten)]
+    attributes: FileAttributes,
+}
+
+/// Text for a query or form.
+fn quoted(text: &str) -> String {
+    let mut out = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
+            b' ' => out.push('+'),
+            other => out.push_str(&format!("%{other:02X}")),
+        }
+    }
+    out
+}
+
+/// A mapping, or a list of pairs, as a form; lists give their name once for each item.
+fn form(body: &Value) -> Result<String, Failure> {
+    let pairs: Vec<(String, Value)> = match body {
+        Value::Map(map) => map.pairs().into_iter().map(|(k, v)| (k.to_string(), v)).collect(),
+        other => other
+            .as_items()
+            .unwrap_or_default()
+            .iter()
+            .map(|pair| match pair.as_items().as_deref() {
+                Some([name, value]) => Ok((name.to_string(), value.clone())),
+                _ => Err(Failure::new("failed to parse body as form_urlencoded: not a list of pairs")),
+            })
+            .collect::<Result<_, _>>()?,
+    };
+    let mut words = Vec::new();
+    for (name, value) in pairs {
+        match value.as_items() {
+            Some(items) => {
+                words.extend(items.iter().map(|i| format!("{}={}", quoted(&name), quoted(&i.to_string()))))
+            }
+            None => words.push(format!("{}={}", quoted(&name), quoted(&value.to_string()))),
+        }
+    }
+    Ok(words.join("&"))
+}
+
+/// A mapping as `multipart/form-data`: text, or mappings of `content` or `filename`, and `mime_type`.
+fn multipart(host: &Host, body: &Value) -> Result<(String, Vec<u8>), Failure> {
+    let map = body.as_map().ok_or("failed to parse body as form-multipart: Mapping is required")?;
+    let boundary = format!("=============={}==", uuid::Uuid::new_v4().simple());
+    let mut out = Vec::new();
+    for (name, value) in map.pairs() {
+        let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+        let mut kind = "text/plain".to_owned();
+        let content = match &value {
+            Value::Map(part) => {
+                let text = |key: &str| part.get(key).filter(|v| !v.is_none()).map(|v| v.to_string());
+                let file = text("filename");
+                if let Some(file) = &file {
+                    head.push_str(&format!("; filename=\"{}\"", file.rsplit('/').next().unwrap_or(file)));
+                    kind = "application/octet-stream".to_owned();
+                }
+                kind = text("mime_type").unwrap_or(kind);
+                match (text("content"), file) {
+                    (Some(content), _) => content.into_bytes(),
+                    (None, Some(file)) => fs::read(host.path(&file))?,
+                    (None, None) => return Err("at least one of filename or content must be provided".into()),
+                }
+            }
+            other => other.to_string().into_bytes(),
+        };
+        out.extend(format!("{head}\r\nContent-Type: {kind}\r\n\r\n").into_bytes());
+        out.extend(content);
+        out.extend(b"\r\n");
+    }
+    out.extend(format!("--{boundary}--\r\n").into_bytes());
+    Ok((format!("multipart/form-data; boundary=\"{boundary}\""), out))
+}
+
+fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
+    let method = args.method.to_uppercase();
+    if method.is_empty() || !method.chars().all(|c| c.is_ascii_uppercase()) {
+        return Err("Parameter 'method' needs to be a single word in uppercase, like GET or POST.".into());
+    }
+    let mut headers: Vec<(String, String)> = args
+        .headers
+        .iter()
+        .flat_map(Map::pairs)
+        .map(|(name, value)| (name.to_string(), crate::args::text(&value)))
+        .collect();
+    if args.force {
+        headers.push(("cache-control".into(), "no-cache".into()));
+    }
+    let mut kind = None;
+    let body = match (&args.body, args.body_format.as_str()) {
+        (Some(Value::Str(text)), format) => {
+            kind = match format {
+                "json" => Some("application/json".to_owned()),
+                "form-urlencoded" => Some("application/x-www-form-urlencoded".to_owned()),
+                _ => None,
+            };
+            Some(text.as_str().as_bytes().to_vec())
+        }
+        (Some(value), "json") => {
+            kind = Some("application/json".to_owned());
+            Some(json::dumps(value, 0, false).into_bytes())
+        }
+        (Some(value), "form-urlencoded") => {
+            kind = Some("application/x-www-form-urlencoded".to_owned());
+            Some(form(value)?.into_bytes())
+        }
+        (Some(value), "form-multipart") => {
+            let (named, bytes) = multipart(host, value)?;
+            kind = Some(named);
+            Some(bytes)
+        }
+        (Some(value), _) => Some(crate::args::text(value).into_bytes()),
+        (None, "json") => {
+            kind = Some("application/json".to_owned());
+            Some(b"null".to_vec())
+        }
+        (None, _) => None,
+    };
+    let body = match (&args.data, &args.src) {
+        (Some(data), _) => Some(
+            base64::engine::general_purpose::STANDARD
+                .decode(data)
+                .map_err(|e| Failure::new(e.to_string()))?,
+        ),
+        (None, Some(src)) => Some(fs::read(host.path(src))?),
+        (None, None) => body,
+    };
+    // What the client that Ansible uses says of a body that nobody described.
+    let kind = kind.or_else(|| body.is_some().then(|| "application/x-www-form-urlencoded".to_owned()));
+    if let Some(kind) = kind.filter(|_| !headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("content-type")))
+    {
+        headers.push(("Content-Type".into(), kind));
+    }
+    let file = |path: &Option<String>| path.as_ref().map(|p| fs::read(host.path(p))).transpose();
+    let certificate = file(&args.client_cert)?;
+    let key = file(&args.client_key)?;
+    let login = args
+        .url_username
+        .clone()
+        .map(|user| (user, args.url_password.clone().unwrap_or_default(), args.force_basic_auth));
+    Ok(Request {
+        redirects: match args.follow_redirects.as_str() {
+            "all" | "yes" | "urllib2" => true,
+            "safe" => matches!(method.as_str(), "GET" | "HEAD"),
+            _ => false,
+        },
+        method,
+        headers,
+        body,
+        timeout: args.timeout.max(1) as u64,
+        validate_certs: args.validate_certs,
+        use_proxy: args.use_proxy,
+        agent: args.http_agent.clone(),
+        login,
+        ca: file(&args.ca_path)?,
+        client: certificate.map(|certificate| (certificate.clone(), key.unwrap_or(certificate))),
+        ..Request::get(&args.url)
+    })
+}
+
+/// Whether a content type is one of JSON's.
+fn is_json(kind: &str) -> bool {
+    let kind = kind.split(';').next().unwrap_or_default().trim().to_lowercase();
+    let sub = kind.split_once('/').map_or("", |(_, sub)| sub);
+    let sub = sub.split_once('+').map_or(sub, |(_, suffix)| suffix);
+    matches!(sub, "json" | "javascript")
+}
+
+/// The name that a server gives its answer, else that of the address.
+fn file_name(answer: &Answer) -> String {
+    let given = answer.header("content-disposition").and_then(|v| {
+        let name = v.split("filename=").nth(1)?.split(';').next()?.trim().trim_matches('"').to_owned();
+        name.rsplit('/').next().map(str::to_owned)
+    });
+    let path = answer.url.split(['?', '#']).next().unwrap_or_default();
+    let last = path.splitn(4, '/').nth(3).and_then(|p| p.rsplit('/').next());
+    given.or(last.map(str::to_owned)).filter(|n| !n.is_empty()).unwrap_or_else(|| "index.html".into())
+}
+
+fn run(args: Args, host: &mut Host) -> Run {
+    if host.check {
+        return Ok(Outcome::no_check_mode("uri"));
+    }
+    if args.unix_socket.is_some() {
+        return Err("unix_socket is not supported; `command: curl --unix-socket …` is".into());
+    }
+    let statuses: Vec<i64> = match &args.status_code {
+        None => vec![200],
+        Some(list) => list
+            .iter()
+            .map(|s| s.trim().parse().map_err(|_| Failure::new(format!("'{s}' is no status code"))))
+            .collect::<Result<_, _>>()?,
+    };
+    for (path, there) in [(&args.creates, true), (&args.removes, false)] {
+        if let Some(path) = path
+            && host.path(path).exists() == there
+        {
+            let state = if there { "exists" } else { "does not exist" };
+            return Ok(Outcome::unchanged().with("stdout", format!("skipped, since '{path}' {state}")));
+        }
+    }
+    let request = request(&args, host)?;
+    let started = std::time::Instant::now();
+    let answer = send(&request);
+    let elapsed = started.elapsed().as_secs();
+    let wrong = |status: i64, msg: &str| {
+        let list: Vec<String> = statuses.iter().map(ToString::to_string).collect();
+        Failure::new(format!("Status code was {status} and not [{}]: {msg}", list.join(", ")))
+            .with("status", status)
+            .with("elapsed", elapsed)
+            .with("url", args.url.as_str())
+    };
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(problem) => {
+            return Err(wrong(-1, &format!("Request failed: {problem}")).with("redirected", false));
+        }
+    };
+    let status = i64::from(answer.status);
+    let fields = Map::new();
+    fields.set("redirected", answer.url.trim_end_matches('/') != args.url.trim_end_matches('/'));
+    fields.set("url", if request.redirects { answer.url.as_str() } else { args.url.as_str() });
+    fields.set("status", status);
+    fields.set("elapsed", elapsed);
+    let cookies = Map::new();
+    for (name, value) in &answer.headers {
+        if name == "set-cookie" {
+            let (key, rest) = value.split_once('=').unwrap_or((value, ""));
+            cookies.set(key.trim(), rest.split(';').next().unwrap_or_default());
+        }
+        let value = match (name.as_str(), answer.url.splitn(4, '/').collect::<Vec<_>>().as_slice()) {
+            // Relative to the server that said so.
+            ("location", [scheme, _, server, ..]) if value.starts_with('/') => {
+                format!("{scheme}//{server}{value}")
+            }
+            _ => value.clone(),
+        };
+        fields.set(&name.replace('-', "_"), value);
+    }
+    let all: Vec<String> = cookies.pairs().iter().map(|(k, v)| format!("{k}={v}")).collect();
+    fields.set("cookies_string", all.join("; "));
+    fields.set("cookies", cookies);
+    let content = String::from_utf8_lossy(&answer.body).into_owned();
+    if is_json(answer.header("content-type").unwrap_or_default())
+        && let Ok(value) = json::parse(&content)
+    {
+        fields.set("json", value);
+    }
+    if args.return_content {
+        fields.set("content", content);
+    }
+    if !statuses.contains(&status) {
+        let failure = wrong(status, &format!("HTTP Error {status}: {}", reason(answer.status)));
+        failure.fields.extend(&fields);
+        return Err(failure);
+    }
+    let said = match answer.header("content-length") {
+        _ if status >= 300 => format!("HTTP Error {status}: {}", reason(answer.status)),
+        Some(length) => format!("OK ({length} bytes)"),
+        None => "OK (unknown bytes)".to_owned(),
+    };
+    let mut changed = false;
+    if let Some(dest) = &args.dest {
+        let mut path = host.path(dest);
+        if path.is_dir() {
+            path = path.join(file_name(&answer));
+        }
+        if status != 304 {
+            host.replace(&path, &answer.body, &Replace::default())?;
+            host.attributes(&path, &args.attributes)?;
+            changed = true;
+        }
+        fields.set("path", path.display().to_string());
+    }
+    Ok(Outcome { changed, fields }.msg(said))
+}
+
+/// The sentence that goes with a status.
+fn reason(status: u16) -> &'static str {
+    ureq::http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason()).unwrap_or_default()
+}
+
+module!("uri", "ansible.builtin", Args, run);
