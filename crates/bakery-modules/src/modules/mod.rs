@@ -3,6 +3,7 @@
 //! Options that are accepted for compatibility and have no effect are read by nobody; their documentation says so.
 #![allow(dead_code, reason = "arguments that are accepted without effect")]
 
+mod acl;
 mod alternatives;
 mod apt;
 mod apt_key;
@@ -13,9 +14,11 @@ mod async_status;
 pub(crate) mod async_wrapper;
 mod authorized_key;
 mod blockinfile;
+mod capabilities;
 mod command;
 mod copy;
 mod cron;
+mod deb822_repository;
 mod debconf;
 mod dpkg_selections;
 mod file;
@@ -28,15 +31,19 @@ mod git;
 mod group;
 mod hostname;
 mod ini_file;
+mod iptables;
 mod known_hosts;
 mod lineinfile;
 mod locale_gen;
+mod make;
 mod modprobe;
 mod mount;
 mod package;
 mod package_facts;
+mod pam_limits;
 mod parted;
 mod ping;
+mod pip;
 mod raw;
 mod replace;
 mod service;
@@ -60,6 +67,7 @@ use crate::Module;
 
 /// Every module.
 pub(crate) static ALL: &[&Module] = &[
+    &acl::MODULE,
     &alternatives::MODULE,
     &apt::MODULE,
     &apt_key::MODULE,
@@ -70,9 +78,11 @@ pub(crate) static ALL: &[&Module] = &[
     &async_wrapper::MODULE,
     &authorized_key::MODULE,
     &blockinfile::MODULE,
+    &capabilities::MODULE,
     &command::MODULE,
     &copy::MODULE,
     &cron::MODULE,
+    &deb822_repository::MODULE,
     &debconf::MODULE,
     &dpkg_selections::MODULE,
     &file::MODULE,
@@ -85,15 +95,19 @@ pub(crate) static ALL: &[&Module] = &[
     &group::MODULE,
     &hostname::MODULE,
     &ini_file::MODULE,
+    &iptables::MODULE,
     &known_hosts::MODULE,
     &lineinfile::MODULE,
     &locale_gen::MODULE,
+    &make::MODULE,
     &modprobe::MODULE,
     &mount::MODULE,
     &package::MODULE,
     &package_facts::MODULE,
+    &pam_limits::MODULE,
     &parted::MODULE,
     &ping::MODULE,
+    &pip::MODULE,
     &raw::MODULE,
     &replace::MODULE,
     &service::MODULE,
@@ -117,16 +131,13 @@ pub(crate) static ALL: &[&Module] = &[
 /// Modules of ansible-core and the community package that roles name and that are not native here: a play that names
 /// one loads, and only running the task is an error.
 pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
-    "acl",
     "apache2_module",
     "apk",
     "apt_rpm",
     "at",
-    "capabilities",
     "composer",
     "cpanm",
     "cronvar",
-    "deb822_repository",
     "deploy_helper",
     "docker_compose",
     "docker_container",
@@ -145,14 +156,12 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "homebrew",
     "htpasswd",
     "interfaces_file",
-    "iptables",
     "java_cert",
     "java_keystore",
     "kernel_blacklist",
     "lvg",
     "lvol",
     "mail",
-    "make",
     "mongodb_user",
     "mysql_db",
     "mysql_query",
@@ -170,10 +179,8 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "opkg",
     "osx_defaults",
     "pacman",
-    "pam_limits",
     "pamd",
     "patch",
-    "pip",
     "pkgng",
     "portage",
     "postgresql_db",

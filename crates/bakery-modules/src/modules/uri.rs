@@ -126,7 +126,7 @@ fn form(body: &Value) -> Result<String, Failure> {
     for (name, value) in pairs {
         match value.as_items() {
             Some(items) => {
-                words.extend(items.iter().map(|i| format!("{}={}", quoted(&name), quoted(&i.to_string()))))
+                words.extend(items.iter().map(|i| format!("{}={}", quoted(&name), quoted(&i.to_string()))));
             }
             None => words.push(format!("{}={}", quoted(&name), quoted(&value.to_string()))),
         }
