@@ -151,10 +151,6 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     })
 }
 
-fn base_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
 fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failure> {
     if host.check {
         return Ok(());
@@ -183,7 +179,7 @@ fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run 
         make_folders(host, dest, args)?;
     }
     let named = if dest.is_dir() {
-        dest.join(base_name(args.src.as_deref().unwrap_or_default()))
+        dest.join(super::file::base_name(args.src.as_deref().unwrap_or_default()))
     } else {
         dest.to_path_buf()
     };

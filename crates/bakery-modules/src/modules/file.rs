@@ -122,7 +122,8 @@ fn kind(meta: &std::fs::Metadata) -> &'static str {
     }
 }
 
-fn base_name(path: &str) -> &str {
+/// The last part of a path; empty when it ends in a slash.
+pub(super) fn base_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
