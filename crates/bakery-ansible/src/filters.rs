@@ -404,7 +404,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             )
         }
         "mandatory" => value.clone(),
-        "quote" => quote(&text()).into(),
+        "quote" => bakery_lang::quote::shell_word(&text()).into(),
         "regex_escape" => text()
             .chars()
             .map(|c| {
@@ -694,15 +694,6 @@ fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> yaml::Style
         width: number("width").unwrap_or(80),
         literal: false,
     }
-}
-
-/// Python's `shlex.quote`.
-pub(crate) fn quote(text: &str) -> String {
-    let safe = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
-    if !text.is_empty() && text.chars().all(safe) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\"'\"'"))
 }
 
 fn human(size: f64, bits: bool, wanted: Option<String>) -> String {

@@ -3,7 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// A result whose error names a path or a command.
@@ -78,14 +78,19 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
 }
 
 /// Writes a whole file through a temporary one in the same folder, then renames it, keeping mode, owner, ACL and other
-/// attributes of a file that is there already. Killed at any point, the old or the new content is there, with them.
+/// attributes of a file that is there already. Killed at any point, the old or the new content is there, with them. A pipe
+/// or a device such as `/dev/null` is written to: nothing takes its place.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
     let path = path.as_ref();
     let existing = std::fs::metadata(path).ok();
-    match &existing {
-        Some(like) => replace(path, bytes.as_ref(), Some(like.mode() & 0o7777), Some(like)),
-        None => replace(path, bytes.as_ref(), None, None),
-    }
+    let mode = existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
+    replace(path, bytes.as_ref(), Some(mode), existing.as_ref())
+}
+
+/// The same for a file as programs make it: with what the process's mask leaves of `rw` for all, and nothing kept of an
+/// old one.
+pub fn write_new(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+    replace(path.as_ref(), bytes.as_ref(), None, None)
 }
 
 /// The same with a mode for the new file, and nothing kept of an old one.
@@ -106,6 +111,11 @@ pub fn write_lightly(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32)
 
 /// Without a mode, the new file has what the process's mask leaves of `rw` for all.
 fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::Metadata>) -> Result<()> {
+    let kind = std::fs::symlink_metadata(path).map(|m| m.file_type());
+    if kind.is_ok_and(|kind| kind.is_char_device() || kind.is_fifo()) {
+        let mut file = std::fs::File::options().write(true).open(path).at("open", path)?;
+        return file.write_all(bytes).at("write", path);
+    }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let first = std::fs::Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
     let mut file = tempfile::Builder::new()
@@ -243,18 +253,6 @@ pub fn copy_whole(from: impl AsRef<Path>, to: impl AsRef<Path>) -> Result<()> {
         .set_modified(meta.modified().at("look at", from)?);
     let file = std::fs::File::options().append(true).open(to).at("open", to)?;
     file.set_times(times).at("set the times of", to)
-}
-
-/// Sets the time of the last change of what a path names, in seconds since 1970; a link is not followed.
-pub fn set_modified(path: impl AsRef<Path>, seconds: i64) -> Result<()> {
-    let keep = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-    let times = rustix::fs::Timestamps {
-        last_access: keep,
-        last_modification: rustix::fs::Timespec { tv_sec: seconds, tv_nsec: 0 },
-    };
-    let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
-    rustix::fs::utimensat(rustix::fs::CWD, path.as_ref(), &times, flags)
-        .map_err(|error| Error::new("set the time of", path.as_ref(), error.into()))
 }
 
 /// Makes a symbolic link.
@@ -405,4 +403,23 @@ pub fn set_hostname(name: &str) -> Result<()> {
 /// Flushes everything to disk.
 pub fn sync() {
     rustix::fs::sync();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pipe_is_written_to_and_stays_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let pipe = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o600)).expect("a pipe");
+        let reader = std::thread::spawn({
+            let pipe = pipe.clone();
+            move || read(pipe)
+        });
+        write_atomic(&pipe, "through").expect("written");
+        assert_eq!(reader.join().expect("ends").expect("read"), b"through");
+        assert!(symlink_metadata(&pipe).expect("there").file_type().is_fifo());
+    }
 }

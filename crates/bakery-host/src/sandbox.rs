@@ -155,6 +155,8 @@ fn show(shown: &Shown) -> Result<()> {
 /// Carries out the hidden verb: enters the namespaces, runs the program as their first process, and gives its exit
 /// code.
 pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
+    // An image does not depend on the mask of whoever bakes it.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let groups = Groups::enter(sandbox.limits)?;
     let flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
     // SAFETY: no memory or file descriptors are unshared; the process has one thread.

@@ -5,6 +5,7 @@
 pub mod diagnostic;
 pub mod hcl;
 pub mod json;
+pub mod quote;
 pub mod regex;
 pub mod repr;
 pub mod source;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bakery_host::{Cmd, Output, fs, users};
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
+use base64::Engine as _;
 use rustix::fs::{Mode, OFlags};
 use std::os::unix::fs::MetadataExt as _;
 
@@ -72,6 +73,23 @@ pub struct Replace {
     pub validate: Option<String>,
     /// Whether a link is replaced by a file; else the file that it leads to is.
     pub instead_of_link: bool,
+}
+
+impl FileAttributes {
+    /// A mode, and nothing else.
+    pub fn of_mode(mode: impl Into<Value>) -> Self {
+        Self { mode: Some(mode.into()), ..Self::default() }
+    }
+}
+
+/// What the controller sent along, from base64.
+///
+/// # Errors
+/// When it is none.
+pub fn received(data: &str) -> Result<Vec<u8>, Failure> {
+    base64::engine::general_purpose::STANDARD
+        .decode(data)
+        .map_err(|e| Failure::new(format!("the content did not arrive whole: {e}")))
 }
 
 impl Host {
@@ -255,8 +273,8 @@ impl Host {
             fs::copy_whole(path, &copy)?;
             backup = Some(copy);
         }
-        if instead {
-            fs::write_atomic_mode(path, content, 0o644)?;
+        if instead || before.is_none() {
+            fs::write_new(path, content)?;
         } else {
             fs::write_atomic(path, content)?;
         }

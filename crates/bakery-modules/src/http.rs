@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 
-/// The largest answer, in bytes.
-const MOST: u64 = 8 * 1024 * 1024 * 1024;
+/// The largest file, in bytes.
+const LARGEST_FILE: u64 = 8 << 30;
+/// The largest answer that is held for a moment, in bytes.
+const LARGEST_TEXT: u64 = 64 << 20;
 
 /// A request; the defaults are those of `ansible.module_utils.urls`.
 #[derive(Debug, Clone)]
@@ -21,6 +23,10 @@ pub struct Request {
     pub body: Option<Vec<u8>>,
     /// Seconds to wait for a connection and for an answer.
     pub timeout: u64,
+    /// Seconds for all of it; without it, a large file may take long.
+    pub timeout_whole: Option<u64>,
+    /// The most that is read, in bytes.
+    pub most: u64,
     /// Whether redirections are followed.
     pub redirects: bool,
     /// Whether certificates are checked.
@@ -31,7 +37,7 @@ pub struct Request {
     pub agent: String,
     /// User and password, and whether they are sent without being asked.
     pub login: Option<(String, String, bool)>,
-    /// PEM of certificates that are trusted besides the system's.
+    /// PEM of certificates that are trusted instead of the system's.
     pub ca: Option<Vec<u8>>,
     /// PEM of the client's certificate and of its key.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
@@ -46,6 +52,8 @@ impl Request {
             headers: vec![],
             body: None,
             timeout: 30,
+            timeout_whole: None,
+            most: LARGEST_FILE,
             redirects: true,
             validate_certs: true,
             use_proxy: true,
@@ -112,6 +120,7 @@ pub fn send(request: &Request) -> Result<Answer, String> {
     let mut config = ureq::Agent::config_builder()
         .timeout_connect(Some(wait))
         .timeout_recv_response(Some(wait))
+        .timeout_global(request.timeout_whole.map(Duration::from_secs))
         .timeout_recv_body(Some(wait.max(Duration::from_mins(1)) * 20))
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
@@ -154,7 +163,7 @@ pub fn send(request: &Request) -> Result<Answer, String> {
     let status = response.status().as_u16();
     let url = ureq::ResponseExt::get_uri(&response).to_string();
     let mut body = Vec::new();
-    let read = response.body_mut().with_config().limit(MOST).reader().read_to_end(&mut body);
+    let read = response.body_mut().with_config().limit(request.most).reader().read_to_end(&mut body);
     read.map_err(|e| format!("the answer of {url} was cut off: {e}"))?;
     let bodiless = request.method == "HEAD" || matches!(status, 204 | 304);
     if let Some(length) = length.filter(|length| !packed && !bodiless && body.len() < *length) {
@@ -163,12 +172,18 @@ pub fn send(request: &Request) -> Result<Answer, String> {
     Ok(Answer { status, headers, body, url })
 }
 
-/// The body of a successful answer.
+/// The body of a successful answer, of 64 MiB at most and within 30 seconds.
 ///
 /// # Errors
 /// What the server or the network says.
 pub fn get(url: &str, headers: &[(String, String)]) -> Result<Vec<u8>, String> {
-    let answer = send(&Request { headers: headers.to_vec(), ..Request::get(url) })?;
+    let request = Request {
+        headers: headers.to_vec(),
+        timeout_whole: Some(30),
+        most: LARGEST_TEXT,
+        ..Request::get(url)
+    };
+    let answer = send(&request)?;
     if answer.status >= 400 {
         return Err(format!("http status: {}", answer.status));
     }

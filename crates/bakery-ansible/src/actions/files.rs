@@ -143,8 +143,9 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
     })?;
     let mut rendered = render(templar, &path, args, &text(args, "dest").unwrap_or_default())?;
     // Text without any expression is no template for ansible-core, and its lines stay as they are.
-    let syntax = fs::read_to_string(&path).is_ok_and(|body| body.contains('{') || body.contains("#jinja2:"));
-    if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n" && syntax) {
+    let is_template =
+        || fs::read_to_string(&path).is_ok_and(|body| body.contains('{') || body.contains("#jinja2:"));
+    if let Some(newline) = text(args, "newline_sequence").filter(|n| n != "\n" && is_template()) {
         rendered = rendered.replace('\n', &newline.replace("\\r", "\r").replace("\\n", "\n"));
     }
     let call = args.copied();

@@ -83,7 +83,8 @@ impl Escalation {
             }
             "su" | "runuser" => {
                 words.extend(flags(""));
-                let line = program.iter().map(|w| crate::filters::quote(w)).collect::<Vec<_>>().join(" ");
+                let line =
+                    program.iter().map(|w| bakery_lang::quote::shell_word(w)).collect::<Vec<_>>().join(" ");
                 words.extend([self.user.clone(), "-c".into(), line]);
             }
             "doas" => {
@@ -100,7 +101,7 @@ impl Escalation {
         Ok(match &self.chdir {
             None => words,
             Some(folder) => {
-                let script = format!("cd {} && exec \"$@\"", crate::filters::quote(folder));
+                let script = format!("cd {} && exec \"$@\"", bakery_lang::quote::shell_word(folder));
                 ["/bin/sh".into(), "-c".into(), script, "sh".into()].into_iter().chain(words).collect()
             }
         })

@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bakery_host::{Cmd, fs};
+use bakery_lang::quote::shell_word;
 
 use super::agent::Agent;
 use super::{Escalation, Secret, Unreachable};
-use crate::filters::quote;
 use crate::playbook::split_args;
 
 /// The variable that names the file with the password, for this program as ssh's `SSH_ASKPASS`.
@@ -121,7 +121,7 @@ impl Ssh {
         }
         let program = Program::find()?;
         let script = script(&program, escalation)?;
-        let mut agent = Agent::open(cmd.arg(&self.host).arg(format!("/bin/sh -c {}", quote(&script))))?;
+        let mut agent = Agent::open(cmd.arg(&self.host).arg(format!("/bin/sh -c {}", shell_word(&script))))?;
         let first = self.hear(&mut agent)?;
         if let Some(system) = first.strip_prefix("need ") {
             let own = format!("Linux {}", std::env::consts::ARCH);
@@ -192,7 +192,11 @@ exec "#,
                 if wanted.password.is_some() { &[AGENT, "serve", "--sync"] } else { &[AGENT, "serve"] };
             // Only the shell knows where the agent is; the word that it is in holds nothing else to be quoted.
             let words = wanted.command(serve)?.into_iter().map(|word| {
-                if word.contains(AGENT) { format!("\"{}\"", word.replace(AGENT, "$a")) } else { quote(&word) }
+                if word.contains(AGENT) {
+                    format!("\"{}\"", word.replace(AGENT, "$a"))
+                } else {
+                    shell_word(&word)
+                }
             });
             script.push_str(&words.collect::<Vec<_>>().join(" "));
         }

@@ -219,6 +219,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         args.package.clone().unwrap_or_default().into_iter().filter(|p| !p.trim().is_empty()).collect();
     let mut changed = false;
     let mut updated = false;
+    // Nothing is installed, removed or upgraded.
+    let alone =
+        packages.is_empty() && args.deb.is_none() && args.upgrade.as_deref().is_none_or(|u| u == "no");
     let wants_lists = args.update_cache.unwrap_or(args.cache_valid_time > 0);
     let fresh = args.cache_valid_time > 0
         && lists_are_there()
@@ -230,10 +233,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         // Lists that were new already are no change.
         updated = host.check || before != lists_stamp();
-        changed |= updated
-            && packages.is_empty()
-            && args.upgrade.as_deref().is_none_or(|u| u == "no")
-            && args.deb.is_none();
+        changed |= updated && alone;
     }
     let mut stdout = String::new();
     let mut stderr = String::new();
@@ -305,8 +305,6 @@ fn run(args: Args, host: &mut Host) -> Run {
         if !host.check {
             keep(&host.run(&["apt-get", "clean"])?);
         }
-        let alone =
-            packages.is_empty() && args.deb.is_none() && args.upgrade.as_deref().is_none_or(|u| u == "no");
         if alone {
             return Ok(Outcome::changed(true).msg("").with("stdout", stdout).with("stderr", stderr));
         }

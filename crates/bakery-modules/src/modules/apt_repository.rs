@@ -263,7 +263,7 @@ fn save(
         host.replace(path, text.as_bytes(), &Replace::default())?;
         if made == Some(path) && !host.check {
             let mode = args.mode.clone().unwrap_or_else(|| "0644".into());
-            host.attributes(path, &FileAttributes { mode: Some(mode), ..FileAttributes::default() })?;
+            host.attributes(path, &FileAttributes::of_mode(mode))?;
         }
     }
     for (path, text) in old.iter().filter(|(p, _)| !new.contains_key(*p)) {

@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_macros::ModuleArgs;
-use base64::Engine as _;
 use sha1::Digest as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::host::{FileAttributes, Replace};
+use crate::host::{FileAttributes, Replace, received};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -78,9 +77,7 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         args.source_mode = Some(i64::from(meta.mode() & 0o7777));
     }
     let content = match (&args.data, &args.content, &source) {
-        (Some(data), _, _) => base64::engine::general_purpose::STANDARD
-            .decode(data)
-            .map_err(|e| Failure::new(format!("the content did not arrive whole: {e}")))?,
+        (Some(data), _, _) => received(data)?,
         (None, Some(content), _) => content.clone().into_bytes(),
         (None, None, Some(source)) => fs::read(source)?,
         (None, None, None) => return Err("src (or content) is required".into()),
@@ -112,9 +109,12 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     if dest.exists() && !args.force {
         return Ok(base(Outcome::unchanged()).msg("file already exists"));
     }
-    if host.check && !args.remote_src && fs::read(&dest).ok().as_ref() != Some(&content) {
-        host.record_diff(&dest, &fs::read(&dest).unwrap_or_default(), &content);
-        return Ok(Outcome::changed(true));
+    if host.check && !args.remote_src {
+        let now = host.read_optional(&dest)?;
+        if now.as_ref() != Some(&content) {
+            host.record_diff(&dest, &now.unwrap_or_default(), &content);
+            return Ok(Outcome::changed(true));
+        }
     }
     let sum = sha1(&content);
     if let Some(wanted) = args.checksum.as_deref().filter(|wanted| *wanted != sum) {
@@ -195,7 +195,7 @@ fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run 
     for path in all {
         let target = root.join(path.strip_prefix(source).unwrap_or(&path));
         let meta = if follow_links { fs::metadata(&path)? } else { fs::symlink_metadata(&path)? };
-        let mode = FileAttributes { mode: Some((meta.mode() & 0o7777).into()), ..FileAttributes::default() };
+        let mode = FileAttributes::of_mode(meta.mode() & 0o7777);
         if meta.is_dir() {
             if !target.is_dir() {
                 changed = true;

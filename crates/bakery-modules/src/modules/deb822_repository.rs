@@ -98,15 +98,11 @@ fn key(host: &mut Host, given: &str, slug: &str) -> Result<(bool, String, Option
     let path = format!("{KEYRINGS}/{slug}.{}", if armored { "asc" } else { "gpg" });
     if !host.check {
         fs::create_dir_all(KEYRINGS)?;
-        host.attributes(KEYRINGS.as_ref(), &mode("0755".into()))?;
+        host.attributes(KEYRINGS.as_ref(), &FileAttributes::of_mode("0755"))?;
     }
     let (mut changed, _) = host.replace(path.as_ref(), &bytes, &Replace::default())?;
-    changed |= host.attributes(path.as_ref(), &mode("0644".into()))?;
+    changed |= host.attributes(path.as_ref(), &FileAttributes::of_mode("0644"))?;
     Ok((changed, path.clone(), Some(path)))
-}
-
-fn mode(mode: Value) -> FileAttributes {
-    FileAttributes { mode: Some(mode), ..FileAttributes::default() }
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
@@ -172,7 +168,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     changed |= host.replace(path.as_ref(), repo.as_bytes(), &Replace::default())?.0;
-    changed |= host.attributes(path.as_ref(), &mode(args.mode))?;
+    changed |= host.attributes(path.as_ref(), &FileAttributes::of_mode(args.mode))?;
     Ok(Outcome::changed(changed).with("repo", repo).with("dest", path).with("key_filename", key_file))
 }
 

@@ -47,9 +47,6 @@ struct Args {
     /// Whether proxies of the environment are used.
     #[arg(default = "true")]
     use_proxy: bool,
-    /// Used internally: the date of the file that is there, as http has it.
-    #[arg(name = "_newer_than")]
-    newer_than: Option<String>,
     /// The folder for the file while it is fetched.
     tmp_dest: Option<String>,
     /// What to call ourselves.
@@ -72,7 +69,6 @@ fn request(url: &str, args: Option<&Args>) -> Request {
         request.use_proxy = args.use_proxy;
         let headers = args.headers.iter().flat_map(Map::pairs);
         request.headers = headers.map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        request.headers.extend(args.newer_than.clone().map(|date| ("If-Modified-Since".to_owned(), date)));
         let login = args.url_username.clone();
         // Servers of files rarely ask; what is given is sent.
         request.login = login.map(|user| (user, args.url_password.clone().unwrap_or_default(), true));
@@ -81,14 +77,14 @@ fn request(url: &str, args: Option<&Args>) -> Request {
 }
 
 /// Fetches an address, with another try after what may pass: a broken connection, a server's trouble.
-fn fetch(url: &str, args: Option<&Args>) -> Result<(Vec<u8>, u16), Failure> {
-    let request = request(url, args);
+fn fetch(request: &Request) -> Result<(Vec<u8>, u16), Failure> {
+    let url = request.url.as_str();
     let mut last = Failure::new("no attempt was made");
     for attempt in 0..3u64 {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(500 << attempt));
         }
-        match send(&request) {
+        match send(request) {
             Ok(answer) if answer.status >= 500 => {
                 last = Failure::new(format!("Request failed: HTTP Error {}", answer.status))
                     .with("status_code", i64::from(answer.status));
@@ -109,7 +105,7 @@ fn fetch(url: &str, args: Option<&Args>) -> Result<(Vec<u8>, u16), Failure> {
 /// What a server would send: the message, and the status. For check mode, in which nothing is fetched.
 fn ask(args: &Args) -> Result<(String, u16), Failure> {
     if args.url.starts_with("file://") {
-        let (bytes, status) = fetch(&args.url, Some(args))?;
+        let (bytes, status) = fetch(&request(&args.url, Some(args)))?;
         return Ok((format!("OK ({} bytes)", bytes.len()), status));
     }
     let request = Request { method: "HEAD".into(), ..request(&args.url, Some(args)) };
@@ -123,7 +119,7 @@ fn ask(args: &Args) -> Result<(String, u16), Failure> {
 
 /// Fetches an address into a temporary file that stays until the process ends.
 pub(super) fn to_temporary(_: &Host, url: &str) -> Result<PathBuf, Failure> {
-    let (bytes, _) = fetch(url, None)?;
+    let (bytes, _) = fetch(&request(url, None))?;
     let name = url.rsplit('/').next().unwrap_or("download");
     let folder = ::tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?.keep();
     let path = folder.join(name);
@@ -149,7 +145,7 @@ fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
     if !sum.contains("://") {
         return Ok(Some((algorithm.to_owned(), sum.trim().to_lowercase())));
     }
-    let (list, _) = fetch(sum, Some(args))?;
+    let (list, _) = fetch(&request(sum, Some(args)))?;
     let name = args.url.split('?').next().unwrap_or(&args.url).rsplit('/').next().unwrap_or_default();
     let list = String::from_utf8_lossy(&list).into_owned();
     let single = list.lines().count() == 1 && list.split_whitespace().count() == 1;
@@ -164,18 +160,14 @@ fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
         .ok_or_else(|| Failure::new(format!("Unable to find a checksum for file '{name}' in '{sum}'")))
 }
 
-fn run(mut args: Args, host: &mut Host) -> Run {
+fn run(args: Args, host: &mut Host) -> Run {
     let mut dest = host.path(&args.dest);
     if dest.is_dir() || args.dest.ends_with('/') {
         let name =
             args.url.split(['?', '#']).next().unwrap_or(&args.url).rsplit('/').next().unwrap_or("index.html");
         dest = dest.join(if name.is_empty() { "index.html" } else { name });
     }
-    // What is there already is fetched again only if the server has something newer.
     let into_folder = args.dest.ends_with('/') || host.path(&args.dest).is_dir();
-    if !args.force && !into_folder && args.checksum.is_empty() {
-        args.newer_than = fs::metadata(&dest).ok().and_then(|meta| meta.modified().ok()).and_then(http_date);
-    }
     let sum = wanted_sum(&args)?;
     let base =
         |outcome: Outcome| outcome.with("url", args.url.as_str()).with("dest", dest.display().to_string());
@@ -197,7 +189,13 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     }
     let local = args.url.starts_with("file://");
     let before = host.read_optional(&dest)?.map(|bytes| super::copy::sha1(&bytes));
-    let (bytes, status) = fetch(&args.url, Some(&args))?;
+    let mut request = request(&args.url, Some(&args));
+    if !args.force && !into_folder && args.checksum.is_empty() {
+        // What is there already is sent again only if the server has something newer.
+        let time = fs::metadata(&dest).ok().and_then(|meta| meta.modified().ok()).and_then(http_date);
+        request.headers.extend(time.map(|time| ("If-Modified-Since".to_owned(), time)));
+    }
+    let (bytes, status) = fetch(&request)?;
     if status == 304 {
         let changed = host.attributes(&dest, &args.attributes)?;
         return Ok(base(Outcome::changed(changed))

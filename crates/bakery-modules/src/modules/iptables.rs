@@ -85,7 +85,7 @@ struct Args {
     dst_range: Option<String>,
     /// A set of ipset(8).
     match_set: Option<String>,
-    /// What of a packet is looked up in the set.
+    /// What of a packet is looked up in the set: `src`, `dst`, or two of them with a comma.
     match_set_flags: Option<String>,
     /// The most packets in a time.
     limit: Option<String>,

@@ -1,5 +1,6 @@
 //! `make`: a target of a Makefile (community.general `make.py`).
 
+use bakery_lang::quote::shell_word;
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
@@ -27,15 +28,6 @@ struct Args {
     jobs: Option<i64>,
 }
 
-/// A word as a shell wants it written.
-fn quoted(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', "'\"'\"'"))
-}
-
 fn run(args: Args, host: &mut Host) -> Run {
     let program = match &args.make {
         Some(make) => host.path(make),
@@ -55,7 +47,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     for (name, value) in args.params.iter().flat_map(Map::pairs) {
         argv.push(if value.is_none() { name.to_string() } else { format!("{name}={value}") });
     }
-    let shown = argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
+    let shown = argv.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
     let outer = host.cwd.replace(host.path(&args.chdir));
     let question: Vec<String> = argv.iter().cloned().chain(["-q".to_owned()]).collect();
     let done = host.try_run(&question).and_then(|asked| {

@@ -8,7 +8,7 @@ use bakery_host::{fs, users};
 use bakery_lang::Value;
 use bakery_macros::ModuleArgs;
 
-use crate::host::FileAttributes;
+use crate::host::{FileAttributes, received};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -68,10 +68,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err(Failure::new(format!("dest '{}' must be an existing dir", args.dest)));
     }
     let bytes = match &args.data {
-        Some(data) => {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(data).map_err(|e| Failure::new(e.to_string()))?
-        }
+        Some(data) => received(data)?,
         None if args.src.contains("://") => fs::read(super::get_url::to_temporary(host, &args.src)?)?,
         None => fs::read(host.path(&args.src)).map_err(|e| {
             if e.is_not_found() {
@@ -299,7 +296,7 @@ impl Unpacking<'_> {
                 }
                 Kind::File(_) => {
                     fs::chmod(&path, entry.mode)?;
-                    fs::set_modified(&path, entry.modified)?;
+                    fs::set_mtime(&path, entry.modified)?;
                 }
             }
         }
@@ -308,7 +305,7 @@ impl Unpacking<'_> {
 
     /// Folders get their dates when nothing is written into them any more.
     fn date_folders(&self) -> Result<(), Failure> {
-        self.folders.iter().try_for_each(|(path, time)| Ok(fs::set_modified(path, *time)?))
+        self.folders.iter().try_for_each(|(path, time)| Ok(fs::set_mtime(path, *time)?))
     }
 
     fn tar(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
@@ -420,6 +417,10 @@ mod tests {
         for name in ["/etc/passwd", "../x", "a/../../x"] {
             assert!(inside(dest, Path::new(name), 0).is_err(), "{name}");
         }
-        assert_eq!(inside(dest, Path::new("./a/b"), 1).ok().flatten(), Some(dest.join("b")));
+        // As GNU tar strips them: `.` counts.
+        for (name, strip, left) in [("a/b", 1, "b"), ("./a/b", 1, "a/b"), ("./a/b", 2, "b")] {
+            assert_eq!(inside(dest, Path::new(name), strip).ok().flatten(), Some(dest.join(left)), "{name}");
+        }
+        assert_eq!(inside(dest, Path::new("./a"), 2).ok().flatten(), None);
     }
 }

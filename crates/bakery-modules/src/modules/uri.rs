@@ -1,11 +1,11 @@
 //! `uri`: talks to a web service (`ansible/modules/uri.py`).
 
 use bakery_host::fs;
+use bakery_lang::quote::form_value;
 use bakery_lang::{Map, Value, json};
 use bakery_macros::ModuleArgs;
-use base64::Engine as _;
 
-use crate::host::{FileAttributes, Replace};
+use crate::host::{FileAttributes, Replace, received};
 use crate::http::{Answer, Request, send};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
@@ -95,19 +95,6 @@ struct Args {
     attributes: FileAttributes,
 }
 
-/// Text for a query or form.
-fn quoted(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(char::from(byte)),
-            b' ' => out.push('+'),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
-}
-
 /// A mapping, or a list of pairs, as a form; lists give their name once for each item.
 fn form(body: &Value) -> Result<String, Failure> {
     let pairs: Vec<(String, Value)> = match body {
@@ -126,9 +113,11 @@ fn form(body: &Value) -> Result<String, Failure> {
     for (name, value) in pairs {
         match value.as_items() {
             Some(items) => {
-                words.extend(items.iter().map(|i| format!("{}={}", quoted(&name), quoted(&i.to_string()))));
+                words.extend(
+                    items.iter().map(|i| format!("{}={}", form_value(&name), form_value(&i.to_string()))),
+                );
             }
-            None => words.push(format!("{}={}", quoted(&name), quoted(&value.to_string()))),
+            None => words.push(format!("{}={}", form_value(&name), form_value(&value.to_string()))),
         }
     }
     Ok(words.join("&"))
@@ -212,11 +201,7 @@ fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
         (None, _) => None,
     };
     let body = match (&args.data, &args.src) {
-        (Some(data), _) => Some(
-            base64::engine::general_purpose::STANDARD
-                .decode(data)
-                .map_err(|e| Failure::new(e.to_string()))?,
-        ),
+        (Some(data), _) => Some(received(data)?),
         (None, Some(src)) => Some(fs::read(host.path(src))?),
         (None, None) => body,
     };

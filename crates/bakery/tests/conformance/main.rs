@@ -6,11 +6,15 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
+#[path = "../reference/mod.rs"]
+mod reference;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use bakery_lang::{Source, Value, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
+use reference::{programs_of_bakery, programs_of_reference, unpacked};
 use serde_json::Value as Json;
 
 /// The release whose targets are run.
@@ -31,16 +35,9 @@ fn main() {
     libtest_mimic::run(&args, trials).exit();
 }
 
-fn reference() -> Result<PathBuf, Failed> {
-    let named = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
-    named.ok_or_else(|| {
-        "BAKERY_REFERENCE names no folder with ansible-core's programs; scripts/test sets it".into()
-    })
-}
-
 /// Reads ansible-core's YAML files, of which there are some two thousand, beside PyYAML.
 fn read_yaml() -> Result<(), Failed> {
-    let reference = reference()?;
+    let reference = programs_of_reference()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/read-yaml.py");
     let output = Command::new(reference.join("python")).arg(script).arg(sources(&reference)?).output()?;
     if !output.status.success() {
@@ -108,15 +105,11 @@ fn is(value: &Value, expected: &Json) -> bool {
 
 /// Runs a target; what it said is the failure.
 fn run(target: &str) -> Result<(), Failed> {
-    let reference = reference()?;
-    let programs = match std::env::var_os("BAKERY_BIN") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_BIN_EXE_bakery")).with_file_name(""),
-    };
+    let reference = programs_of_reference()?;
     let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/run-target"))
         .arg(target)
         .env("SOURCES", sources(&reference)?)
-        .env("PROGRAMS", programs)
+        .env("PROGRAMS", programs_of_bakery())
         .env("VENV", &reference)
         .output()?;
     if output.status.success() {
@@ -130,31 +123,8 @@ fn run(target: &str) -> Result<(), Failed> {
 
 /// The unpacked source distribution, fetched on first use.
 fn sources(reference: &Path) -> Result<PathBuf, Failed> {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = reference.join("../..");
-    let unpacked = folder.join(format!("ansible_core-{RELEASE}"));
-    if unpacked.is_dir() {
-        return Ok(unpacked.canonicalize()?);
-    }
-    let scratch = tempfile::tempdir_in(&folder)?;
-    let run = |command: &mut Command| -> Result<(), Failed> {
-        let output = command.output()?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
-    };
-    run(Command::new(reference.join("pip"))
-        .args(["download", "-q", "--no-deps", "--no-binary", ":all:", "-d"])
-        .arg(scratch.path())
-        .arg(format!("ansible-core=={RELEASE}")))?;
-    run(Command::new("tar")
-        .arg("xzf")
-        .arg(scratch.path().join(format!("ansible_core-{RELEASE}.tar.gz")))
-        .arg("-C")
-        .arg(scratch.path()))?;
-    // Whole or not at all: a test that is killed leaves no half of it.
-    std::fs::rename(scratch.path().join(format!("ansible_core-{RELEASE}")), &unpacked)?;
-    Ok(unpacked.canonicalize()?)
+    let script = "import sys, tarfile, glob\n\
+        tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
+    let download = ["--no-binary", ":all:", &format!("ansible-core=={RELEASE}")];
+    unpacked(reference, &format!("ansible_core-{RELEASE}"), &download, script)
 }

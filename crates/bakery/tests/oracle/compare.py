@@ -30,7 +30,7 @@ ROUNDS = ("check", "first", "second")
 VOLATILE = {
     "start", "end", "delta", "invocation", "diff", "warnings", "deprecations", "exception", "atime", "mtime", "ctime",
     "inode", "dev", "device", "failed_when_result", "module_stdout", "module_stderr", "elapsed", "ansible_job_id",
-    "results_file", "version", "ansible_version", "cache_update_time", "src", "finished", "started", "stdout_lines",
+    "results_file", "ansible_version", "cache_update_time", "src", "finished", "started", "stdout_lines",
     "stderr_lines", "started_at", "attempts", "origin", "category", "date",
 }
 # What the programs themselves leave, and what holds dates.
@@ -196,6 +196,8 @@ def differences(theirs, ours, differs, where, which):
         return
     loop = isinstance(theirs.get("results"), list) and isinstance(ours.get("results"), list)
     if loop and all(isinstance(item, dict) for item in theirs["results"]):
+        if len(theirs["results"]) != len(ours["results"]):
+            yield f"{where}: {len(theirs['results'])} items against {len(ours['results'])}"
         for number, (left, right) in enumerate(zip(theirs["results"], ours["results"])):
             yield from differences(left, right, differs, f"{where}[{number}]", which)
         theirs = {key: value for key, value in theirs.items() if key not in ("results", "msg")}
@@ -209,11 +211,12 @@ def differences(theirs, ours, differs, where, which):
         left, right = theirs.get(key), ours.get(key)
         if key in ("changed", "failed", "skipped"):
             left, right = bool(left), bool(right)
-        if key not in differs:
-            why = f" ({theirs.get('msg')})" if key == "failed" else ""
-            for line in unequal(left, right, key):
-                if not any(f"{which}.{line}".startswith((f"{named}", f"{which}.{named}")) for named in differs):
-                    yield f"{where}.{line}{why}"
+        why = f" ({theirs.get('msg')})" if key == "failed" else ""
+        for line in unequal(left, right, key):
+            # What is named is not compared, nor what is in it.
+            named = {end for name in differs for end in (f"{name}:", f"{name}.")}
+            if not any(told.startswith(tuple(named)) for told in (line, f"{which}.{line}")):
+                yield f"{where}.{line}{why}"
 
 
 def main(case):

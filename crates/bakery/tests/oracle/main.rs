@@ -5,10 +5,14 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
+#[path = "../reference/mod.rs"]
+mod reference;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use libtest_mimic::{Arguments, Failed, Trial};
+use reference::{programs_of_bakery, programs_of_reference, unpacked};
 
 /// The release of the package `ansible`, which brings the community's collections.
 const COLLECTIONS: &str = "12.3.0";
@@ -64,18 +68,13 @@ fn every_module(text: &str) -> Result<(), Failed> {
 }
 
 fn compare(case: &Path) -> Result<(), Failed> {
-    let reference = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
-    let reference = reference.ok_or("BAKERY_REFERENCE names no folder with ansible-core's programs")?;
-    let programs = match std::env::var_os("BAKERY_BIN") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_BIN_EXE_bakery")).with_file_name(""),
-    };
+    let reference = programs_of_reference()?;
     let cache = reference.join("../..").canonicalize()?;
     let output = Command::new(reference.join("python"))
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/compare.py"))
         .arg(case)
         .env("VENV", &reference)
-        .env("PROGRAMS", programs)
+        .env("PROGRAMS", programs_of_bakery())
         .env("COLLECTIONS", collections(&reference)?)
         .env("KEEP", cache.join("oracle"))
         .output()?;
@@ -85,35 +84,12 @@ fn compare(case: &Path) -> Result<(), Failed> {
     Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned().into())
 }
 
-/// The community's collections, fetched on first use.
+/// The community's collections, fetched on first use; some of the hundred, the rest would only take room.
 fn collections(reference: &Path) -> Result<PathBuf, Failed> {
-    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let folder = reference.join("../..");
-    let unpacked = folder.join("collections");
-    if unpacked.is_dir() {
-        return Ok(unpacked.canonicalize()?);
-    }
-    let scratch = tempfile::tempdir_in(&folder)?;
-    let run = |command: &mut Command| -> Result<(), Failed> {
-        let output = command.output()?;
-        if output.status.success() {
-            return Ok(());
-        }
-        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
-    };
-    run(Command::new(reference.join("pip"))
-        .args(["download", "-q", "--no-deps", "-d"])
-        .arg(scratch.path())
-        .arg(format!("ansible=={COLLECTIONS}")))?;
-    // Some of the hundred collections in it; the rest would only take room.
-    let unpack = "import sys, zipfile, glob\n\
+    let script = "import sys, zipfile, glob\n\
         archive = zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0])\n\
         wanted = ('ansible/posix', 'community/general', 'community/crypto', 'community/mysql', 'community/postgresql')\n\
         names = [n for n in archive.namelist() if n.startswith(tuple(f'ansible_collections/{w}/' for w in wanted))]\n\
         archive.extractall(sys.argv[1] + '/collections', names)";
-    run(Command::new(reference.join("python")).args(["-c", unpack]).arg(scratch.path()))?;
-    // Whole or not at all: a test that is killed leaves no half of it.
-    std::fs::rename(scratch.path().join("collections"), &unpacked)?;
-    Ok(unpacked.canonicalize()?)
+    unpacked(reference, "collections", &[&format!("ansible=={COLLECTIONS}")], script)
 }

@@ -201,7 +201,7 @@ fn secrets_are_told_nowhere() {
          \x20 - command: echo hunter2 {{ secret }}\n    no_log: true\n    register: said\n\
          \x20 - assert: { that: \"said.stdout == 'hunter2 vaulted-word'\", quiet: true }\n    no_log: true\n\
          \x20 - command: echo {{ item }}\n    no_log: true\n    loop: [hunter2, '{{ secret }}']\n\
-         \x20 - copy: { content: '{{ secret }}', dest: /nonexistent/x }\n    no_log: true\n    ignore_errors: true\n\
+         \x20 - copy: { content: '{{ secret }}', dest: /dev/null }\n    no_log: true\n    ignore_errors: true\n\
          \x20 - shell: exit 3; echo {{ secret }}\n    no_log: true\n    ignore_errors: true\n\
          \x20 - command: ps -eo args\n    become: true\n    become_user: nobody\n    vars: { ansible_become_password: become-word }\n    register: seen\n    changed_when: false\n\
          \x20 - user: { name: nobody, password: hunter2, update_password: on_create }\n    check_mode: true\n\

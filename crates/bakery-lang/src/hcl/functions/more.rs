@@ -88,16 +88,7 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
             }
             .into())
         }),
-        "urlencode" => args.string(0).map(|text| {
-            text.bytes()
-                .map(|b| match b {
-                    b' ' => "+".to_owned(),
-                    b if b.is_ascii_alphanumeric() || b"-_.~".contains(&b) => char::from(b).to_string(),
-                    b => format!("%{b:02X}"),
-                })
-                .collect::<String>()
-                .into()
-        }),
+        "urlencode" => args.string(0).map(|text| crate::quote::form_value(&text).into()),
         "csvdecode" => args.string(0).and_then(|text| csv(&text)),
         "uuidv5" => args.string(0).and_then(|space| {
             let space = match space.as_str() {

@@ -1,0 +1,55 @@
+//! What tests beside reference programs share: where those are, and what comes from PyPI with them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use libtest_mimic::Failed;
+
+/// The folder of ansible-core's programs.
+pub(crate) fn programs_of_reference() -> Result<PathBuf, Failed> {
+    let named = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
+    named.ok_or_else(|| {
+        "BAKERY_REFERENCE names no folder with ansible-core's programs; scripts/test sets it".into()
+    })
+}
+
+/// The folder of bakery: the release program where the test script built it, else the one beside the tests.
+pub(crate) fn programs_of_bakery() -> PathBuf {
+    match std::env::var_os("BAKERY_BIN") {
+        Some(folder) => PathBuf::from(folder),
+        None => Path::new(env!("CARGO_BIN_EXE_bakery")).with_file_name(""),
+    }
+}
+
+/// A folder that is made of a package of PyPI on first use: `pip download` with these words, then a script in Python that
+/// is told the folder of the download and makes `name` in it.
+pub(crate) fn unpacked(
+    reference: &Path,
+    name: &str,
+    download: &[&str],
+    script: &str,
+) -> Result<PathBuf, Failed> {
+    static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let folder = reference.join("../..");
+    let unpacked = folder.join(name);
+    if unpacked.is_dir() {
+        return Ok(unpacked.canonicalize()?);
+    }
+    let scratch = tempfile::tempdir_in(&folder)?;
+    let run = |command: &mut Command| -> Result<(), Failed> {
+        let output = command.output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
+    };
+    run(Command::new(reference.join("pip"))
+        .args(["download", "-q", "--no-deps", "-d"])
+        .arg(scratch.path())
+        .args(download))?;
+    run(Command::new(reference.join("python")).args(["-c", script]).arg(scratch.path()))?;
+    // Whole or not at all: a test that is killed leaves no half of it.
+    std::fs::rename(scratch.path().join(name), &unpacked)?;
+    Ok(unpacked.canonicalize()?)
+}
