@@ -159,7 +159,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                     None => Ok(item.to_string()),
                 })
                 .collect::<Result<_>>()?;
-            parts.join(&args.text(0, "d", "")).into()
+            ops::join(&parts, &args.text(0, "d", ""))?
         }
         "list" => Value::list(items()?),
         "lower" => as_text().to_lowercase().into(),
@@ -217,11 +217,8 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
         }
         "select" | "reject" | "selectattr" | "rejectattr" => select(evaluator, name, value, args)?,
         "replace" => {
-            let (from, to) = (args.text(0, "old", ""), args.text(1, "new", ""));
-            match args.get(2, "count").and_then(|v| v.as_int()) {
-                Some(count) if count >= 0 => as_text().replacen(&from, &to, count as usize).into(),
-                _ => as_text().replace(&from, &to).into(),
-            }
+            let most = args.get(2, "count").and_then(|v| v.as_int()).and_then(|n| usize::try_from(n).ok());
+            ops::replace(&as_text(), &args.text(0, "old", ""), &args.text(1, "new", ""), most)?
         }
         "reverse" => match value {
             Value::Str(s) => s.as_str().chars().rev().collect::<String>().into(),
@@ -456,22 +453,32 @@ fn sort_by(
     case: bool,
     key: impl Fn(&Value) -> Result<Value>,
 ) -> Result<Value> {
-    let mut keyed: Vec<(Value, Value)> = items
+    let keyed: Vec<(Value, Value)> = items
         .into_iter()
         .map(|item| key(&item).map(|key| (if case { key } else { fold(&key) }, item)))
         .collect::<Result<_>>()?;
-    let mut failed = None;
-    keyed.sort_by(|(a, _), (b, _)| {
-        let order = match ops::order(a, b, "<") {
-            Ok(order) => order.unwrap_or(std::cmp::Ordering::Equal),
-            Err(error) => {
-                failed.get_or_insert(error);
-                std::cmp::Ordering::Equal
-            }
-        };
-        if reverse { order.reverse() } else { order }
-    });
-    failed.map_or(Ok(Value::list(keyed.into_iter().map(|(_, item)| item).collect())), Err)
+    let sorted = merge_sort(keyed, &|(left, _), (right, _)| {
+        let (lesser, greater) = if reverse { (left, right) } else { (right, left) };
+        Ok(ops::order(lesser, greater, "<")? == Some(std::cmp::Ordering::Less))
+    })?;
+    Ok(Value::list(sorted.into_iter().map(|(_, item)| item).collect()))
+}
+
+/// A stable sort whose comparison may fail or, with NaN, be no order at all: the standard library's panics there.
+/// `swapped` says whether what stands on the right belongs before what stands on the left.
+fn merge_sort<T>(mut items: Vec<T>, swapped: &impl Fn(&T, &T) -> Result<bool>) -> Result<Vec<T>> {
+    if items.len() < 2 {
+        return Ok(items);
+    }
+    let right = merge_sort(items.split_off(items.len() / 2), swapped)?;
+    let left = merge_sort(items, swapped)?;
+    let mut merged = Vec::with_capacity(left.len() + right.len());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+        merged.extend(if swapped(a, b)? { right.next() } else { left.next() });
+    }
+    merged.extend(left.chain(right));
+    Ok(merged)
 }
 
 fn groupby(value: &Value, args: &Arguments) -> Result<Value> {

@@ -121,14 +121,12 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
                 }
                 Err(error) => return Some(Err(error)),
             }
-            parts.join(s).into()
+            return Some(ops::join(&parts, s));
         }
         "replace" => {
             let (from, to) = (text(0)?, text(1)?);
-            match args.positional.get(2).and_then(Value::as_int) {
-                Some(count) if count >= 0 => s.replacen(&from, &to, count as usize).into(),
-                _ => s.replace(&from, &to).into(),
-            }
+            let most = args.positional.get(2).and_then(Value::as_int);
+            return Some(ops::replace(s, &from, &to, most.and_then(|count| usize::try_from(count).ok())));
         }
         "find" => index(s.find(&text(0)?)).unwrap_or(-1).into(),
         "rfind" => index(s.rfind(&text(0)?)).unwrap_or(-1).into(),

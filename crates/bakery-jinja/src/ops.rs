@@ -177,6 +177,9 @@ pub fn iterate(value: &Value) -> Result<Vec<Value>> {
         Value::List(list) => Ok(list.items()),
         Value::Tuple(items) => Ok(items.to_vec()),
         Value::Map(map) => Ok(map.keys()),
+        Value::Str(text) if text.as_str().len() > MOST_ITEMS => {
+            Err(Error::new("the text is too long to be taken letter by letter"))
+        }
         Value::Str(text) => Ok(text.as_str().chars().map(|c| Value::from(c.to_string())).collect()),
         Value::Undefined(_) => Err(Error::of_undefined(value)),
         other => Err(Error::new(format!("'{}' object is not iterable", other.type_name()))),
@@ -186,10 +189,25 @@ pub fn iterate(value: &Value) -> Result<Vec<Value>> {
 /// How long a text may become, in bytes.
 pub const MOST_TEXT: usize = 64 * 1024 * 1024;
 
+/// How many items an expression may make out of a text or by repeating a list.
+const MOST_ITEMS: usize = 10_000_000;
+
+/// `parts` with `separator` between them.
+///
+/// # Errors
+/// When that takes more than [`MOST_TEXT`].
+pub(crate) fn join(parts: &[String], separator: &str) -> Result<Value> {
+    let length = parts.iter().map(String::len).sum::<usize>() + parts.len().saturating_mul(separator.len());
+    if length > MOST_TEXT {
+        return Err(Error::new("the text is too long"));
+    }
+    Ok(parts.join(separator).into())
+}
+
 /// How often a sequence is repeated, unless that takes the memory.
 pub(crate) fn times(n: i128, length: usize) -> Result<usize> {
     let n = usize::try_from(n.max(0)).unwrap_or(usize::MAX);
-    if n.saturating_mul(length) > 10_000_000 {
+    if n.saturating_mul(length) > MOST_ITEMS {
         return Err(Error::new("the repeated list is too long"));
     }
     Ok(n)
@@ -239,15 +257,35 @@ pub fn range(args: &Arguments) -> Result<Value> {
     Ok(Value::list(items))
 }
 
+/// `text` with the first `most` places of `from` as `to`; with none given, all.
+///
+/// # Errors
+/// When that takes more than [`MOST_TEXT`].
+pub(crate) fn replace(text: &str, from: &str, to: &str, most: Option<usize>) -> Result<Value> {
+    let places = text.matches(from).take(most.unwrap_or(usize::MAX)).count();
+    if text.len().saturating_add(places.saturating_mul(to.len())) > MOST_TEXT {
+        return Err(Error::new("the text is too long"));
+    }
+    Ok(text.replacen(from, to, places).into())
+}
+
 /// `value[start:stop:step]`.
 ///
 /// # Errors
 /// When it cannot be sliced.
-pub fn slice(value: &Value, [start, stop, step]: [Option<i128>; 3]) -> Result<Value> {
-    let items = match value {
-        Value::Str(_) | Value::List(_) | Value::Tuple(_) => iterate(value)?,
-        other => return Err(Error::new(format!("'{}' object is not subscriptable", other.type_name()))),
-    };
+pub fn slice(value: &Value, bounds: [Option<i128>; 3]) -> Result<Value> {
+    match value {
+        Value::Str(text) => {
+            let letters: Vec<char> = text.as_str().chars().collect();
+            Ok(slice_of(&letters, bounds)?.into_iter().collect::<String>().into())
+        }
+        Value::List(list) => Ok(Value::list(slice_of(&list.items(), bounds)?)),
+        Value::Tuple(items) => Ok(Value::tuple(slice_of(items, bounds)?)),
+        other => Err(Error::new(format!("'{}' object is not subscriptable", other.type_name()))),
+    }
+}
+
+fn slice_of<T: Clone>(items: &[T], [start, stop, step]: [Option<i128>; 3]) -> Result<Vec<T>> {
     let length = items.len() as i128;
     let step = step.unwrap_or(1);
     if step == 0 {
@@ -269,9 +307,5 @@ pub fn slice(value: &Value, [start, stop, step]: [Option<i128>; 3]) -> Result<Va
             at += step;
         }
     }
-    Ok(match value {
-        Value::Str(_) => out.iter().map(ToString::to_string).collect::<String>().into(),
-        Value::Tuple(_) => Value::tuple(out),
-        _ => Value::list(out),
-    })
+    Ok(out)
 }

@@ -27,3 +27,29 @@ fn templates_render_as_jinja2_renders_them() {
     }
     assert!(failures.is_empty(), "{} of {} differ:\n{}", failures.len(), cases.len(), failures.join("\n"));
 }
+
+/// Texts that grow with every step end in an error before they take the memory.
+#[test]
+fn text_that_grows_is_bounded() {
+    let environment = Environment::new();
+    let scope = MapScope(bakery_lang::Map::new());
+    for step in [" | join('a long separator')", " | replace('', '0123456789')", ".replace('', '0123456789')"]
+    {
+        let text = format!("{{{{ 'abc'{} }}}}", step.repeat(60));
+        let template =
+            environment.parse(&Source::new("case", text.as_str()), &Syntax::default()).expect("parses");
+        let error = environment.render(&template, &scope).expect_err(step);
+        assert!(error.to_string().contains("too long"), "{step}: {error}");
+    }
+}
+
+/// A comparison that fails in the middle of a sort is an error of the template.
+#[test]
+fn what_cannot_be_sorted_is_an_error() {
+    let environment = Environment::new();
+    let text = format!("{{{{ [{}1, '1', 1.0, true] | sort }}}}", "0, '2', ".repeat(30));
+    let template =
+        environment.parse(&Source::new("case", text.as_str()), &Syntax::default()).expect("parses");
+    let error = environment.render(&template, &MapScope(bakery_lang::Map::new())).expect_err("not in order");
+    assert!(error.to_string().contains("'<' not supported between"), "{error}");
+}
