@@ -2,7 +2,7 @@
 
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
 use bakery_lang::regex::{Flags, compile, expand, replace};
-use bakery_lang::{Map, Value, json, yaml};
+use bakery_lang::{Map, Value, json, units, yaml};
 use base64::Engine as _;
 use sha2::Digest as _;
 
@@ -373,10 +373,10 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),
         "to_yaml" => yaml::emit(value, yaml_style(args, 2, true)).into(),
         "to_nice_yaml" => yaml::emit(value, yaml_style(args, 4, false)).into(),
-        "human_readable" => human(
+        "human_readable" => units::human(
             value.as_float().ok_or_else(|| Error::new("human_readable() failed on bad input"))?,
             args.flag(0, "isbits", false),
-            args.get(1, "unit").filter(|u| !u.is_none()).map(|u| u.to_string()),
+            args.get(1, "unit").filter(|u| !u.is_none()).map(|u| u.to_string()).as_deref(),
         )
         .into(),
         "human_to_bytes" => human_to_bytes(&text())?,
@@ -694,22 +694,6 @@ fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> yaml::Style
         width: number("width").unwrap_or(80),
         literal: false,
     }
-}
-
-fn human(size: f64, bits: bool, wanted: Option<String>) -> String {
-    let units = ["Y", "Z", "E", "P", "T", "G", "M", "K"];
-    let base = if bits { "bits" } else { "Bytes" };
-    for (at, unit) in units.iter().enumerate() {
-        let limit = 1024f64.powi((units.len() - at) as i32);
-        let fits = match &wanted {
-            Some(wanted) => wanted.eq_ignore_ascii_case(unit),
-            None => size >= limit,
-        };
-        if fits {
-            return format!("{:.2} {unit}{}", size / limit, if bits { "b" } else { "B" });
-        }
-    }
-    format!("{size:.2} {base}")
 }
 
 fn human_to_bytes(text: &str) -> Result<Value> {

@@ -261,6 +261,8 @@ impl Cmd {
             let stdout = collect(stdout.map(|p| Box::new(p) as _));
             let stderr = collect(stderr.map(|p| Box::new(p) as _));
             let started = Instant::now();
+            // Most programs end at once: what waits long is looked at less often.
+            let mut pause = Duration::from_micros(100);
             let status = loop {
                 let Some(limit) = limit else { break child.wait() };
                 match child.try_wait() {
@@ -270,7 +272,10 @@ impl Cmd {
                         let _ = child.kill();
                         break child.wait();
                     }
-                    Ok(None) => std::thread::sleep(Duration::from_millis(10)),
+                    Ok(None) => {
+                        std::thread::sleep(pause);
+                        pause = (pause * 3 / 2).min(Duration::from_millis(10));
+                    }
                     Err(error) => break Err(error),
                 }
             };

@@ -1,14 +1,16 @@
-//! Located data: sources, spans, diagnostics, values, YAML 1.1 and HCL.
+//! Located data: sources, spans, diagnostics, values, YAML 1.1, JSON, INI and HCL.
 //!
 //! Invariant: this crate knows no Ansible word and does no I/O; text comes in, values and errors go out.
 
 pub mod diagnostic;
 pub mod hcl;
+pub mod ini;
 pub mod json;
 pub mod quote;
 pub mod regex;
 pub mod repr;
 pub mod source;
+pub mod units;
 pub mod value;
 pub mod yaml;
 

@@ -168,7 +168,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
                 value.map_or_else(|| options.get("default").unwrap_or_else(|| "".into()), Value::from)
             })
             .collect(),
-        "ini" => tables::ini(templar, terms, options)?,
+        "ini" => tables::ini_values(templar, terms, options)?,
         "csvfile" if terms.is_empty() => return Err(Error::new("Search key is required but was not found")),
         "csvfile" => tables::csv(templar, terms, options)?,
         "url" => url(terms, options)?,

@@ -2,7 +2,7 @@
 
 use bakery_jinja::{Error, Result};
 use bakery_lang::regex::{Flags, compile};
-use bakery_lang::{Map, Value};
+use bakery_lang::{Map, Value, ini};
 
 use super::{file_bytes, file_text};
 use crate::Templar;
@@ -135,7 +135,7 @@ fn without(map: &Map, path: &[&str], key: &str) -> Value {
 }
 
 /// The values of a key in a section of an INI file, or of a properties file.
-pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+pub(super) fn ini_values(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     const OPTIONS: &[&str] = &[
         "type",
         "file",
@@ -158,109 +158,41 @@ pub(super) fn ini(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
             if properties { "java_properties".to_owned() } else { text(&options, "section", "global") };
         let case = flag(&options, "case_sensitive");
         let bare = flag(&options, "allow_no_value") || flag(&options, "allow_none");
-        let sections = sections(&content, properties, case, bare, &file)?;
-        let defaults = sections.iter().find(|(name, _)| name == "DEFAULT").map(|(_, v)| v.clone());
-        let Some((_, own)) = sections.iter().find(|(name, _)| *name == section) else {
+        let rules = ini::Rules { case_sensitive: case, allow_no_value: bare };
+        let content = if properties { format!("[{section}]\n{content}") } else { content };
+        let read =
+            ini::parse(&content, rules).map_err(|error| match error.strip_prefix("Duplicate option") {
+                Some(_) => Error::new(format!("Duplicate option in '{file}'.")),
+                None => Error::new(error),
+            })?;
+        if !read.has_section(&section) {
             return Err(Error::new(format!("No section '{section}' in '{file}'.")));
-        };
-        let mut pairs = own.clone();
-        pairs.extend(
-            defaults.unwrap_or_default().into_iter().filter(|(k, _)| !own.iter().any(|(o, _)| o == k)),
-        );
+        }
+        let pairs = read.options(&section);
         let interpolate =
             options.get("interpolation").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
-        let value = |value: &Option<String>| match value {
-            Some(text) if interpolate => Value::from(interpolated(text, &pairs, 10)),
-            Some(text) => text.as_str().into(),
-            None => Value::None,
+        let value = |value: Option<&str>| match value {
+            Some(text) if interpolate => {
+                read.interpolated(&section, text).map(Value::from).map_err(Error::new)
+            }
+            other => Ok(other.into()),
         };
         if flag(&options, "re") {
             let regex = compile(&key, Flags::default()).map_err(Error::new)?;
             let fits = |name: &str| regex.find(name).ok().flatten().is_some_and(|found| found.start() == 0);
-            out.extend(pairs.iter().filter(|(name, _)| fits(name)).map(|(_, v)| value(v)));
+            for (_, found) in pairs.iter().filter(|(name, _)| fits(name)) {
+                out.push(value(*found)?);
+            }
             continue;
         }
         let wanted = if case { key } else { key.to_lowercase() };
         match pairs.iter().find(|(name, _)| *name == wanted) {
-            Some((_, Some(found))) => out.push(value(&Some(found.clone()))),
+            Some((_, Some(found))) => out.push(value(Some(found))?),
             Some((_, None)) => {}
             None => out.push(options.get("default").unwrap_or_else(|| "".into())),
         }
     }
     Ok(out)
-}
-
-/// `%(name)s` in values.
-fn interpolated(text: &str, pairs: &[(String, Option<String>)], depth: usize) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(after) = rest.strip_prefix("%%") {
-            out.push('%');
-            rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix("%(").and_then(|r| r.split_once(")s")) {
-            let found = pairs.iter().find(|(k, _)| *k == name.to_lowercase()).and_then(|(_, v)| v.clone());
-            let found = found.unwrap_or_default();
-            out.push_str(&if depth > 0 { interpolated(&found, pairs, depth - 1) } else { found });
-            rest = after;
-        } else {
-            out.push('%');
-            rest = &rest[1..];
-        }
-    }
-    out + rest
-}
-
-type Sections = Vec<(String, Vec<(String, Option<String>)>)>;
-
-fn sections(content: &str, properties: bool, case: bool, bare: bool, file: &str) -> Result<Sections> {
-    let mut sections: Sections = Vec::new();
-    if properties {
-        sections.push(("java_properties".into(), vec![]));
-    }
-    for (at, line) in content.lines().enumerate() {
-        let trimmed = line.trim();
-        if trimmed.is_empty() || trimmed.starts_with(['#', ';']) {
-            continue;
-        }
-        if let Some(name) =
-            trimmed.strip_prefix('[').and_then(|l| l.strip_suffix(']')).filter(|_| !properties)
-        {
-            sections.push((name.to_owned(), vec![]));
-            continue;
-        }
-        let Some((_, pairs)) = sections.last_mut() else {
-            return Err(Error::new(format!(
-                "File contains no section headers. file: '<???>', line: {}",
-                at + 1
-            )));
-        };
-        if line.starts_with(char::is_whitespace)
-            && let Some((_, Some(value))) = pairs.last_mut()
-        {
-            value.push('\n');
-            value.push_str(trimmed);
-            continue;
-        }
-        let (key, value) = match trimmed.split_once(['=', ':']) {
-            Some((key, value)) => (key.trim(), Some(value.trim().to_owned())),
-            None if bare => (trimmed, None),
-            None => {
-                return Err(Error::new(format!(
-                    "Source contains parsing errors: '<???>'\n\t[line {:2}]: {line:?}",
-                    at + 1
-                )));
-            }
-        };
-        let key = if case { key.to_owned() } else { key.to_lowercase() };
-        if pairs.iter().any(|(known, _)| *known == key) {
-            return Err(Error::new(format!("Duplicate option in '{file}'.")));
-        }
-        pairs.push((key, value));
-    }
-    Ok(sections)
 }
 
 /// The values of a column in the rows whose key column is the term.

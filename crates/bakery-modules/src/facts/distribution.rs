@@ -1,72 +1,598 @@
-//! Which distribution this is (`ansible/module_utils/facts/system/distribution.py`), from os-release.
+//! Which distribution this is (`facts/system/{distribution,lsb,pkg_mgr}.py` and what `distro` reads for them).
 
-use bakery_host::fs::read_to_string;
-use bakery_lang::Map;
+use bakery_host::{command::find_program, fs};
+use bakery_lang::{Map, Value};
 
-/// `ID` of os-release → the names that Ansible uses.
-const NAMES: &[(&str, &str, &str)] = &[
-    ("debian", "Debian", "Debian"),
-    ("ubuntu", "Ubuntu", "Debian"),
-    ("raspbian", "Debian", "Debian"),
-    ("linuxmint", "Linux Mint", "Debian"),
-    ("kali", "Kali", "Debian"),
-    ("devuan", "Devuan", "Debian"),
-    ("rhel", "RedHat", "RedHat"),
-    ("centos", "CentOS", "RedHat"),
-    ("rocky", "Rocky", "RedHat"),
-    ("almalinux", "AlmaLinux", "RedHat"),
-    ("ol", "OracleLinux", "RedHat"),
-    ("fedora", "Fedora", "RedHat"),
-    ("amzn", "Amazon", "RedHat"),
-    ("sles", "SLES", "Suse"),
-    ("opensuse-leap", "openSUSE Leap", "Suse"),
-    ("opensuse-tumbleweed", "openSUSE Tumbleweed", "Suse"),
-    ("alpine", "Alpine", "Alpine"),
-    ("arch", "Archlinux", "Archlinux"),
-    ("gentoo", "Gentoo", "Gentoo"),
+use super::{Scene, content, exists, names_in};
+
+/// Files that tell, in the order in which they are asked, and the family of files that they are of.
+const FILES: &[(&str, &str)] = &[
+    ("/etc/altlinux-release", "Altlinux"),
+    ("/etc/oracle-release", "OracleLinux"),
+    ("/etc/slackware-version", "Slackware"),
+    ("/etc/centos-release", "CentOS"),
+    ("/etc/redhat-release", "RedHat"),
+    ("/etc/vmware-release", "VMwareESX"),
+    ("/etc/openwrt_release", "OpenWrt"),
+    ("/etc/os-release", "Amazon"),
+    ("/etc/system-release", "Amazon"),
+    ("/etc/alpine-release", "Alpine"),
+    ("/etc/arch-release", "Archlinux"),
+    ("/etc/os-release", "Archlinux"),
+    ("/etc/os-release", "SUSE"),
+    ("/etc/SuSE-release", "SUSE"),
+    ("/etc/gentoo-release", "Gentoo"),
+    ("/etc/os-release", "Debian"),
+    ("/etc/lsb-release", "Debian"),
+    ("/etc/lsb-release", "Mandriva"),
+    ("/etc/sourcemage-release", "SMGL"),
+    ("/usr/lib/os-release", "ClearLinux"),
+    ("/etc/coreos/update.conf", "Coreos"),
+    ("/etc/os-release", "Flatcar"),
+    ("/etc/os-release", "NA"),
 ];
 
-pub(super) fn add(facts: &Map) {
-    let text = read_to_string("/etc/os-release")
-        .or_else(|_| read_to_string("/usr/lib/os-release"))
-        .unwrap_or_default();
-    let field = |name: &str| {
-        text.lines().find_map(|line| {
-            line.strip_prefix(&format!("{name}=")).map(|v| v.trim_matches(['"', '\'']).to_owned())
-        })
-    };
-    let id = field("ID").unwrap_or_default();
-    let (name, family) = NAMES.iter().find(|(known, _, _)| *known == id).map_or_else(
-        || (field("NAME").unwrap_or_else(|| "NA".into()), "NA".to_owned()),
-        |(_, n, f)| ((*n).to_owned(), (*f).to_owned()),
-    );
-    let mut version = field("VERSION_ID").unwrap_or_else(|| "NA".into());
-    let major = version.split('.').next().unwrap_or_default().to_owned();
-    if family == "Debian" && id == "debian" {
-        let full = read_to_string("/etc/debian_version").unwrap_or_default();
-        let full = full.trim();
-        let minor = full.split_once('.').map(|(_, m)| m.to_owned());
-        facts.set("ansible_distribution_minor_version", minor.unwrap_or_else(|| "NA".into()));
-        if full.starts_with(&major) {
-            version = full.to_owned();
+/// Files that say it by being there.
+const MAY_BE_EMPTY: &[&str] = &["VMwareESX", "Archlinux"];
+
+/// What a release file holds where it is of the distribution that its name says.
+const SEARCHED: &[(&str, &str)] = &[
+    ("OracleLinux", "Oracle Linux"),
+    ("RedHat", "Red Hat"),
+    ("Altlinux", "ALT"),
+    ("SMGL", "Source Mage GNU/Linux"),
+];
+
+/// Families and their distributions; any other is a family of its own.
+const FAMILIES: &[(&str, &[&str])] = &[
+    (
+        "RedHat",
+        &[
+            "RedHat",
+            "RHEL",
+            "Fedora",
+            "CentOS",
+            "Scientific",
+            "SLC",
+            "Ascendos",
+            "CloudLinux",
+            "PSBM",
+            "OracleLinux",
+            "OVS",
+            "OEL",
+            "Amazon",
+            "Amzn",
+            "Virtuozzo",
+            "XenServer",
+            "Alibaba",
+            "EulerOS",
+            "openEuler",
+            "AlmaLinux",
+            "Rocky",
+            "TencentOS",
+            "EuroLinux",
+            "Kylin Linux Advanced Server",
+            "MIRACLE",
+        ],
+    ),
+    (
+        "Debian",
+        &[
+            "Debian",
+            "Ubuntu",
+            "Raspbian",
+            "Neon",
+            "KDE neon",
+            "Linux Mint",
+            "SteamOS",
+            "Devuan",
+            "Kali",
+            "Cumulus Linux",
+            "Pop!_OS",
+            "Parrot",
+            "Pardus GNU/Linux",
+            "Uos",
+            "Deepin",
+            "OSMC",
+            "Linux Mint Debian Edition",
+        ],
+    ),
+    (
+        "Suse",
+        &[
+            "SuSE",
+            "SLES",
+            "SLED",
+            "openSUSE",
+            "openSUSE Tumbleweed",
+            "SLES_SAP",
+            "SUSE_LINUX",
+            "openSUSE Leap",
+            "ALP-Dolomite",
+            "SL-Micro",
+            "openSUSE MicroOS",
+        ],
+    ),
+    ("Archlinux", &["Archlinux", "Antergos", "Manjaro"]),
+    ("Mandrake", &["Mandrake", "Mandriva"]),
+    ("Gentoo", &["Gentoo", "Funtoo"]),
+    ("ClearLinux", &["Clear Linux OS", "Clear Linux Mix"]),
+];
+
+/// The value of a `NAME=value` line, without quotes.
+fn field(text: &str, name: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+    Some(value.trim().trim_matches(['"', '\'']).to_owned())
+}
+
+/// What stands between `(` and `)`.
+fn in_parentheses(text: &str) -> Option<&str> {
+    Some(text.split_once('(')?.1.split_once(')')?.0)
+}
+
+/// The first number with dots in a text.
+fn first_version(text: &str) -> Option<String> {
+    let from = text.find(|c: char| c.is_ascii_digit())?;
+    let rest = &text[from..];
+    let to = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+    Some(rest[..to].trim_end_matches('.').to_owned())
+}
+
+pub(super) fn distribution() -> Map {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    described(&read)
+}
+
+/// The facts of the files that `read` gives.
+fn described(read: &dyn Fn(&str) -> Option<String>) -> Map {
+    let facts = guessed(read);
+    for (path, variety) in FILES {
+        let Some(text) = read(path) else { continue };
+        let by_presence = MAY_BE_EMPTY.contains(variety) && *path != "/etc/os-release";
+        if text.trim().is_empty() && !by_presence {
+            continue;
         }
-        facts.set("ansible_distribution_file_path", "/etc/os-release");
-        facts.set("ansible_distribution_file_variety", "Debian");
-        facts.set("ansible_distribution_file_parsed", true);
+        let found =
+            if by_presence { Some(Map::new()) } else { parsed(path, variety, text.trim(), &facts, read) };
+        let Some(found) = found else { continue };
+        facts.set("distribution", *variety);
+        facts.set("distribution_file_path", *path);
+        facts.set("distribution_file_variety", *variety);
+        if !by_presence {
+            facts.set("distribution_file_parsed", true);
+        }
+        facts.extend(&found);
+        break;
     }
-    facts.set("ansible_distribution", name);
-    facts.set("ansible_distribution_version", version);
-    facts.set("ansible_distribution_major_version", major);
-    facts.set("ansible_distribution_release", field("VERSION_CODENAME").unwrap_or_else(|| "NA".into()));
-    facts.set("ansible_os_family", family.as_str());
-    let manager = match family.as_str() {
-        "Debian" => "apt",
-        "RedHat" if std::path::Path::new("/usr/bin/dnf").exists() => "dnf",
-        "RedHat" => "yum",
-        "Suse" => "zypper",
-        "Alpine" => "apk",
-        "Archlinux" => "pacman",
-        _ => "unknown",
+    let name = facts.get("distribution").map(|name| name.to_string()).unwrap_or_default();
+    let family = FAMILIES.iter().find(|(_, names)| names.contains(&name.as_str()));
+    facts.set("os_family", family.map_or(name.as_str(), |(family, _)| family));
+    facts
+}
+
+/// Name, version and release as the Python library `distro` finds them.
+fn guessed(read: &dyn Fn(&str) -> Option<String>) -> Map {
+    let release = read("/etc/os-release").or_else(|| read("/usr/lib/os-release")).unwrap_or_default();
+    let old = ["centos", "redhat", "system", "fedora"];
+    let old = old.iter().find_map(|name| Some((*name, read(&format!("/etc/{name}-release"))?)));
+    let id = field(&release, "ID").or_else(|| old.as_ref().map(|(name, _)| (*name).to_owned()));
+    let id = id.unwrap_or_default();
+    let of_old = old.as_ref().and_then(|(_, text)| first_version(text));
+    let stated = field(&release, "VERSION_ID");
+    let version = match id.as_str() {
+        // The minor version is in another file.
+        "debian" => read("/etc/debian_version")
+            .map(|text| text.trim().to_owned())
+            .filter(|full| full.starts_with(|c: char| c.is_ascii_digit()))
+            .or(stated),
+        "centos" => {
+            let best = of_old.or(stated);
+            best.map(|best| best.split('.').take(2).collect::<Vec<_>>().join("."))
+        }
+        _ => stated.or(of_old),
     };
-    facts.set("ansible_pkg_mgr", manager);
+    let version = version.filter(|version| !version.is_empty()).unwrap_or_else(|| "NA".into());
+    let codename = field(&release, "VERSION_CODENAME")
+        .or_else(|| field(&release, "UBUNTU_CODENAME"))
+        .or_else(|| in_parentheses(&field(&release, "VERSION")?).map(str::to_owned))
+        .or_else(|| in_parentheses(&old.as_ref()?.1).map(str::to_owned));
+    let name = match id.as_str() {
+        "amzn" => "Amazon".to_owned(),
+        "rhel" => "Redhat".to_owned(),
+        "" => "OtherLinux".to_owned(),
+        id => id[..1].to_uppercase() + &id[1..].to_lowercase(),
+    };
+    let facts = Map::new();
+    facts.set("distribution", name);
+    facts.set("distribution_major_version", version.split('.').next().unwrap_or("NA"));
+    facts.set("distribution_version", version);
+    facts.set("distribution_release", codename.unwrap_or_else(|| "NA".into()));
+    facts
+}
+
+/// What a file adds, if it is one of its family.
+fn parsed(
+    path: &str,
+    variety: &str,
+    text: &str,
+    guess: &Map,
+    read: &dyn Fn(&str) -> Option<String>,
+) -> Option<Map> {
+    let facts = Map::new();
+    let known = guess.get("distribution").map(|name| name.to_string().to_lowercase()).unwrap_or_default();
+    let version = |version: &str| {
+        facts.set("distribution_version", version);
+        facts.set("distribution_major_version", version.split('.').next().unwrap_or_default());
+    };
+    if let Some((_, searched)) = SEARCHED.iter().find(|(name, _)| *name == variety) {
+        if text.contains(searched) {
+            facts.set("distribution_file_search_string", *searched);
+        } else {
+            facts.set("distribution", text.split_whitespace().next()?);
+        }
+        return Some(facts);
+    }
+    let wanted = |word: &str| text.contains(word).then_some(());
+    match variety {
+        "Archlinux" => wanted("Arch Linux")?,
+        "Slackware" => {
+            wanted("Slackware")?;
+            facts.set("distribution_version", first_version(text));
+        }
+        "CentOS" => {
+            if text.contains("CentOS Stream") {
+                facts.set("distribution_release", "Stream");
+            } else {
+                wanted("TencentOS Server")?;
+                facts.set("distribution", "TencentOS");
+            }
+        }
+        "Amazon" => {
+            wanted("Amazon")?;
+            if path == "/etc/os-release" {
+                let full = field(text, "VERSION_ID").unwrap_or_default();
+                facts
+                    .set("distribution_minor_version", full.split_once('.').map_or("NA", |(_, minor)| minor));
+                version(&full);
+            } else {
+                let number = text.split_whitespace().find(|word| word.bytes().all(|b| b.is_ascii_digit()));
+                facts.set("distribution_version", number.unwrap_or("NA"));
+            }
+        }
+        "OpenWrt" | "Mandriva" => {
+            wanted(variety)?;
+            for (fact, name) in
+                [("distribution_version", "DISTRIB_RELEASE"), ("distribution_release", "DISTRIB_CODENAME")]
+            {
+                if let Some(value) = field(text, name) {
+                    facts.set(fact, value);
+                }
+            }
+        }
+        "Alpine" => facts.set("distribution_version", text),
+        "SUSE" => suse(path, text, &facts)?,
+        "Gentoo" => {}
+        "Debian" => debian(text, &facts, read)?,
+        "ClearLinux" => {
+            let name = field(text, "NAME").filter(|name| name.contains("Clear Linux"))?;
+            facts.set("distribution", name);
+            version(&field(text, "VERSION_ID").unwrap_or_default());
+            facts.set("distribution_release", field(text, "ID"));
+        }
+        "Coreos" => {
+            (known == "coreos").then_some(())?;
+            facts.set("distribution_release", field(text, "GROUP"));
+        }
+        "Flatcar" => {
+            (known == "flatcar").then_some(())?;
+            version(&field(text, "VERSION").unwrap_or_default());
+        }
+        _ => {
+            facts.set("distribution", field(text, "NAME"));
+            if guess.get("distribution_version").is_some_and(|v| v.as_str() == Some("NA"))
+                && let Some(full) = field(text, "VERSION")
+            {
+                facts.set("distribution_version", full);
+            }
+        }
+    }
+    Some(facts)
+}
+
+fn suse(path: &str, text: &str, facts: &Map) -> Option<()> {
+    let lower = text.to_lowercase();
+    lower.contains("suse").then_some(())?;
+    let is_open = lower.contains("open");
+    if path == "/etc/os-release" {
+        facts.set("distribution", field(text, "NAME"));
+        let version = field(text, "VERSION_ID").and_then(|v| first_version(&v)).unwrap_or_default();
+        let (major, minor) = version.split_once('.').unwrap_or((&version, ""));
+        facts.set("distribution_version", version.as_str());
+        facts.set("distribution_major_version", major);
+        facts.set("distribution_release", if minor.is_empty() && !is_open { "0" } else { minor });
+    } else {
+        let first = text.split_whitespace().next().unwrap_or_default();
+        let server = if text.contains("Server") { "SLES" } else { "SLED" };
+        facts.set("distribution", if is_open { first } else { server });
+        let name = if is_open { "CODENAME" } else { "PATCHLEVEL" };
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().strip_prefix('='));
+        if let Some(value) = value {
+            facts.set("distribution_release", value.trim());
+        }
+    }
+    match field(text, "VARIANT_ID").as_deref() {
+        Some("server-sap" | "sles-sap") => facts.set("distribution", "SLES_SAP"),
+        Some("transactional") => facts.set("distribution", "SL-Micro"),
+        Some(_) => {}
+        None => {
+            let product = fs::canonicalize("/etc/products.d/baseproduct").unwrap_or_default();
+            if product.ends_with("SLES_SAP.prod") {
+                facts.set("distribution", "SLES_SAP");
+            } else if product.ends_with("SL-Micro.prod") {
+                facts.set("distribution", "SL-Micro");
+            }
+        }
+    }
+    Some(())
+}
+
+fn debian(text: &str, facts: &Map, read: &dyn Fn(&str) -> Option<String>) -> Option<()> {
+    let pretty = field(text, "PRETTY_NAME").unwrap_or_default();
+    let version = || {
+        if let Some(version) = field(text, "VERSION_ID") {
+            facts.set("distribution_major_version", version.split('.').next().unwrap_or_default());
+            facts.set("distribution_version", version);
+        }
+    };
+    let name = if text.contains("Debian") || text.contains("Raspbian") {
+        if let Some(release) = in_parentheses(&pretty) {
+            facts.set("distribution_release", release);
+        }
+        let full = read("/etc/debian_version").unwrap_or_default();
+        let minor = full.trim().split_once('.').map(|(_, minor)| minor.to_owned());
+        if let Some(minor) = minor.filter(|minor| minor.starts_with(|c: char| c.is_ascii_digit())) {
+            facts.set("distribution_minor_version", minor);
+        }
+        "Debian"
+    } else if text.contains("Ubuntu") {
+        "Ubuntu"
+    } else if text.contains("SteamOS") {
+        "SteamOS"
+    } else if text.contains("Kali") || text.contains("Parrot") {
+        if let Some(release) = field(text, "DISTRIB_RELEASE") {
+            facts.set("distribution_release", release);
+        }
+        if text.contains("Kali") { "Kali" } else { "Parrot" }
+    } else if text.contains("Devuan") {
+        let words = pretty.split_whitespace().nth(2).or_else(|| pretty.split_whitespace().last());
+        if let Some(release) = in_parentheses(&pretty).or(words) {
+            facts.set("distribution_release", release);
+        }
+        version();
+        "Devuan"
+    } else if text.contains("Cumulus") {
+        version();
+        facts.set("distribution_release", field(text, "VERSION"));
+        "Cumulus Linux"
+    } else if text.contains("Mint") {
+        version();
+        "Linux Mint"
+    } else if ["UOS", "Uos", "uos"].iter().any(|name| text.contains(name)) {
+        version();
+        "Uos"
+    } else if text.contains("Deepin") || text.contains("deepin") {
+        version();
+        "Deepin"
+    } else if text.contains("LMDE") {
+        "Linux Mint Debian Edition"
+    } else {
+        return None;
+    };
+    facts.set("distribution", name);
+    Some(())
+}
+
+/// What `lsb_release` says, else its file.
+pub(super) fn lsb(scene: &Scene<'_>) -> Map {
+    let names = |line: &str, pairs: &[(&'static str, &'static str)]| {
+        pairs.iter().find(|(name, _)| line.contains(name)).map(|(_, fact)| *fact)
+    };
+    const SAID: &[(&str, &str)] = &[
+        ("LSB Version:", "release"),
+        ("Distributor ID:", "id"),
+        ("Description:", "description"),
+        ("Release:", "release"),
+        ("Codename:", "codename"),
+    ];
+    const WRITTEN: &[(&str, &str)] = &[
+        ("DISTRIB_ID", "id"),
+        ("DISTRIB_RELEASE", "release"),
+        ("DISTRIB_DESCRIPTION", "description"),
+        ("DISTRIB_CODENAME", "codename"),
+    ];
+    let said = scene.output("lsb_release", &["-a"]);
+    let (text, separator, pairs) = match said {
+        Some(text) => (text, ':', SAID),
+        None => (content("/etc/lsb-release").unwrap_or_default(), '=', WRITTEN),
+    };
+    let lsb = Map::new();
+    for line in text.lines() {
+        if let Some((_, value)) = line.split_once(separator)
+            && let Some(fact) = names(line, pairs)
+        {
+            lsb.set(fact, value.trim().trim_matches(['\'', '"', '\\']));
+        }
+    }
+    if let Some(release) = lsb.get("release") {
+        lsb.set("major_release", release.to_string().split('.').next().unwrap_or_default());
+    }
+    Map::from_iter([("lsb", Value::from(lsb))])
+}
+
+/// Programs of package managers, and the names that they have; the last one that is there counts.
+const MANAGERS: &[(&str, &str)] = &[
+    ("/usr/bin/rpm-ostree", "atomic_container"),
+    ("/usr/bin/yum", "dnf"),
+    ("/usr/bin/dnf-3", "dnf"),
+    ("/usr/bin/dnf5", "dnf5"),
+    ("/usr/bin/apt-get", "apt"),
+    ("/usr/bin/zypper", "zypper"),
+    ("/usr/sbin/urpmi", "urpmi"),
+    ("/usr/bin/pacman", "pacman"),
+    ("/bin/opkg", "opkg"),
+    ("/usr/pkg/bin/pkgin", "pkgin"),
+    ("/usr/local/bin/brew", "homebrew"),
+    ("/sbin/apk", "apk"),
+    ("/usr/bin/emerge", "portage"),
+    ("/usr/bin/pkg", "pkg5"),
+    ("/usr/bin/xbps-install", "xbps"),
+    ("/usr/bin/swupd", "swupd"),
+    ("/usr/sbin/sorcery", "sorcery"),
+];
+
+pub(super) fn package_manager(scene: &Scene<'_>) -> Map {
+    let family = scene.distribution().get("os_family").map(|family| family.to_string()).unwrap_or_default();
+    let installed = MANAGERS
+        .iter()
+        .filter(|(path, _)| family != "Altlinux" || *path != "/usr/bin/pkg")
+        .rfind(|(path, _)| exists(path));
+    let installed = installed.map_or("unknown", |(_, name)| *name);
+    let name = match family.as_str() {
+        "RedHat" => red_hat(),
+        "Debian" => "apt",
+        "Altlinux" if installed == "apt" => "apt_rpm",
+        _ => installed,
+    };
+    // Where rpm owns apt-get, it is another apt.
+    let is_rpm = name == "apt"
+        && find_program("rpm").is_some()
+        && scene.output("rpm", &["-q", "--whatprovides", "/usr/bin/apt-get"]).is_some();
+    Map::from_iter([("pkg_mgr", Value::from(if is_rpm { "apt_rpm" } else { name }))])
+}
+
+/// What dnf is, is said by what its link leads to. Releases before dnf have yum, which ansible-core knows no more.
+fn red_hat() -> &'static str {
+    if exists("/run/ostree-booted") {
+        return "atomic_container";
+    }
+    for program in ["/usr/bin/dnf", "/usr/bin/microdnf"] {
+        if exists(program) {
+            let is_five = fs::canonicalize(program).is_ok_and(|path| path.ends_with("dnf5"));
+            return if is_five { "dnf5" } else { "dnf" };
+        }
+    }
+    let is_old = exists("/usr/bin/yum") && names_in("/usr/bin").iter().all(|name| !name.starts_with("dnf"));
+    if is_old { "yum" } else { "unknown" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::described;
+
+    /// Release files of systems, with what ansible-core's own unit tests expect of them
+    /// (`test/units/module_utils/facts/system/distribution/fixtures`).
+    #[test]
+    fn distributions_are_told_by_their_files() {
+        let cases: &[(&[(&str, &str)], [&str; 5])] = &[
+            (
+                &[
+                    (
+                        "/etc/os-release",
+                        "NAME=\"Rocky Linux\"\nVERSION=\"8.3 (Green Obsidian)\"\nID=\"rocky\"\nVERSION_ID=\"8.3\"\n",
+                    ),
+                    ("/etc/redhat-release", "Rocky Linux release 8.3\n"),
+                    ("/etc/system-release", "Rocky Linux release 8.3\n"),
+                    ("/etc/rocky-release", "Rocky Linux release 8.3\n"),
+                ],
+                ["Rocky", "8.3", "8", "Green Obsidian", "RedHat"],
+            ),
+            (
+                &[
+                    (
+                        "/etc/os-release",
+                        "NAME=\"CentOS Linux\"\nVERSION=\"7 (Core)\"\nID=\"centos\"\nVERSION_ID=\"7\"\n",
+                    ),
+                    ("/etc/centos-release", "CentOS Linux release 7.9.2009 (Core)\n"),
+                    ("/etc/redhat-release", "CentOS Linux release 7.9.2009 (Core)\n"),
+                ],
+                ["CentOS", "7.9", "7", "Core", "RedHat"],
+            ),
+            (
+                &[
+                    (
+                        "/etc/os-release",
+                        "NAME=\"CentOS Stream\"\nVERSION=\"8\"\nID=\"centos\"\nVERSION_ID=\"8\"\n",
+                    ),
+                    ("/etc/centos-release", "CentOS Stream release 8\n"),
+                    ("/etc/redhat-release", "CentOS Stream release 8\n"),
+                ],
+                ["CentOS", "8", "8", "Stream", "RedHat"],
+            ),
+            (
+                &[(
+                    "/etc/os-release",
+                    "NAME=\"Amazon Linux\"\nVERSION=\"2023\"\nID=\"amzn\"\nVERSION_ID=\"2023\"\nPRETTY_NAME=\"Amazon Linux 2023\"\n",
+                )],
+                ["Amazon", "2023", "2023", "NA", "RedHat"],
+            ),
+            (
+                &[(
+                    "/etc/os-release",
+                    "NAME=\"Ubuntu\"\nVERSION=\"22.04.3 LTS (Jammy Jellyfish)\"\nID=ubuntu\nVERSION_ID=\"22.04\"\nVERSION_CODENAME=jammy\n",
+                )],
+                ["Ubuntu", "22.04", "22", "jammy", "Debian"],
+            ),
+            (
+                &[
+                    (
+                        "/etc/os-release",
+                        "PRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nNAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n",
+                    ),
+                    ("/etc/debian_version", "12.5\n"),
+                ],
+                ["Debian", "12.5", "12", "bookworm", "Debian"],
+            ),
+            (
+                &[(
+                    "/etc/os-release",
+                    "NAME=\"openSUSE Leap\"\nVERSION=\"15.0\"\nID=\"opensuse-leap\"\nVERSION_ID=\"15.0\"\n",
+                )],
+                ["openSUSE Leap", "15.0", "15", "0", "Suse"],
+            ),
+            (
+                &[(
+                    "/etc/os-release",
+                    "NAME=\"SLES\"\nVERSION=\"15-SP4\"\nVERSION_ID=\"15.4\"\nPRETTY_NAME=\"SUSE Linux Enterprise Server 15 SP4\"\nID=\"sles\"\n",
+                )],
+                ["SLES", "15.4", "15", "4", "Suse"],
+            ),
+            (
+                &[
+                    ("/etc/os-release", "NAME=\"Alpine Linux\"\nID=alpine\nVERSION_ID=3.18.4\n"),
+                    ("/etc/alpine-release", "3.18.4\n"),
+                ],
+                ["Alpine", "3.18.4", "3", "NA", "Alpine"],
+            ),
+            (
+                &[("/etc/os-release", "NAME=\"Arch Linux\"\nID=arch\n"), ("/etc/arch-release", "")],
+                ["Archlinux", "NA", "NA", "NA", "Archlinux"],
+            ),
+        ];
+        for (files, [name, version, major, release, family]) in cases {
+            let read = |path: &str| {
+                files.iter().find(|(known, _)| *known == path).map(|(_, text)| (*text).to_owned())
+            };
+            let facts = described(&read);
+            for (fact, expected) in [
+                ("distribution", name),
+                ("distribution_version", version),
+                ("distribution_major_version", major),
+                ("distribution_release", release),
+                ("os_family", family),
+            ] {
+                let got = facts.get(fact).map(|v| v.to_string()).unwrap_or_default();
+                assert_eq!(&got, expected, "{fact} of {name}");
+            }
+        }
+    }
 }

@@ -1,9 +1,12 @@
 //! `setup`: facts about the system.
 
+use std::time::Duration;
+
 use bakery_macros::ModuleArgs;
 
+use super::find::wildcard;
 use crate::registry::module;
-use crate::{Host, Outcome, Run, facts};
+use crate::{Failure, Host, Outcome, Run, facts};
 
 /// Gathers facts about the system.
 #[derive(ModuleArgs)]
@@ -22,15 +25,17 @@ struct Args {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let facts = facts::gather(host, &args.gather_subset, &args.fact_path);
-    if let Some(filter) = args.filter.filter(|f| !f.is_empty() && !f.iter().any(|p| p == "*")) {
-        facts.update(|map| {
-            map.retain(|key, _| {
-                let key = key.to_string();
-                let short = key.strip_prefix("ansible_").unwrap_or(&key);
-                filter.iter().any(|p| super::find::wildcard(p, &key) || super::find::wildcard(p, short))
-            });
-        });
+    let patience = Duration::from_secs(u64::try_from(args.gather_timeout).unwrap_or(0).max(1));
+    let facts = facts::gather(host, &args.gather_subset, &args.fact_path, patience).map_err(Failure::new)?;
+    let filter = args.filter.filter(|f| !f.is_empty() && !f.iter().any(|pattern| pattern == "*"));
+    if let Some(filter) = filter {
+        let fits = |name: &str, pattern: &str| {
+            let has_prefix = ["ansible_", "facter", "ohai"].iter().any(|prefix| pattern.starts_with(prefix));
+            pattern.is_empty()
+                || wildcard(pattern, name)
+                || !has_prefix && wildcard(&format!("ansible_{pattern}"), name)
+        };
+        facts.update(|map| map.retain(|key, _| filter.iter().any(|p| fits(&key.to_string(), p))));
     }
     Ok(Outcome::unchanged().with("ansible_facts", facts))
 }
