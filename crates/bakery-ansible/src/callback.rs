@@ -84,6 +84,8 @@ pub trait Callback: Send {
     }
     /// A task is tried again.
     fn retry(&mut self, task: &TaskInfo, host: &str, left: u64, result: &Map) {}
+    /// A job in the background, which is waited for, goes on: what its status says.
+    fn async_polled(&mut self, host: &str, status: &Map) {}
     /// A job in the background, which was waited for, ended.
     fn async_ended(&mut self, host: &str, job: &str, failed: bool) {}
     /// A file was included.

@@ -2,7 +2,7 @@
 
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
 use bakery_lang::regex::{Flags, compile, expand, replace};
-use bakery_lang::{Map, Value, json, units, yaml};
+use bakery_lang::{Map, Value, json, repr, units, yaml};
 use base64::Engine as _;
 use sha2::Digest as _;
 
@@ -244,7 +244,13 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         }
         "rekey_on_member" => {
             let key = args.need(0, "key")?.to_string();
-            let overwrite = args.text(1, "duplicates", "error") == "overwrite";
+            let duplicates = args.text(1, "duplicates", "error");
+            if !matches!(duplicates.as_str(), "error" | "overwrite") {
+                return Err(Error::new(format!(
+                    "duplicates parameter to rekey_on_member has unknown value {}",
+                    repr::quote(&duplicates)
+                )));
+            }
             let items = match value {
                 Value::Map(map) => map.pairs().into_iter().map(|(_, v)| v).collect(),
                 other => {
@@ -254,11 +260,11 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             let out = Map::new();
             for item in items {
                 let map = item.as_map().ok_or_else(|| Error::new("List item is not a valid dict"))?;
-                let own = map.get(&key).ok_or_else(|| Error::new(format!("Key {key} was not found")))?;
-                if out.contains_value(&own) && !overwrite {
-                    return Err(Error::new(format!(
-                        "Key {own} is not unique, cannot correctly turn into dict"
-                    )));
+                let own = map
+                    .get(&key)
+                    .ok_or_else(|| Error::new(format!("Key {} was not found.", repr::quote(&key))))?;
+                if out.contains_value(&own) && duplicates == "error" {
+                    return Err(Error::new(format!("Key {own:?} is not unique, cannot convert to dict.")));
                 }
                 out.insert(own, item);
             }

@@ -58,7 +58,9 @@ impl Scope<'_> {
             return self.of_collection(name, MAX_REDIRECTS);
         }
         let own = self.role.and_then(|used| used.role.collection().map(str::to_owned));
+        let of_role = self.role.map(|used| used.role.collections.as_slice()).unwrap_or_default();
         own.iter()
+            .chain(of_role)
             .chain(self.collections)
             .find_map(|collection| self.of_collection(&format!("{collection}.{name}"), MAX_REDIRECTS))
             .or_else(|| of_core(name))

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bakery_lang::{Map, Value};
 
 use crate::ast::{Args, Comparison, Expr, Macro};
-use crate::{Arguments, Environment, Error, Result, Scope, filters, methods, ops, tests};
+use crate::{Arguments, Environment, Error, Result, Scope, filters, helpers, methods, ops, tests};
 
 /// A macro with the module that it sees.
 #[derive(Debug, Clone)]
@@ -332,11 +332,13 @@ impl<'a> Evaluator<'a> {
                         args.named.into_iter().for_each(|(k, v)| map.set(&k, v));
                         Ok(map.into())
                     }
+                    "joiner" => Ok(helpers::joiner(&args)),
+                    "cycler" => helpers::cycler(&args),
                     "super" => Err(Error::new("'super' is only known in a block of a child template")),
                     _ => match self.lookup(name) {
-                        Some(value) => {
-                            Err(Error::new(format!("'{}' object is not callable", value.type_name())))
-                        }
+                        Some(value) => helpers::called(&value).ok_or_else(|| {
+                            Error::new(format!("'{}' object is not callable", value.type_name()))
+                        }),
                         None => Err(Error::undefined(format!("'{name}' is undefined"))),
                     },
                 }
@@ -350,6 +352,9 @@ impl<'a> Evaluator<'a> {
                     return self.call_macro(&Callable { module: Some(module), ..found }, &args, None);
                 }
                 let object = self.eval(object)?;
+                if let Some(given) = helpers::method(&object, method) {
+                    return Ok(given);
+                }
                 let object = match &object {
                     Value::List(_) | Value::Map(_) if methods::mutates(method) => object,
                     _ => self.deep(object)?,

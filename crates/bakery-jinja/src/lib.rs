@@ -11,6 +11,7 @@ mod error;
 mod eval;
 mod filters;
 mod format;
+mod helpers;
 mod lexer;
 mod methods;
 pub mod ops;

@@ -3,6 +3,7 @@
 //! Invariant: this crate knows no Ansible word and does no I/O; text comes in, values and errors go out.
 
 pub mod diagnostic;
+pub mod encoding;
 pub mod hcl;
 pub mod ini;
 pub mod json;

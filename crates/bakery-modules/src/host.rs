@@ -33,6 +33,8 @@ pub struct Host {
     pub phase: Phase,
     /// The task's environment.
     pub environment: Vec<(String, String)>,
+    /// Whether the module runs in the background, where nobody reads what it prints.
+    pub in_background: bool,
     /// The folder that relative paths start from.
     pub cwd: Option<PathBuf>,
     diffs: Vec<Value>,

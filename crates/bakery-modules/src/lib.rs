@@ -14,5 +14,6 @@ mod registry;
 
 pub use host::{Host, Phase};
 pub use modules::async_wrapper::{VERB as BACKGROUND_VERB, background};
+pub use modules::digest;
 pub use outcome::{Failure, Outcome, Run};
 pub use registry::{Module, ModuleDoc, all, canonical_name, find, is_known_elsewhere, run};

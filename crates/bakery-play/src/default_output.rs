@@ -285,6 +285,13 @@ impl Callback for DefaultOutput<'_> {
         self.line(&text);
     }
 
+    fn async_polled(&mut self, host: &str, status: &Map) {
+        let of = |name: &str| status.get(name).unwrap_or_default().to_string();
+        let (job, started, finished) = (of("ansible_job_id"), of("started"), of("finished"));
+        let text = format!("ASYNC POLL on {host}: jid={job} started={started} finished={finished}");
+        self.line(&self.colour.cyan(&text));
+    }
+
     fn async_ended(&mut self, host: &str, job: &str, failed: bool) {
         let word = if failed { "FAILED" } else { "OK" };
         let text = self.colour.cyan(&format!("ASYNC {word} on {host}: jid={job}"));

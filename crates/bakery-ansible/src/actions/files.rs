@@ -1,10 +1,10 @@
-//! Actions that bring files from the controller: template, copy, unarchive, assemble, script, fetch.
+//! Actions that bring files from the controller: template, copy, unarchive, assemble, script, uri.
 
 use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_jinja::Syntax;
-use bakery_lang::{Diagnostic, Map, Source, Value};
+use bakery_lang::{Diagnostic, Map, Source, Value, encoding};
 use base64::Engine as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -15,11 +15,11 @@ fn encode(bytes: &[u8]) -> Value {
     base64::engine::general_purpose::STANDARD.encode(bytes).into()
 }
 
-fn text(args: &Map, name: &str) -> Option<String> {
+pub(super) fn text(args: &Map, name: &str) -> Option<String> {
     args.get(name).filter(|v| !v.is_none()).map(|v| v.to_string())
 }
 
-fn flag(args: &Map, name: &str) -> bool {
+pub(super) fn flag(args: &Map, name: &str) -> bool {
     args.get(name).is_some_and(|v| bakery_modules::args::boolean(&v).unwrap_or(false))
 }
 
@@ -165,7 +165,11 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
         call.remove(key);
     }
     let mode = fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777);
-    call.set("_data", encode(rendered.as_bytes()));
+    let encoding = text(args, "output_encoding").unwrap_or_else(|| "utf-8".into());
+    let bytes = encoding::encode(&encoding, &rendered).map_err(fail)?;
+    let bytes =
+        bytes.ok_or_else(|| fail(format!("the text of '{src}' has letters that {encoding} has not")))?;
+    call.set("_data", encode(&bytes));
     call.set(
         "_original_basename",
         path.file_name().map(|n| n.to_string_lossy().trim_end_matches(".j2").to_owned()).unwrap_or_default(),
@@ -381,43 +385,4 @@ pub(super) fn uri(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> O
     call.remove("src");
     call.set("_data", encode(&fs::read(&path).map_err(|e| fail(e.to_string()))?));
     module(modules, "uri", &call)
-}
-
-pub(super) fn fetch(args: &Map, modules: &mut dyn Modules) -> Outcome {
-    let (Some(src), Some(dest)) = (text(args, "src"), text(args, "dest")) else {
-        return Err(fail("src and dest are required"));
-    };
-    let call = Map::new();
-    call.set("src", src.as_str());
-    let slurped = module(modules, "slurp", &call)?;
-    if slurped.get("failed").is_some_and(|f| f.is_true()) {
-        let fatal = args.get("fail_on_missing").is_none_or(|v| v.is_true());
-        if fatal {
-            return Err(super::Trouble::Failed(slurped, None));
-        }
-        return Ok(ok());
-    }
-    let bytes = base64::engine::general_purpose::STANDARD
-        .decode(slurped.get("content").unwrap_or_default().to_string())
-        .map_err(|e| fail(e.to_string()))?;
-    let name = src.trim_start_matches('/');
-    let target = if flag(args, "flat") {
-        if dest.ends_with('/') {
-            PathBuf::from(&dest).join(name.rsplit('/').next().unwrap_or(name))
-        } else {
-            PathBuf::from(&dest)
-        }
-    } else {
-        PathBuf::from(&dest).join("localhost").join(name)
-    };
-    let same = fs::read(&target).ok().as_ref() == Some(&bytes);
-    if !same && !modules.check() {
-        fs::create_dir_all(target.parent().unwrap_or(Path::new("."))).map_err(|e| fail(e.to_string()))?;
-        fs::write_atomic(&target, bytes).map_err(|e| fail(e.to_string()))?;
-    }
-    let result = ok();
-    result.set("changed", !same);
-    result.set("dest", target.display().to_string());
-    result.set("src", src);
-    Ok(result)
 }

@@ -1,6 +1,7 @@
 //! What the controller does itself: actions without a module, and the controller's half of modules that need files or
 //! templates from it. Everything else goes to the target as it is.
 
+mod fetch;
 mod files;
 mod values;
 
@@ -132,7 +133,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "assemble" => files::assemble(args, templar, modules),
         "script" => files::script(args, templar, modules),
         "uri" => files::uri(args, templar, modules),
-        "fetch" => files::fetch(args, modules),
+        "fetch" => fetch::fetch(args, templar, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
         _ if modules.loader().plugins.has(modules.loader(), Kind::Action, name) => {
             let call = Call {

@@ -9,6 +9,9 @@ use super::{Modules, Outcome, fail, failure, ok};
 use crate::Templar;
 use crate::actions::Trouble;
 
+const UNTRUSTED_VAR: &str =
+    "Error while resolving `var` expression: Encountered untrusted template or expression.";
+
 pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
     let result = ok();
     for key in args.keys() {
@@ -49,9 +52,14 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
             _ => None,
         };
         if let Some(value) = templated {
-            let shown = match value.as_str().map(|text| templar.environment.expression(text, templar)) {
-                Some(Ok(inner)) if !inner.is_undefined() => inner.forced(),
-                _ => value,
+            // Text that a template made up is no expression for ansible-core; what variables hold as written is one.
+            if templar.strict && matches!(&value, Value::Str(text) if text.origin().is_none()) {
+                return Err(fail(UNTRUSTED_VAR));
+            }
+            let (name, shown) = match value.as_str().map(|text| templar.environment.expression(text, templar))
+            {
+                Some(Ok(inner)) if !inner.is_undefined() => (value.to_string(), inner.forced()),
+                _ => (name, value),
             };
             result.set(&name, shown);
             result.set("_ansible_verbose_always", true);
@@ -59,9 +67,7 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
         }
         let shown = match &var {
             Value::Str(text) if text.origin().is_none() => {
-                return Err(fail(
-                    "Error while resolving `var` expression: Encountered untrusted template or expression.",
-                ));
+                return Err(fail(UNTRUSTED_VAR));
             }
             Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
                 Ok(Value::Undefined(u)) => not_there(&result, &u.message),

@@ -48,6 +48,10 @@ pub(super) struct Calls<'a> {
     pub(super) limit: Option<Duration>,
     /// Seconds that the module may take in the background, and those between looks at it.
     pub(super) background: Option<(u64, u64)>,
+    /// Where jobs in the background have their files, unless in the usual place.
+    pub(super) async_dir: Option<String>,
+    /// Is told what each look at such a job finds.
+    pub(super) polled: &'a dyn Fn(&Value),
     /// Where modules run; an error if there is no way.
     pub(super) endpoint: Result<Endpoint, String>,
     pub(super) escalation: Option<Escalation>,
@@ -98,6 +102,7 @@ impl Calls<'_> {
         let _ = getrandom::fill(&mut random);
         let jid = format!("j{}.{}", u64::from_le_bytes(random) % 1_000_000_000_000, std::process::id());
         let start = Map::new();
+        start.set("_async_dir", self.async_dir.clone());
         start.set("jid", jid.as_str());
         start.set("time_limit", limit);
         start.set("module", name);
@@ -110,13 +115,23 @@ impl Calls<'_> {
             }
             return Ok(started);
         }
-        let ask = |mode: &str| Map::from_iter([("jid", Value::from(jid.as_str())), ("mode", mode.into())]);
+        let folder = self.async_dir.clone();
+        let ask = |mode: &str| {
+            Map::from_iter([
+                ("_async_dir", Value::from(folder.clone())),
+                ("jid", jid.as_str().into()),
+                ("mode", mode.into()),
+            ])
+        };
         let mut left = limit;
         loop {
             std::thread::sleep(Duration::from_secs(poll.min(left.max(1))));
             left = left.saturating_sub(poll);
             let now = self.call("async_status", &ask("status"))?;
             let finished = now.get("finished").is_some_and(|f| f.is_true());
+            if !finished {
+                (self.polled)(&now);
+            }
             if finished || left == 0 || bakery_host::signal::caught().is_some() {
                 if !finished {
                     let result =
@@ -135,6 +150,11 @@ impl Modules for Calls<'_> {
     fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
         match self.background.take() {
             Some((limit, poll)) => self.in_background(name, args, limit, poll),
+            None if name == "async_status" => {
+                let args = args.copied();
+                args.set("_async_dir", self.async_dir.clone());
+                self.call(name, &args)
+            }
             None => self.call(name, args),
         }
     }

@@ -659,9 +659,16 @@ impl Runner<'_> {
         };
         let (seconds, poll) = (number(task.r#async.as_ref(), 0), number(task.poll.as_ref(), 15));
         let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
+        let async_dir = templar.variable("ansible_async_dir").and_then(|v| templar.text(&v).ok());
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
         let loader = self.loader();
+        let polled = |job: &Value| {
+            if let Some(job) = job.as_map() {
+                self.callback().async_polled(host, job);
+            }
+        };
         let mut calls = Calls {
+            polled: &polled,
             connections: self.connections,
             task: if self.connections.is_remembered() {
                 self.shown_name(task, context, host)
@@ -686,6 +693,8 @@ impl Runner<'_> {
                 })
                 .filter(|i| !i.starts_with("auto")),
             verbosity: self.options.verbosity,
+            async_dir: async_dir
+                .or_else(|| self.loader().settings.text("ANSIBLE_ASYNC_DIR", "defaults", "async_dir")),
             limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
             background: (seconds > 0 && !check).then_some((seconds, poll)),
             endpoint: self.endpoint(host, delegated, context, &templar),

@@ -2,7 +2,7 @@
 
 use bakery_jinja::{Error, Result};
 use bakery_lang::regex::{Flags, compile};
-use bakery_lang::{Map, Value, ini};
+use bakery_lang::{Map, Value, encoding, ini};
 
 use super::{file_bytes, file_text};
 use crate::Templar;
@@ -42,13 +42,11 @@ fn flag(options: &Map, name: &str) -> bool {
 
 /// The text of a file in an encoding.
 fn encoded_text(templar: &Templar, name: &str, encoding: &str) -> Result<String> {
-    match encoding.to_lowercase().replace('_', "-").as_str() {
-        "iso8859-1" | "iso-8859-1" | "latin1" | "latin-1" => {
-            // Every byte is the character of its number.
-            Ok(file_bytes(templar, name)?.into_iter().map(char::from).collect())
-        }
-        _ => file_text(templar, name),
+    if matches!(encoding.to_lowercase().as_str(), "utf-8" | "utf8") {
+        return file_text(templar, name);
     }
+    let text = encoding::decode(encoding, &file_bytes(templar, name)?).map_err(Error::new)?;
+    text.ok_or_else(|| Error::new(format!("the file '{name}' is not in the encoding {encoding}")))
 }
 
 /// Every element of a list with each of those of a list inside it.

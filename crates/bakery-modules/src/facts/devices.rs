@@ -52,9 +52,11 @@ fn masters() -> Links {
 }
 
 fn links_of(name: &str, links: &[(&'static str, Links)]) -> Value {
-    Value::map(links.iter().map(|(kind, links)| {
-        (*kind, links.get(name).map_or_else(|| vec![].into(), |names| Value::strings(names)))
-    }))
+    Value::map(
+        links
+            .iter()
+            .map(|(kind, links)| (*kind, links.get(name).map_or_else(|| vec![].into(), Value::strings))),
+    )
 }
 
 /// Mapped devices on top of a device.

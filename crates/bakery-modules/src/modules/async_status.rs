@@ -14,13 +14,16 @@ struct Args {
     /// The job's id.
     #[arg(required)]
     jid: String,
+    /// Where job files are, `~/.ansible_async` unless it is named.
+    #[arg(name = "_async_dir")]
+    dir: Option<String>,
     /// What to do.
     #[arg(choices = "cleanup,status", default = "status")]
     mode: String,
 }
 
-fn run(args: Args, _: &mut Host) -> Run {
-    let path = folder().join(&args.jid);
+fn run(args: Args, host: &mut Host) -> Run {
+    let path = folder(host, args.dir.as_deref()).join(&args.jid);
     if args.jid.contains('/') || !path.exists() {
         return Err(Failure::new("could not find job")
             .with("ansible_job_id", args.jid)

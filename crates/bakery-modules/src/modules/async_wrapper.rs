@@ -19,6 +19,9 @@ pub const VERB: &str = "background-module";
 /// Runs another module in the background; plays say `async`, not this.
 #[derive(ModuleArgs)]
 struct Args {
+    /// Where job files are, `~/.ansible_async` unless it is named.
+    #[arg(name = "_async_dir")]
+    dir: Option<String>,
     /// The job's id.
     #[arg(required)]
     jid: String,
@@ -34,15 +37,15 @@ struct Args {
 }
 
 /// The folder of job files.
-pub(super) fn folder() -> PathBuf {
-    let own = std::env::var_os("ANSIBLE_ASYNC_DIR").map(PathBuf::from);
-    own.unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").unwrap_or_else(|| "/root".into())).join(".ansible_async")
-    })
+pub(super) fn folder(host: &Host, wanted: Option<&str>) -> PathBuf {
+    let of_task =
+        host.environment.iter().find(|(name, _)| name == "ANSIBLE_ASYNC_DIR").map(|(_, v)| v.clone());
+    let own = wanted.map(str::to_owned).or(of_task).or_else(|| std::env::var("ANSIBLE_ASYNC_DIR").ok());
+    host.path(own.as_deref().unwrap_or("~/.ansible_async"))
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let folder = folder();
+    let folder = folder(host, args.dir.as_deref());
     fs::create_dir_all(&folder)?;
     let job = folder.join(&args.jid);
     let state = Value::map([
@@ -83,6 +86,7 @@ pub fn background(file: &Path) -> i32 {
     let worker = request.clone();
     std::thread::spawn(move || {
         let mut host = Host::default();
+        host.in_background = true;
         host.diff = worker["diff"].as_bool().unwrap_or(false);
         host.cwd = worker["cwd"].as_str().map(PathBuf::from);
         for pair in worker["environment"].as_array().into_iter().flatten() {

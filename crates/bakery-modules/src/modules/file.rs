@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::host::FileAttributes;
@@ -32,6 +33,9 @@ struct Args {
     /// Used internally: the file name of the source.
     #[arg(name = "_original_basename")]
     original_basename: Option<String>,
+    /// Used internally: only whether the file looks like a binary one is returned.
+    #[arg(name = "_diff_peek")]
+    diff_peek: Option<bool>,
     /// The time of the last change: `preserve`, `now` or a time.
     modification_time: Option<String>,
     /// How `modification_time` is written.
@@ -57,6 +61,11 @@ fn run(args: Args, host: &mut Host) -> Run {
     {
         path = path.join(name);
     }
+    if args.diff_peek.is_some() {
+        let head = fs::read(&path).unwrap_or_default();
+        let is_binary = head[..head.len().min(8192)].contains(&0);
+        return Ok(Outcome::unchanged().with("path", args.path).with("appears_binary", is_binary));
+    }
     let meta = path.symlink_metadata().ok();
     let state = match (args.state.as_deref(), &meta) {
         (Some(state), _) => state,
@@ -75,28 +84,28 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let before = meta.as_ref().map_or("absent", kind);
     let led = fs::read_link(&path).ok().map(|target| target.display().to_string());
+    let diff = Diff::of(&path);
     let changed = match state {
         "absent" => absent(host, &path)?,
-        "directory" => directory(host, &path, &args)?,
-        "touch" => touch(host, &path, &args)?,
+        "directory" => directory(host, &path, &args, &diff)?,
+        "touch" => touch(host, &path, &args, &diff)?,
         "link" => link(host, &path, &args)?,
         "hard" => hard_link(host, &path, &args)?,
-        _ => existing(host, &path, &args)?,
+        _ => existing(host, &path, &args, &diff)?,
     };
+    if before != state {
+        diff.before.set("state", before);
+        diff.after.set("state", state);
+    }
+    let src = args.src.as_deref().filter(|_| matches!(state, "link" | "hard"));
+    if changed && let Some(src) = src {
+        diff.before.set("src", led);
+        diff.after.set("src", src);
+    }
+    let sides = [("before", Value::from(diff.before)), ("after", diff.after.into())];
     let mut outcome = Outcome::changed(changed);
-    if host.diff && changed {
-        let side = |state: &str, src: Option<&str>| {
-            let map = Map::new();
-            map.set("path", path.display().to_string());
-            map.set("state", state);
-            if let Some(src) = src {
-                map.set("src", src);
-            }
-            Value::Map(map)
-        };
-        let src = args.src.as_deref().filter(|_| matches!(state, "link" | "hard"));
-        let diff = [("before", side(before, led.as_deref())), ("after", side(state, src))];
-        outcome = outcome.with("diff", Value::map(diff));
+    if state != "absent" || changed {
+        outcome = outcome.with("diff", Value::map(sides));
     }
     if state == "absent" {
         return Ok(outcome.with("path", path.display().to_string()).with("state", "absent"));
@@ -108,6 +117,19 @@ fn run(args: Args, host: &mut Host) -> Run {
         outcome = outcome.with("src", args.src.or(led));
     }
     Ok(outcome)
+}
+
+/// What the result tells of before and after.
+struct Diff {
+    before: Map,
+    after: Map,
+}
+
+impl Diff {
+    fn of(path: &Path) -> Self {
+        let side = || Map::from_iter([("path", Value::from(path.display().to_string()))]);
+        Self { before: side(), after: side() }
+    }
 }
 
 fn kind(meta: &std::fs::Metadata) -> &'static str {
@@ -137,7 +159,7 @@ fn absent(host: &Host, path: &Path) -> Result<bool, Failure> {
     Ok(true)
 }
 
-fn directory(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
+fn directory(host: &mut Host, path: &Path, args: &Args, diff: &Diff) -> Result<bool, Failure> {
     let mut changed = false;
     match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => {}
@@ -158,31 +180,86 @@ fn directory(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure>
             }
         }
     }
-    changed |= host.attributes(path, &args.attributes)?;
+    changed |= host.attributes(path, &args.attributes)? | times(host, path, args, "preserve", diff)?;
     if args.recurse && path.is_dir() {
         for inner in fs::walk(path)? {
-            changed |= host.attributes(&inner, &args.attributes)?;
+            changed |= host.attributes(&inner, &args.attributes)?
+                | times(host, &inner, args, "preserve", &Diff::of(&inner))?;
         }
     }
     Ok(changed)
 }
 
-fn existing(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
+fn existing(host: &mut Host, path: &Path, args: &Args, diff: &Diff) -> Result<bool, Failure> {
     match path.symlink_metadata() {
         Ok(meta) if meta.is_dir() => {
             Err(Failure::new(format!("file ({}) is directory, cannot continue", path.display()))
                 .with("path", path.display().to_string())
                 .with("state", "directory"))
         }
-        Ok(_) => host.attributes(path, &args.attributes),
+        Ok(_) => Ok(host.attributes(path, &args.attributes)? | times(host, path, args, "preserve", diff)?),
         Err(_) => Err(Failure::new(format!("file ({}) is absent, cannot continue", path.display()))
             .with("path", path.display().to_string())
             .with("state", "absent")),
     }
 }
 
-fn touch(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
-    let keep = |time: &Option<String>| time.as_deref() == Some("preserve");
+/// Sets the times of access and change that were asked for; those that were not are `default`.
+fn times(host: &Host, path: &Path, args: &Args, default: &str, diff: &Diff) -> Result<bool, Failure> {
+    let wanted = |given: &Option<String>, format: &str| -> Result<(Timespec, bool), Failure> {
+        Ok(match given.as_deref().unwrap_or(default) {
+            "preserve" => (Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT }, false),
+            "now" => (Timespec { tv_sec: 0, tv_nsec: UTIME_NOW }, true),
+            text => {
+                let time = jiff::civil::DateTime::strptime(format, text)
+                    .and_then(|t| t.to_zoned(jiff::tz::TimeZone::system()))
+                    .map_err(|e| {
+                        Failure::new(format!(
+                            "Error while obtaining timestamp for time {text} using format {format}: {e}"
+                        ))
+                    })?;
+                (Timespec { tv_sec: time.timestamp().as_second(), tv_nsec: 0 }, false)
+            }
+        })
+    };
+    let (access, access_now) = wanted(&args.access_time, &args.access_time_format)?;
+    let (change, change_now) = wanted(&args.modification_time, &args.modification_time_format)?;
+    let Ok(meta) = fs::metadata(path) else { return Ok(false) };
+    let is = |time: &Timespec, seconds: i64, nanoseconds: i64| {
+        time.tv_nsec == UTIME_OMIT || time.tv_sec == seconds && time.tv_nsec == nanoseconds
+    };
+    let same = is(&access, meta.atime(), meta.atime_nsec()) && is(&change, meta.mtime(), meta.mtime_nsec());
+    if same && !access_now && !change_now {
+        return Ok(false);
+    }
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+    let seconds = |whole: i64, nano: i64| whole as f64 + nano as f64 / 1e9;
+    for (name, wanted, has) in [
+        ("mtime", &change, seconds(meta.mtime(), meta.mtime_nsec())),
+        ("atime", &access, seconds(meta.atime(), meta.atime_nsec())),
+    ] {
+        let will = match wanted.tv_nsec {
+            UTIME_OMIT => has,
+            UTIME_NOW => now,
+            _ => wanted.tv_sec as f64,
+        };
+        if (will - has).abs() > f64::EPSILON {
+            diff.before.set(name, has);
+            diff.after.set(name, will);
+        }
+    }
+    if !host.check {
+        let times = Timestamps { last_access: access, last_modification: change };
+        rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).map_err(|e| {
+            Failure::new(format!("Error while updating modification or access time: {e}"))
+                .with("path", path.display().to_string())
+        })?;
+    }
+    Ok(true)
+}
+
+fn touch(host: &mut Host, path: &Path, args: &Args, diff: &Diff) -> Result<bool, Failure> {
     let mut changed = false;
     if !path.exists() {
         if host.check {
@@ -190,32 +267,8 @@ fn touch(host: &mut Host, path: &Path, args: &Args) -> Result<bool, Failure> {
         }
         drop(fs::append(path)?);
         changed = true;
-    } else if !(keep(&args.modification_time) && keep(&args.access_time)) {
-        changed = true;
-        if !host.check {
-            let time = |given: &Option<String>, format: &str| -> Result<rustix::fs::Timespec, Failure> {
-                let nsec = match given.as_deref() {
-                    Some("preserve") => rustix::fs::UTIME_OMIT,
-                    None | Some("now") => rustix::fs::UTIME_NOW,
-                    Some(text) => {
-                        let time = jiff::civil::DateTime::strptime(format, text)
-                            .and_then(|t| t.to_zoned(jiff::tz::TimeZone::system()))
-                            .map_err(|e| {
-                                Failure::new(format!("Error while obtaining timestamp for time {text}: {e}"))
-                            })?;
-                        return Ok(rustix::fs::Timespec { tv_sec: time.timestamp().as_second(), tv_nsec: 0 });
-                    }
-                };
-                Ok(rustix::fs::Timespec { tv_sec: 0, tv_nsec: nsec })
-            };
-            let times = rustix::fs::Timestamps {
-                last_access: time(&args.access_time, &args.access_time_format)?,
-                last_modification: time(&args.modification_time, &args.modification_time_format)?,
-            };
-            rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty())
-                .map_err(|e| Failure::new(format!("cannot set the times of `{}`: {e}", path.display())))?;
-        }
     }
+    changed |= times(host, path, args, "now", diff)?;
     Ok(changed | host.attributes(path, &args.attributes)?)
 }
 

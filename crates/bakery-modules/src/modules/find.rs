@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bakery_host::fs;
 use bakery_lang::regex::{Flags, compile};
-use bakery_lang::{Map, Value};
+use bakery_lang::{Map, Value, encoding};
 use bakery_macros::ModuleArgs;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -54,7 +54,7 @@ struct Args {
         choices = "md5,sha1,sha224,sha256,sha384,sha512"
     )]
     checksum_algorithm: String,
-    /// The encoding of the files that `contains` is searched in; UTF-8 and Latin-1 are known.
+    /// The encoding of the files that `contains` is searched in, UTF-8 unless it is named.
     encoding: Option<String>,
     /// Whether patterns are regular expressions.
     use_regex: bool,
@@ -65,6 +65,14 @@ struct Args {
     /// Whether all bits of `mode` must be exactly so.
     #[arg(default = "true")]
     exact_mode: bool,
+}
+
+/// An error as Python's `str(OSError)` writes it.
+fn python_error(error: &fs::Error) -> String {
+    let number = error.source.raw_os_error().unwrap_or(0);
+    let text = error.source.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    format!("[Errno {number}] {text}: '{}'", error.path.display())
 }
 
 /// Whether a name fits a shell pattern of `*`, `?` and sets.
@@ -144,26 +152,34 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut files = Vec::new();
     let mut examined = 0;
     let skipped = Map::new();
+    let mut has_warnings = false;
     for root in &args.paths {
         let root = host.path(root);
         if !root.is_dir() {
             let problem = format!("'{}' is not a directory", root.display());
             host.warn(format!("Skipped '{}' path due to this access issue: {problem}\n", root.display()));
             skipped.set(&root.display().to_string(), problem);
+            has_warnings = true;
             continue;
         }
         let mut pending = vec![(root.clone(), 1)];
         while let Some((folder, depth)) = pending.pop() {
-            for path in fs::read_dir(&folder).unwrap_or_default() {
+            let inside = fs::read_dir(&folder).unwrap_or_else(|error| {
+                skipped.set(&folder.display().to_string(), python_error(&error));
+                vec![]
+            });
+            for path in inside {
                 examined += 1;
                 let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                if !args.hidden && name.starts_with('.') {
-                    continue;
-                }
-                let meta = if args.follow { path.metadata() } else { path.symlink_metadata() };
-                let Ok(meta) = meta else { continue };
-                if meta.is_dir() && args.recurse && args.depth.is_none_or(|most| depth < most) {
+                let Ok(meta) = path.symlink_metadata() else { continue };
+                // What is in the last folders is looked at, and left out: ansible-core counts it, too. Hidden folders
+                // are entered whatever `hidden` says.
+                let is_near = args.depth.is_none_or(|most| depth <= most);
+                if args.recurse && is_near && (meta.is_dir() || args.follow && path.is_dir()) {
                     pending.push((path.clone(), depth + 1));
+                }
+                if !is_near || !args.hidden && name.starts_with('.') {
+                    continue;
                 }
                 let kind = match args.file_type.as_str() {
                     "any" => true,
@@ -190,15 +206,27 @@ fn run(args: Args, host: &mut Host) -> Run {
                     }
                     None => true,
                 };
-                if kind
+                let fits = kind
                     && old
                     && large
                     && mode
                     && fits_name(&args.patterns, &name, true)
-                    && !fits_name(&args.excludes, &name, false)
-                    && content_fits(&path, contains.as_ref(), &args, meta.is_file())
-                {
-                    files.push(entry(&args, &path, &meta));
+                    && !fits_name(&args.excludes, &name, false);
+                if !fits {
+                    continue;
+                }
+                match content_fits(&path, contains.as_ref(), &args, meta.is_file()) {
+                    Ok(true) => files.push(entry(&args, &path, &meta)),
+                    Ok(false) => {}
+                    // What cannot be read ends the search of this folder.
+                    Err(problem) => {
+                        let root = root.display().to_string();
+                        host.warn(format!("Skipped '{root}' path due to this access issue: {problem}\n"));
+                        skipped.set(&root, problem);
+                        has_warnings = true;
+                        pending.clear();
+                        break;
+                    }
                 }
             }
         }
@@ -211,7 +239,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         files.truncate(limit);
         msg = "Limit of matches reached";
     }
-    if !skipped.is_empty() {
+    if has_warnings {
         msg = "Not all paths examined, check warnings for details";
     }
     Ok(Outcome::unchanged()
@@ -222,23 +250,28 @@ fn run(args: Args, host: &mut Host) -> Run {
         .msg(msg))
 }
 
-fn content_fits(path: &Path, regex: Option<&fancy_regex::Regex>, args: &Args, is_file: bool) -> bool {
-    let Some(regex) = regex else { return true };
+fn content_fits(
+    path: &Path,
+    regex: Option<&fancy_regex::Regex>,
+    args: &Args,
+    is_file: bool,
+) -> Result<bool, String> {
+    let Some(regex) = regex else { return Ok(true) };
     if !is_file {
-        return false;
+        return Ok(false);
     }
-    let Ok(bytes) = fs::read(path) else { return false };
-    let text = match args.encoding.as_deref().map(str::to_lowercase).as_deref() {
-        Some("latin-1" | "latin1" | "iso-8859-1" | "iso8859-1") => {
-            bytes.iter().map(|b| char::from(*b)).collect()
-        }
-        _ => match String::from_utf8(bytes) {
-            Ok(text) => text,
-            Err(_) => return false,
-        },
-    };
+    let Ok(bytes) = fs::read(path) else { return Ok(false) };
+    let text = encoding::decode(args.encoding.as_deref().unwrap_or("utf-8"), &bytes)?;
+    let text = text.ok_or_else(|| {
+        let unnamed = "None (default determined by the Python built-in function \"open\")";
+        format!(
+            "Failed to read the file {} due to an encoding error. current encoding: {}",
+            path.display(),
+            args.encoding.as_deref().unwrap_or(unnamed)
+        )
+    })?;
     let anchored = |line: &str| matches!(regex.find(line), Ok(Some(m)) if m.start() == 0);
-    if args.read_whole_file { regex.is_match(&text).unwrap_or(false) } else { text.lines().any(anchored) }
+    Ok(if args.read_whole_file { regex.is_match(&text).unwrap_or(false) } else { text.lines().any(anchored) })
 }
 
 fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {

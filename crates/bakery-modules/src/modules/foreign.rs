@@ -137,10 +137,52 @@ fn run(args: Args, host: &mut Host) -> Run {
             .push(format!("Module invocation had trailing junk after module output: {}", junk.trim()).into());
         result.set("warnings", warnings);
     }
+    for key in ["warnings", "deprecations", "exception"] {
+        if let Some(said) = result.get(key) {
+            result.set(key, plain(&said));
+        }
+    }
     result.remove("_ansible_parsed");
+    // As ansible-core's async_wrapper.
+    if host.in_background && !output.stderr.is_empty() {
+        result.set("stderr", output.error_text());
+    }
     let changed = result.remove("changed").is_some_and(|c| c.is_true());
     // What the module says is the result, whether it failed or not.
     Ok(Outcome { changed, fields: result })
+}
+
+/// What ansible-core's module utilities say as objects of their own, as the text or mapping that tasks see
+/// (`ansible/module_utils/_internal/_messages.py`).
+fn plain(said: &Value) -> Value {
+    match said {
+        Value::List(list) => Value::list(list.items().iter().map(plain).collect()),
+        Value::Map(map) => {
+            let event = map.get("event").unwrap_or_default();
+            let message = event.get("msg").unwrap_or_default();
+            match map.get("__ansible_type").as_ref().and_then(Value::as_str) {
+                Some("WarningSummary") => message,
+                Some("DeprecationSummary") => {
+                    let plain = Map::from_iter([("msg", message)]);
+                    // The collection of what deprecates: the first two words of its name.
+                    let deprecator = map.get("deprecator").and_then(|d| d.get("resolved_name"));
+                    let name = deprecator.map(|name| name.to_string()).unwrap_or_default();
+                    if let [namespace, collection, ..] = name.split('.').collect::<Vec<_>>().as_slice() {
+                        plain.set("collection_name", format!("{namespace}.{collection}"));
+                    }
+                    for key in ["date", "version"] {
+                        if let Some(value) = map.get(key).filter(|value| !value.is_none()) {
+                            plain.set(key, value);
+                        }
+                    }
+                    plain.into()
+                }
+                Some("ErrorSummary") => event.get("formatted_traceback").unwrap_or(message),
+                _ => said.clone(),
+            }
+        }
+        other => other.clone(),
+    }
 }
 
 /// The folder of an archive that was sent, unpacked; `None` when it has to be sent.

@@ -63,6 +63,8 @@ mod wait_for;
 mod yum;
 mod yum_repository;
 
+pub use stat::digest;
+
 use crate::Module;
 
 /// Every module.

@@ -40,7 +40,7 @@ struct Args {
 }
 
 /// The digest of bytes in hexadecimal.
-pub(super) fn digest(algorithm: &str, bytes: &[u8]) -> String {
+pub fn digest(algorithm: &str, bytes: &[u8]) -> String {
     let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
     match algorithm {
         "md5" => hex(&md5::Md5::digest(bytes)),
