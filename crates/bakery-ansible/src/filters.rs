@@ -86,7 +86,8 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
     if value.is_undefined() {
         if name == "mandatory" {
             let message = args.get(0, "msg").filter(|m| !m.is_none()).map(|m| m.to_string());
-            return Some(Err(message.map_or_else(|| Error::of_undefined(value), Error::new)));
+            let unnamed = || Error::new(mandatory(value));
+            return Some(Err(message.map_or_else(unnamed, Error::new)));
         }
         if name != "type_debug" {
             return Some(Err(Error::of_undefined(value)));
@@ -751,4 +752,13 @@ pub(crate) fn now(args: &Arguments) -> String {
     let time = jiff::Zoned::now();
     let time = if args.flag(0, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
     time.strftime(&args.text(1, "fmt", "%Y-%m-%d %H:%M:%S%.6f")).to_string()
+}
+
+/// What `mandatory` says of a value that is not there, with its name if it has one.
+fn mandatory(value: &Value) -> String {
+    let message = Error::of_undefined(value).message;
+    match message.strip_suffix(" is undefined") {
+        Some(name) => format!("Mandatory variable {name} not defined."),
+        None => "Mandatory variable not defined.".into(),
+    }
 }

@@ -42,6 +42,7 @@ impl Scope<'_> {
         let roles = self.role.map(RoleUse::chain).unwrap_or_default();
         let folders = std::iter::once(self.loader.playbook_dir.join("library"))
             .chain(roles.iter().map(|used| used.role.path.join("library")))
+            .chain(self.loader.plugins.libraries())
             .chain(self.loader.libraries.iter().cloned());
         folders
             .into_iter()

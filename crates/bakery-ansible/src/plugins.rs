@@ -44,6 +44,8 @@ struct State {
     failed: bool,
     /// Folders that the helper knows, or shall know when it is started.
     folders: Vec<(&'static str, PathBuf)>,
+    /// Folders of modules of roles.
+    libraries: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -92,9 +94,13 @@ impl<'a> Call<'a> {
 }
 
 impl Plugins {
-    /// Makes the plugins of a role known.
+    /// Makes the plugins and modules of a role known: what comes after it may use them, too.
     pub(crate) fn add_role(&self, used: &Arc<RoleUse>) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let library = used.role.path.join("library");
+        if library.is_dir() && !state.libraries.contains(&library) {
+            state.libraries.push(library);
+        }
         for kind in KINDS {
             let folder = used.role.path.join(format!("{}_plugins", kind.word()));
             if folder.is_dir() && !state.folders.iter().any(|(_, f)| *f == folder) {
@@ -103,6 +109,11 @@ impl Plugins {
                 state.helper = None;
             }
         }
+    }
+
+    /// The folders of modules of the roles that were read.
+    pub(crate) fn libraries(&self) -> Vec<PathBuf> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).libraries.clone()
     }
 
     /// Whether there is a plugin of a name. The helper is asked only if there are folders of such plugins, or if the name

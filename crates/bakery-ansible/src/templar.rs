@@ -157,8 +157,11 @@ impl Templar {
     /// As [`Templar::value`].
     pub fn condition(&self, condition: &Value) -> Result<bool, Diagnostic> {
         let failed = |e: JinjaError| {
+            let is_undefined = e.undefined;
             let mut d = diagnostic(e, condition);
-            d.message = format!("Error while evaluating conditional: {}", d.message);
+            if is_undefined {
+                d.message = format!("Error while evaluating conditional: {}", d.message);
+            }
             d
         };
         let value = match condition {
@@ -169,7 +172,7 @@ impl Templar {
                 }
                 if text.origin().is_none() && !matches!(expression.to_lowercase().as_str(), "true" | "false")
                 {
-                    return Err(failed(JinjaError::new(UNTRUSTED)));
+                    return Err(failed(JinjaError::told(UNTRUSTED)));
                 }
                 let inner = expression
                     .strip_prefix("{{")
@@ -181,7 +184,7 @@ impl Templar {
                         Value::Str(text) if text.origin().is_some() && as_bool(text.as_str()).is_none() => {
                             self.environment.expression(text.as_str(), self).map_err(failed)?
                         }
-                        Value::Str(_) if self.strict => return Err(failed(JinjaError::new(UNTRUSTED))),
+                        Value::Str(_) if self.strict => return Err(failed(JinjaError::told(UNTRUSTED))),
                         other => other,
                     },
                     None if expression.contains("{{") || expression.contains("{%") => {
@@ -320,7 +323,7 @@ impl Scope for NoFunctions<'_> {
     }
 
     fn function(&self, name: &str, _: &Arguments) -> Option<JinjaResult<Value>> {
-        matches!(name, "lookup" | "query" | "q").then(|| Err(JinjaError::new(UNTRUSTED)))
+        matches!(name, "lookup" | "query" | "q").then(|| Err(JinjaError::told(UNTRUSTED)))
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Environment {
     expressions: Mutex<HashMap<String, Arc<Expr>>>,
 }
 
+/// What comes before the words of an error that no plugin has made.
+const RENDERING: &str = "Error rendering template";
+
 impl Environment {
     /// An empty cache.
     pub fn new() -> Self {
@@ -50,7 +53,7 @@ impl Environment {
     /// # Errors
     /// What its expressions say, with the line.
     pub fn render(&self, template: &Template, scope: &dyn Scope) -> Result<String> {
-        Evaluator::new(self, scope).render_root(template)
+        Evaluator::new(self, scope).render_root(template).map_err(|error| error.saying(RENDERING))
     }
 
     /// The value of a template: of the one expression that it consists of, else its text.
@@ -60,10 +63,10 @@ impl Environment {
     pub fn native(&self, template: &Template, scope: &dyn Scope) -> Result<Value> {
         if let [Node::Output(expr, _)] = template.nodes.as_slice() {
             let mut evaluator = Evaluator::new(self, scope);
-            return evaluator.full(expr);
+            return evaluator.full(expr).map_err(|error| error.saying(RENDERING));
         }
         let mut evaluator = Evaluator::new(self, scope);
-        let text = evaluator.render_root(template)?;
+        let text = evaluator.render_root(template).map_err(|error| error.saying(RENDERING))?;
         // Statements around one piece leave it what it is.
         match evaluator.last.take() {
             Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => {
@@ -78,6 +81,15 @@ impl Environment {
     /// # Errors
     /// As [`Environment::render`].
     pub fn expression(&self, text: &str, scope: &dyn Scope) -> Result<Value> {
+        self.value_of(text, scope).map_err(|mut error| {
+            if let Some(rest) = error.message.strip_prefix("Syntax error in template") {
+                error.message = format!("Syntax error in expression{rest}");
+            }
+            error.saying("Error rendering expression")
+        })
+    }
+
+    fn value_of(&self, text: &str, scope: &dyn Scope) -> Result<Value> {
         let cached = self.expressions.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
         let expr = match cached {
             Some(expr) => expr,

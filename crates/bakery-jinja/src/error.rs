@@ -16,17 +16,39 @@ pub struct Error {
     pub origin: Option<Origin>,
     /// Whether the cause is something that is not there.
     pub undefined: bool,
+    /// Whether the sentence says what failed, so that nothing is put before it.
+    pub told: bool,
 }
 
 impl Error {
     /// An error of any kind.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), origin: None, undefined: false }
+        Self { message: message.into(), origin: None, undefined: false, told: false }
     }
 
     /// The use of something that is not there.
     pub fn undefined(message: impl Into<String>) -> Self {
-        Self { message: message.into(), origin: None, undefined: true }
+        Self { message: message.into(), origin: None, undefined: true, told: true }
+    }
+
+    /// An error whose sentence says what failed.
+    pub fn told(message: impl Into<String>) -> Self {
+        Self { told: true, ..Self::new(message) }
+    }
+
+    /// The failure of a plugin, unless it passes on what something else says
+    /// (`ansible/_internal/_templating/_jinja_plugins.py`).
+    pub fn of_plugin(self, kind: &str, name: &str) -> Self {
+        let full = if name.contains('.') { name.to_owned() } else { format!("ansible.builtin.{name}") };
+        self.saying(&format!("The {kind} plugin '{full}' failed"))
+    }
+
+    /// The same with `what` before its sentence, unless that says what failed.
+    pub fn saying(self, what: &str) -> Self {
+        if self.told {
+            return self;
+        }
+        Self { message: format!("{what}: {}", self.message), told: true, ..self }
     }
 
     /// A syntax error on a line of a template.
@@ -36,6 +58,7 @@ impl Error {
             message: format!("Syntax error in template: {}", message.into()),
             origin: Some(origin),
             undefined: false,
+            told: true,
         }
     }
 

@@ -283,22 +283,22 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn filter(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
         if let Some(result) = self.scope.filter(name, value, args) {
-            return result;
+            return result.map_err(|error| error.of_plugin("filter", name));
         }
         if let Some(result) = filters::call(self, name, value, args) {
-            return result;
+            return result.map_err(|error| error.of_plugin("filter", name));
         }
-        Err(Error::new(format!("No filter named '{name}'.")))
+        Err(Error::told(format!("Syntax error in template: No filter named '{name}'.")))
     }
 
     pub(crate) fn test(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<bool> {
         if let Some(result) = self.scope.test(name, value, args) {
-            return result;
+            return result.map_err(|error| error.of_plugin("test", name));
         }
         if let Some(result) = tests::call(self, name, value, args) {
-            return result;
+            return result.map_err(|error| error.of_plugin("test", name));
         }
-        Err(Error::new(format!("No test named '{name}'.")))
+        Err(Error::told(format!("Syntax error in template: No test named '{name}'.")))
     }
 
     fn call(&mut self, function: &Expr, args: &Args) -> Result<Value> {

@@ -12,6 +12,7 @@ use bakery_lang::{Diagnostic, Map, Value};
 use crate::Templar;
 use crate::connection::Unreachable;
 use crate::plugins::{Call, Kind};
+use bakery_jinja::Scope as _;
 
 /// Names of actions that are no modules.
 pub(crate) const NAMES: &[&str] = &[
@@ -111,6 +112,17 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
     }
     let short = bakery_modules::canonical_name(name);
     match short {
+        "setup" if args.contains("parallel") => {
+            // Of `gather_facts`, which may run several modules; there is one here.
+            let args = args.copied();
+            args.remove("parallel");
+            module(modules, short, &args)
+        }
+        "package" if !args.contains("use") && templar.variable("ansible_package_use").is_some() => {
+            let args = args.copied();
+            args.set("use", templar.value(&templar.variable("ansible_package_use").unwrap_or_default())?);
+            module(modules, short, &args)
+        }
         "debug" => values::debug(args, templar, modules.verbosity()),
         "set_fact" => values::set_fact(args),
         "set_stats" => values::set_stats(args),

@@ -301,7 +301,9 @@ pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules)
     };
     let all = Map::new();
     let mut included: Vec<Value> = Vec::new();
+    let mut is_secret = false;
     let mut load = |path: &std::path::Path| -> Result<(), Trouble> {
+        is_secret |= fs::read(path).is_ok_and(|bytes| crate::vault::is_encrypted(&bytes));
         match modules.loader().yaml(path).map_err(|e| told(e.diagnostic.to_string()))?.to_value() {
             Value::Map(map) => all.extend(&map),
             Value::None => {}
@@ -395,6 +397,10 @@ pub(super) fn include_vars(args: &Map, templar: &Templar, modules: &dyn Modules)
     }
     let result = ok();
     result.set("ansible_included_vars", vars);
+    // What was encrypted is not shown.
+    if is_secret {
+        result.set("_ansible_no_log", true);
+    }
     result.set("ansible_included_var_files", included);
     Ok(result)
 }

@@ -88,6 +88,11 @@ impl Runner<'_> {
         self.progress().completed.clear();
         let context = Context {
             r#become: self.options.r#become.then_some(Value::Bool(true)).into_iter().collect(),
+            no_log: self
+                .loader()
+                .settings
+                .flag("ANSIBLE_NO_LOG", "defaults", "no_log", false)
+                .then(|| true.into()),
             ..Context::default()
         }
         .enter(&play.keywords);
@@ -220,6 +225,9 @@ impl Runner<'_> {
         let args = Map::new();
         if let Some(subset) = &play.gather_subset {
             args.set("gather_subset", subset.clone());
+        }
+        if let Some(path) = &play.fact_path {
+            args.set("fact_path", path.clone());
         }
         let task = Task {
             name: Some("Gathering Facts".into()),

@@ -603,13 +603,19 @@ impl Runner<'_> {
             silent: false,
         };
         let templar = self.templar(host, context, local.copied(), Some(task));
-        let flag = |value: Option<&Value>, default: bool| {
-            value.map_or(default, |v| {
-                templar.value(v).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or(default))
+        let flag = |value: Option<&Value>, default: bool| -> Result<bool, Diagnostic> {
+            let Some(value) = value else { return Ok(default) };
+            let value = templar.value(value)?;
+            bakery_modules::args::boolean(&value).map_err(|_| {
+                Diagnostic::new(format!("The value {value:?} could not be converted to 'bool'."))
             })
         };
-        let check = flag(context.check_mode.as_ref(), self.options.check);
-        let diff = flag(context.diff.as_ref(), self.options.diff);
+        let flags = flag(context.check_mode.as_ref(), self.options.check)
+            .and_then(|check| Ok((check, flag(context.diff.as_ref(), self.options.diff)?)));
+        let (check, diff) = match flags {
+            Ok(flags) => flags,
+            Err(error) => return self.failed(&error, task, context, host),
+        };
         let mut environment = Vec::new();
         for entry in &context.environment {
             let entry = match entry {
@@ -658,6 +664,10 @@ impl Runner<'_> {
                 .map_or(default, |n| n.max(0) as u64)
         };
         let (seconds, poll) = (number(task.r#async.as_ref(), 0), number(task.poll.as_ref(), 15));
+        if seconds > 0 && actions::NAMES.contains(&action) {
+            let text = format!("This action ({}) does not support async.", task.action);
+            return end(Status::Failed, failure(&text));
+        }
         let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
         let async_dir = templar.variable("ansible_async_dir").and_then(|v| templar.text(&v).ok());
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();

@@ -42,7 +42,7 @@ impl Inventory {
         let plain: Vec<&String> = parts.iter().filter(|p| !p.starts_with(['!', '&'])).collect();
         let mut out: Vec<String> = Vec::new();
         let mut unmatched = Vec::new();
-        if plain.is_empty() && !parts.is_empty() {
+        if plain.is_empty() && (!parts.is_empty() || pattern.contains(',')) {
             out = self.hosts_of("all");
         }
         for part in plain {

@@ -58,8 +58,9 @@ pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Resul
     }
     let found = match run(templar, bakery_modules::canonical_name(&name), &terms, &options) {
         Ok(found) => found,
+        Err(error) if errors == "strict" && error.message.contains("' was not found.") => return Err(error),
         Err(error) if errors == "strict" => {
-            return Err(Error::new(format!("The lookup plugin '{name}' failed: {}", error.message)));
+            return Err(Error::told(format!("The lookup plugin '{name}' failed: {}", error.message)));
         }
         Err(error) => {
             if errors == "warn" {
@@ -302,7 +303,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             let hint = bakery_lang::suggest(other, NAMES.iter().copied())
                 .map(|h| format!(" ({h})"))
                 .unwrap_or_default();
-            return Err(Error::new(format!("lookup plugin ({other}) not found{hint}")));
+            return Err(Error::told(format!("The lookup plugin '{other}' was not found.{hint}")));
         }
     })
 }

@@ -346,6 +346,7 @@ impl Loader {
             vars_prompt: vec![],
             gather_facts: None,
             gather_subset: None,
+            fact_path: None,
             serial: None,
             force_handlers: None,
             max_fail_percentage: None,
@@ -376,6 +377,7 @@ impl Loader {
             match key.as_str().unwrap_or_default() {
                 "hosts" => play.hosts = value.to_value(),
                 "gather_facts" => play.gather_facts = v(),
+                "fact_path" => play.fact_path = v(),
                 "gather_subset" => play.gather_subset = v(),
                 "serial" => play.serial = v(),
                 "force_handlers" => play.force_handlers = v(),
@@ -384,7 +386,7 @@ impl Loader {
                 "strategy" => play.strategy = v(),
                 "vars_files" => play.vars_files = list(value),
                 "vars_prompt" => play.vars_prompt = list(value),
-                "gather_timeout" | "fact_path" | "user" => {}
+                "gather_timeout" | "user" => {}
                 "roles" | "tasks" | "pre_tasks" | "post_tasks" | "handlers" => {}
                 name => {
                     let hint = suggest(name, PLAY.iter().copied());

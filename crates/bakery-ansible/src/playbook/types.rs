@@ -160,6 +160,8 @@ pub struct Play {
     pub gather_facts: Option<Value>,
     /// Which facts.
     pub gather_subset: Option<Value>,
+    /// `fact_path`: the folder of local facts.
+    pub fact_path: Option<Value>,
     /// How many hosts at a time.
     pub serial: Option<Value>,
     /// Whether handlers run on hosts that failed.

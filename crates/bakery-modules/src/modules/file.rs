@@ -104,7 +104,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let sides = [("before", Value::from(diff.before)), ("after", diff.after.into())];
     let mut outcome = Outcome::changed(changed);
-    if state != "absent" || changed {
+    if host.diff && (state != "absent" || changed) {
         outcome = outcome.with("diff", Value::map(sides));
     }
     if state == "absent" {

@@ -1,5 +1,7 @@
 //! `user`: accounts, through useradd, usermod and userdel (`ansible/modules/user.py`).
 
+use std::path::Path;
+
 use bakery_host::{fs, users};
 use bakery_macros::ModuleArgs;
 
@@ -262,6 +264,12 @@ fn run(args: Args, host: &mut Host) -> Run {
     let Some(user) = users::users("/").into_iter().find(|u| u.name == name) else {
         return Ok(Outcome::changed(changed).with("name", name).with("state", "present"));
     };
+    if args.create_home && !created && !Path::new(&user.home).exists() {
+        changed = true;
+        if !host.check {
+            make_home(host, &user, args.skeleton.as_deref())?;
+        }
+    }
     let mut outcome = Outcome::changed(changed)
         .with("name", name)
         .with("state", "present")
@@ -324,6 +332,31 @@ fn run(args: Args, host: &mut Host) -> Run {
 }
 
 /// Adds what a program said, where it said something.
+/// Makes the home folder of an account that has none, with the mode that useradd(8) would give it.
+fn make_home(host: &mut Host, user: &users::User, skeleton: Option<&str>) -> Result<(), Failure> {
+    let skeleton = skeleton.unwrap_or("/etc/skel");
+    if skeleton != "/dev/null" && Path::new(skeleton).is_dir() {
+        host.run(&["cp".to_owned(), "-aT".into(), skeleton.to_owned(), user.home.clone()])?;
+    } else {
+        fs::create_dir_all(&user.home)?;
+    }
+    if let Ok(text) = fs::read_to_string("/etc/login.defs") {
+        let number = |name: &str| {
+            let words = text.lines().filter_map(|line| line.strip_prefix(name));
+            words.filter_map(|rest| u32::from_str_radix(rest.trim(), 8).ok()).next_back()
+        };
+        let masked = number("UMASK ").or_else(|| number("UMASK\t")).map(|mask| 0o777 & !mask);
+        let mode = number("HOME_MODE ").or_else(|| number("HOME_MODE\t")).or(masked);
+        fs::chmod(&user.home, mode.unwrap_or(0o755))?;
+    }
+    let (uid, gid) = (Some(user.uid), Some(user.gid));
+    fs::lchown(&user.home, uid, gid)?;
+    for path in fs::walk(&user.home)? {
+        fs::lchown(&path, uid, gid)?;
+    }
+    Ok(())
+}
+
 fn with_said(outcome: Outcome, output: Option<&bakery_host::Output>) -> Outcome {
     let Some(output) = output else { return outcome };
     for (name, text) in [("stdout", output.text()), ("stderr", output.error_text())] {
