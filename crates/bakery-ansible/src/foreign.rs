@@ -39,10 +39,11 @@ impl Scope<'_> {
         if name.contains('.') {
             return None;
         }
+        // The role that was read first comes first, whichever the task is in, as in Ansible.
         let roles = self.role.map(RoleUse::chain).unwrap_or_default();
         let folders = std::iter::once(self.loader.playbook_dir.join("library"))
-            .chain(roles.iter().map(|used| used.role.path.join("library")))
             .chain(self.loader.plugins.libraries())
+            .chain(roles.iter().map(|used| used.role.path.join("library")))
             .chain(self.loader.libraries.iter().cloned());
         folders
             .into_iter()

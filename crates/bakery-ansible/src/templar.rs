@@ -188,9 +188,23 @@ impl Templar {
                         other => other,
                     },
                     None if expression.contains("{{") || expression.contains("{%") => {
-                        // What a module returned may be in it now, and must not get to call anything.
-                        let text = self.value(condition)?.to_string();
-                        self.environment.expression(&text, &NoFunctions(self)).map_err(failed)?
+                        match self.environment.condition(expression, self) {
+                            // Braces outside of its texts: it becomes an expression by being rendered. What a module
+                            // returned may be in it now, and must not get to call anything.
+                            Err(error) if error.message.starts_with("Syntax error") => {
+                                match self.value(condition)? {
+                                    Value::Str(_) if self.strict => {
+                                        return Err(failed(JinjaError::told(UNTRUSTED)));
+                                    }
+                                    Value::Str(text) => self
+                                        .environment
+                                        .expression(text.as_str(), &NoFunctions(self))
+                                        .map_err(failed)?,
+                                    other => other,
+                                }
+                            }
+                            other => other.map_err(failed)?,
+                        }
                     }
                     None => self.environment.expression(expression, self).map_err(failed)?,
                 }

@@ -81,7 +81,19 @@ impl Environment {
     /// # Errors
     /// As [`Environment::render`].
     pub fn expression(&self, text: &str, scope: &dyn Scope) -> Result<Value> {
-        self.value_of(text, scope).map_err(|mut error| {
+        self.value_of(text, scope, false)
+    }
+
+    /// As [`Environment::expression`], with text in it that has braces rendered first, as conditions have it.
+    ///
+    /// # Errors
+    /// As [`Environment::render`].
+    pub fn condition(&self, text: &str, scope: &dyn Scope) -> Result<Value> {
+        self.value_of(text, scope, true)
+    }
+
+    fn value_of(&self, text: &str, scope: &dyn Scope, literals: bool) -> Result<Value> {
+        self.evaluated(text, scope, literals).map_err(|mut error| {
             if let Some(rest) = error.message.strip_prefix("Syntax error in template") {
                 error.message = format!("Syntax error in expression{rest}");
             }
@@ -89,7 +101,7 @@ impl Environment {
         })
     }
 
-    fn value_of(&self, text: &str, scope: &dyn Scope) -> Result<Value> {
+    fn evaluated(&self, text: &str, scope: &dyn Scope, literals: bool) -> Result<Value> {
         let cached = self.expressions.lock().unwrap_or_else(PoisonError::into_inner).get(text).cloned();
         let expr = match cached {
             Some(expr) => expr,
@@ -102,6 +114,8 @@ impl Environment {
                 expr
             }
         };
-        Evaluator::new(self, scope).full(&expr)
+        let mut evaluator = Evaluator::new(self, scope);
+        evaluator.literals = literals;
+        evaluator.full(&expr)
     }
 }

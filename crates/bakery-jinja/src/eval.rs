@@ -7,10 +7,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bakery_lang::{Map, Value};
+use bakery_lang::{Map, Source, Value};
 
 use crate::ast::{Args, Comparison, Expr, Macro};
-use crate::{Arguments, Environment, Error, Result, Scope, filters, helpers, methods, ops, tests};
+use crate::{Arguments, Environment, Error, Result, Scope, Syntax, filters, helpers, methods, ops, tests};
 
 /// A macro with the module that it sees.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) depth: usize,
     pub(crate) blocks: HashMap<String, Vec<Arc<Vec<crate::ast::Node>>>>,
     pub(crate) loops: Vec<crate::render::Recursive>,
+    /// Whether literal text is a template of its own.
+    pub(crate) literals: bool,
     /// How many pieces were written, and the value of the last that an expression gave.
     pub(crate) chunks: usize,
     pub(crate) last: Option<Value>,
@@ -53,6 +55,7 @@ impl<'a> Evaluator<'a> {
             depth: 0,
             blocks: HashMap::new(),
             loops: Vec::new(),
+            literals: false,
             chunks: 0,
             last: None,
         }
@@ -129,6 +132,11 @@ impl<'a> Evaluator<'a> {
 
     pub(crate) fn eval(&mut self, expr: &Expr) -> Result<Value> {
         Ok(match expr {
+            Expr::Const(Value::Str(text)) if self.literals && text.as_str().contains("{{") => {
+                let template =
+                    self.environment.parse(&Source::new("<text>", text.as_str()), &Syntax::default())?;
+                self.environment.render(&template, self.scope)?.into()
+            }
             Expr::Const(value) => value.clone(),
             Expr::Name(name) => match self.lookup(name) {
                 Some(value) => self.shallow(value)?,
@@ -312,7 +320,11 @@ impl<'a> Evaluator<'a> {
                     let args = self.args(args)?;
                     return self.call_macro(&found, &args, None);
                 }
-                let args = self.args(args)?;
+                let written = args;
+                let mut args = self.args(written)?;
+                if matches!(name.as_str(), "lookup" | "query" | "q") {
+                    self.template_terms(written, &mut args)?;
+                }
                 if let Some(result) = self.scope.function(name, &args) {
                     return result;
                 }
@@ -368,6 +380,26 @@ impl<'a> Evaluator<'a> {
                 Err(Error::new(format!("'{}' object is not callable", value.type_name())))
             }
         }
+    }
+
+    /// Literal text with braces among what a lookup is given, though not its name, is a template of its own, as in
+    /// ansible-core. What variables hold never becomes one here.
+    fn template_terms(&mut self, written: &Args, args: &mut Arguments) -> Result<()> {
+        let literal = |expr: &Expr| match expr {
+            Expr::Const(Value::Str(text)) if text.as_str().contains("{{") => Some(text.clone()),
+            _ => None,
+        };
+        let positional = written.positional.iter().zip(&mut args.positional).skip(1);
+        let named =
+            written.named.iter().map(|(_, expr)| expr).zip(args.named.iter_mut().map(|(_, value)| value));
+        for (expr, value) in positional.chain(named) {
+            if let Some(text) = literal(expr) {
+                let source = Source::new("<term>", text.as_str());
+                let template = self.environment.parse(&source, &Syntax::default())?;
+                *value = self.environment.native(&template, self.scope)?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn call_macro(

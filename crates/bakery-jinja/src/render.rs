@@ -127,7 +127,14 @@ impl Evaluator<'_> {
                 match &value {
                     Value::None => {}
                     Value::Undefined(u) if u.message.starts_with("the inline if") => {}
-                    _ => out.push_str(&check(value)?.to_string()),
+                    _ => {
+                        let value = check(value)?;
+                        // What is missing inside a list would be written as nothing.
+                        if let Some(missing) = value.first_undefined() {
+                            return Err(Error::of_undefined(&missing));
+                        }
+                        out.push_str(&value.to_string());
+                    }
                 }
             }
             Node::If(branches, or_else) => {

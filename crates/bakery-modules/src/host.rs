@@ -456,7 +456,7 @@ pub fn describe(path: &Path) -> Map {
     map.set("gid", meta.gid());
     map.set("owner", name(users::find_user(&meta.uid().to_string()).map(|u| u.name), meta.uid()));
     map.set("group", name(users::find_group(&meta.gid().to_string()).map(|g| g.name), meta.gid()));
-    map.set("mode", format!("{:04o}", meta.mode() & 0o7777));
+    map.set("mode", format!("0{:03o}", meta.mode() & 0o7777));
     map.set("size", meta.size());
     let kind = meta.file_type();
     let state = if kind.is_symlink() {

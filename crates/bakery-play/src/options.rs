@@ -4,7 +4,7 @@ use bakery_ansible::playbook::Loader;
 use std::path::Path;
 
 use bakery_ansible::connection::Secret;
-use bakery_ansible::{Error, Options, ReachOptions, Settings, vars, vault};
+use bakery_ansible::{Error, FactCache, Options, ReachOptions, Settings, vars, vault};
 use clap::{ArgAction, Args, ValueEnum};
 
 /// An output format.
@@ -63,7 +63,7 @@ pub struct CommonArgs {
     /// How many hosts at a time
     #[arg(short, long, value_name = "N")]
     pub forks: Option<u32>,
-    /// Forget cached facts; none are kept between runs
+    /// Forget the cached facts of every host of the inventory
     #[arg(long)]
     pub flush_cache: bool,
     /// A file with a vault password, or a program that prints it
@@ -164,6 +164,10 @@ impl CommonArgs {
         let mut loader = Loader::new(playbook, bakery_lang::Map::new());
         loader.secrets = self.secrets(&loader)?.into();
         loader.extra_vars = vars::extra_vars(&self.extra_vars, &loader)?;
+        match FactCache::configured(&loader.settings) {
+            Ok(cache) => loader.fact_cache = cache,
+            Err(trouble) => loader.warn(&trouble),
+        }
         if let Some(paths) = &self.module_path {
             loader.libraries.splice(0..0, std::env::split_paths(paths));
         }

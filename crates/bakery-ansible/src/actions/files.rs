@@ -1,10 +1,11 @@
 //! Actions that bring files from the controller: template, copy, unarchive, assemble, script, uri.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_jinja::Syntax;
-use bakery_lang::{Diagnostic, Map, Source, Value, encoding};
+use bakery_lang::{Diagnostic, Map, Source, Value, encoding, repr};
 use base64::Engine as _;
 use std::os::unix::fs::MetadataExt as _;
 
@@ -24,12 +25,23 @@ pub(super) fn flag(args: &Map, name: &str) -> bool {
 }
 
 /// The first line `#jinja2: key:value, …` changes the syntax of one template.
-fn header(text: &str) -> (Syntax, &str) {
+///
+/// # Errors
+/// With ansible-core's words (`_internal/_templating/_jinja_bits.py`), what is wrong in that line.
+fn header(text: &str) -> Result<(Syntax, Cow<'_, str>), String> {
+    const MARK: &str = "#jinja2:";
     let mut syntax = Syntax::default();
-    let Some(rest) = text.strip_prefix("#jinja2:") else { return (syntax, text) };
-    let (line, body) = rest.split_once('\n').unwrap_or((rest, ""));
+    let Some(rest) = text.strip_prefix(MARK) else { return Ok((syntax, text.into())) };
+    let (mut statement, mut comment) = (None, None);
+    let (line, body) =
+        rest.split_once('\n').ok_or_else(|| format!("Missing newline after '{MARK}' override."))?;
     for pair in line.split(',') {
-        let Some((key, value)) = pair.split_once(':') else { continue };
+        if pair.trim().is_empty() {
+            return Err(format!("Empty '{MARK}' override pair not allowed."));
+        }
+        let (key, value) = pair.split_once(':').ok_or_else(|| {
+            format!("Missing key-value separator `:` in '{MARK}' override pair {}.", repr::quote(pair))
+        })?;
         let value = value.trim().trim_matches(['"', '\'']);
         let on = matches!(value.to_lowercase().as_str(), "true" | "yes" | "1");
         match key.trim() {
@@ -42,10 +54,32 @@ fn header(text: &str) -> (Syntax, &str) {
             "variable_end_string" => syntax.variable_end = value.into(),
             "comment_start_string" => syntax.comment_start = value.into(),
             "comment_end_string" => syntax.comment_end = value.into(),
-            _ => {}
+            "line_statement_prefix" => statement = Some(value.to_owned()),
+            "line_comment_prefix" => comment = Some(value.to_owned()),
+            "newline_sequence" => {}
+            other => return Err(format!("Invalid '{MARK}' override key {}.", repr::quote(other))),
         }
     }
-    (syntax, body)
+    if statement.is_none() && comment.is_none() {
+        return Ok((syntax, body.into()));
+    }
+    // A line of statements is a block that takes its whole line.
+    let mut out = String::new();
+    for line in body.split_inclusive('\n') {
+        let after = |prefix: &Option<String>| {
+            let rest = line.trim_start().strip_prefix(prefix.as_deref().filter(|p| !p.is_empty())?)?;
+            Some(rest.trim_end_matches('\n').trim_end_matches(':').to_owned())
+        };
+        if after(&comment).is_some() {
+            continue;
+        }
+        match after(&statement) {
+            Some(rest) => out += &format!("{}{rest} {}\n", syntax.block_start, syntax.block_end),
+            None => out += line,
+        }
+    }
+    syntax.trim_blocks = true;
+    Ok((syntax, out.into()))
 }
 
 /// A template file, rendered with the variables that describe it (`ansible/template/__init__.py`,
@@ -57,7 +91,7 @@ fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Stri
         Some(loader) => loader.decrypted(path, bytes).map_err(|e| e.diagnostic)?,
         None => String::from_utf8_lossy(&bytes).into_owned(),
     };
-    let (mut syntax, body) = header(&whole);
+    let (mut syntax, body) = header(&whole).map_err(failed)?;
     for (key, value) in args.pairs() {
         let (key, on) = (key.to_string(), bakery_modules::args::boolean(&value).unwrap_or(false));
         match key.as_str() {
@@ -114,8 +148,8 @@ fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Stri
     // As many newlines at the end as the file has, whatever its last statement took.
     syntax.keep_trailing_newline = false;
     let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
-    let wanted = newlines(body);
-    let source = Source::new(path.display().to_string(), body);
+    let wanted = newlines(&body);
+    let source = Source::new(path.display().to_string(), body.as_ref());
     let mut rendered = inner.template(&source, &syntax)?;
     rendered.push_str(&"\n".repeat(wanted.saturating_sub(newlines(&rendered))));
     Ok(rendered)
@@ -165,14 +199,15 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
         call.remove(key);
     }
     let mode = fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777);
-    let encoding = text(args, "output_encoding").unwrap_or_else(|| "utf-8".into());
+    let encoding = text(args, "output_encoding").filter(|name| !name.is_empty());
+    let encoding = encoding.unwrap_or_else(|| "utf-8".into());
     let bytes = encoding::encode(&encoding, &rendered).map_err(fail)?;
     let bytes =
         bytes.ok_or_else(|| fail(format!("the text of '{src}' has letters that {encoding} has not")))?;
     call.set("_data", encode(&bytes));
     call.set(
         "_original_basename",
-        path.file_name().map(|n| n.to_string_lossy().trim_end_matches(".j2").to_owned()).unwrap_or_default(),
+        path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
     );
     call.set("_source_mode", mode);
     let result = module(modules, "copy", &call)?;
@@ -187,13 +222,24 @@ pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> 
         return module(modules, "copy", args);
     }
     let call = args.copied();
-    if let Some(content) = args.get("content") {
+    if let Some(content) = args.get("content").filter(|content| !content.is_none()) {
+        if text(args, "src").is_some() {
+            return Err(fail("src and content are mutually exclusive"));
+        }
+        if text(args, "dest").is_some_and(|dest| dest.ends_with('/')) {
+            return Err(fail("can not use content with a dir as dest"));
+        }
         // Structures become JSON, as in Ansible.
         call.remove("content");
         call.set("_data", encode(bakery_modules::args::text(&content).as_bytes()));
         return module(modules, "copy", &call);
     }
-    let Some(src) = text(args, "src") else { return Err(fail("src (or content) is required")) };
+    if text(args, "dest").is_none() {
+        return Err(fail("dest is required"));
+    }
+    let Some(src) = text(args, "src").filter(|src| !src.is_empty()) else {
+        return Err(fail("src (or content) is required"));
+    };
     call.remove("src");
     let Some(path) = templar.find_file("files", &src) else {
         let Some(bytes) = modules.controller_file(Path::new(&src)) else {
@@ -219,6 +265,10 @@ pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> 
     );
     call.set("_source_mode", fs::metadata(&path).map_or(0o644, |m| m.mode() & 0o7777));
     let result = module(modules, "copy", &call)?;
+    if result.get("changed").is_some_and(|changed| changed.is_true()) && !result.contains("src") {
+        // Ansible says where the file was on the target before it got its name; it has no other place here.
+        result.set("src", path.display().to_string());
+    }
     Ok(result)
 }
 
@@ -324,7 +374,7 @@ pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -
             result.set("skipped", true);
             result.set(
                 "msg",
-                format!("{path} {}, matched {key} option", if there { "exists" } else { "does not exist" }),
+                format!("{path} {}, matching {key} option", if there { "exists" } else { "does not exist" }),
             );
             return Ok(result);
         }

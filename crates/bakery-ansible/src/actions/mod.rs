@@ -155,7 +155,8 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
                 ..Call::new(Kind::Action, name)
             };
             let loader = modules.loader();
-            let result = loader.plugins.run(loader, &call).map_err(fail)?;
+            let result = loader.plugins.run(loader, &call);
+            let result = result.map_err(|why| fail(format!("Task failed: {why}")))?;
             result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"))
         }
         _ => modules.foreign(name, args, false).unwrap_or_else(|| {

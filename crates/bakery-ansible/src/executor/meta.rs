@@ -133,6 +133,9 @@ impl Runner<'_> {
                 for host in &batch {
                     if let Some(state) = self.host(host) {
                         state.vars.facts.replace(&Map::new());
+                        if let Some(cache) = &self.loader().fact_cache {
+                            cache.forget(host);
+                        }
                         state.progress().gathered = false;
                     }
                 }

@@ -64,9 +64,11 @@ impl Runner<'_> {
         let Some(state) = self.host(host) else { return };
         if action == "set_fact" {
             state.vars.set.extend(facts);
-            if args.get("cacheable").is_some_and(|c| c.is_true()) {
-                state.vars.facts.extend(facts);
+            let is_cached = |given: Value| bakery_modules::args::boolean(&given).unwrap_or(false);
+            if !args.get("cacheable").is_some_and(is_cached) {
+                return;
             }
+            state.vars.facts.extend(facts);
         } else {
             for (key, value) in facts.pairs() {
                 let key = key.to_string();
@@ -79,6 +81,11 @@ impl Runner<'_> {
                 }
             }
             state.progress().gathered |= action == "setup";
+        }
+        if let Some(cache) = &self.loader().fact_cache
+            && let Err(trouble) = cache.write(host, &state.vars.facts)
+        {
+            self.callback().warning(&trouble);
         }
     }
 

@@ -71,6 +71,7 @@ impl Runner<'_> {
             if self.host(host).is_none() {
                 let vars = self.scene().inventory.host_vars(host, &self.loader())?;
                 let state = Arc::new(HostState::new(vars));
+                state.progress().gathered = state.vars.facts.contains("module_setup");
                 self.change_scene(|scene| scene.hosts.insert(host.clone(), state));
             }
             self.mark(host, |s| {

@@ -125,10 +125,9 @@ impl Runner<'_> {
             Value::List(items) => {
                 let mut out = Vec::new();
                 for item in items.items() {
-                    match templar.value(&item) {
-                        Ok(value) => out.push(value),
-                        Err(_) if lenient => {}
-                        Err(error) => return Err(error),
+                    match templar.evaluate(&item) {
+                        Err(error) if lenient && error.undefined => {}
+                        _ => out.push(templar.value(&item)?),
                     }
                 }
                 vec![Value::list(out)]
@@ -136,7 +135,7 @@ impl Runner<'_> {
             other => vec![bare(other)?],
         };
         lookups::run(&templar, lookup, &terms, &Map::new()).map_err(|e| Diagnostic {
-            message: e.message,
+            message: format!("The lookup plugin '{lookup}' failed: {}", e.message),
             origin: Some(task.origin.clone()),
             hint: None,
         })
@@ -606,6 +605,9 @@ impl Runner<'_> {
         let flag = |value: Option<&Value>, default: bool| -> Result<bool, Diagnostic> {
             let Some(value) = value else { return Ok(default) };
             let value = templar.value(value)?;
+            if matches!(value, Value::Omit) {
+                return Ok(default);
+            }
             bakery_modules::args::boolean(&value).map_err(|_| {
                 Diagnostic::new(format!("The value {value:?} could not be converted to 'bool'."))
             })
@@ -706,7 +708,7 @@ impl Runner<'_> {
             async_dir: async_dir
                 .or_else(|| self.loader().settings.text("ANSIBLE_ASYNC_DIR", "defaults", "async_dir")),
             limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
-            background: (seconds > 0 && !check).then_some((seconds, poll)),
+            background: (seconds > 0).then_some((seconds, poll)),
             endpoint: self.endpoint(host, delegated, context, &templar),
             escalation: self.escalation(delegated, context, &templar),
             check,
@@ -741,7 +743,7 @@ impl Runner<'_> {
                 return end(Status::Unreachable, result);
             }
         };
-        if seconds > 0 && poll > 0 && !check {
+        if seconds > 0 && poll > 0 {
             let job = result.get("ansible_job_id");
             let job = job.or_else(|| result.get("async_result").and_then(|r| r.get("ansible_job_id")));
             if let Some(job) = job {

@@ -186,6 +186,9 @@ impl Inventory {
     pub fn host_vars(&self, host: &str, loader: &Loader) -> Result<HostVars> {
         let merge = |into: &Map, from: &Map| loader.merge(into, from);
         let vars = HostVars::default();
+        if let Some(cache) = &loader.fact_cache {
+            vars.facts.extend(&cache.read(host));
+        }
         let groups = self.groups_by_weight(host);
         let mut folders: Vec<&Path> = self.folders.iter().map(PathBuf::as_path).collect();
         if !folders.contains(&loader.playbook_dir.as_path()) {

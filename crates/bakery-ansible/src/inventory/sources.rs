@@ -65,12 +65,54 @@ impl Inventory {
             }
             warnings.push("No inventory was parsed, only implicit localhost is available".into());
         }
+        warnings.extend(inventory.with_safe_names(loader));
         for name in inventory.hosts.keys() {
             if inventory.group(name).is_some() {
                 warnings.push(format!("Found both group and host with same name: {name}"));
             }
         }
         Ok((inventory, warnings))
+    }
+
+    /// Names of groups that are no names of variables: a warning about them, or other names, as is configured
+    /// (`ansible/inventory/group.py`, `to_safe_group_name`).
+    fn with_safe_names(&mut self, loader: &Loader) -> Option<String> {
+        let rule = loader.settings.text(
+            "ANSIBLE_TRANSFORM_INVALID_GROUP_CHARS",
+            "defaults",
+            "force_valid_group_names",
+        );
+        let safe = |name: &str| -> String {
+            let fits =
+                |(at, c): (usize, char)| c.is_alphanumeric() && (at > 0 || !c.is_numeric()) || c == '_';
+            name.chars().enumerate().map(|(at, c)| if fits((at, c)) { c } else { '_' }).collect()
+        };
+        if self.groups.iter().all(|group| safe(&group.name) == group.name) {
+            return None;
+        }
+        let rule = rule.unwrap_or_else(|| "never".into());
+        let warning = match rule.as_str() {
+            "ignore" => return None,
+            "never" => {
+                return Some(
+                    "Invalid characters were found in group names but not replaced, use -vvvv to see details"
+                        .into(),
+                );
+            }
+            "silently" => None,
+            _ => Some(
+                "Invalid characters were found in group names and automatically replaced, use -vvvv to see details"
+                    .to_owned(),
+            ),
+        };
+        // Names that become the same are one group.
+        for group in std::mem::take(&mut self.groups) {
+            let into = self.group_mut(&safe(&group.name));
+            into.hosts.extend(group.hosts);
+            into.children.extend(group.children.iter().map(|child| safe(child)));
+            into.vars.extend(&group.vars);
+        }
+        warning
     }
 
     /// Puts variables over those that are there.

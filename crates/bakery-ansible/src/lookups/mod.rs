@@ -311,7 +311,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
 fn file_path(templar: &Templar, name: &str) -> Result<std::path::PathBuf> {
     templar.find_file("files", name).ok_or_else(|| {
         Error::new(format!(
-            "Unable to access the file '{name}': No such file or directory in the search paths"
+            "Unable to access the file '{name}': File not found. Use -vvvvv to see paths searched."
         ))
     })
 }

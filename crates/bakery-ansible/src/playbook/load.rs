@@ -84,6 +84,8 @@ pub struct Loader {
     warnings: Arc<std::sync::Mutex<Vec<String>>>,
     /// What runs plugins in Python.
     pub(crate) plugins: Arc<Plugins>,
+    /// Where facts outlast the run.
+    pub fact_cache: Option<crate::FactCache>,
     /// The passwords of vaults.
     pub secrets: Arc<Vec<vault::Secret>>,
 }
@@ -144,6 +146,7 @@ impl Loader {
             settings: Arc::new(settings),
             warnings: Arc::default(),
             plugins: Arc::default(),
+            fact_cache: None,
             secrets: Arc::default(),
         }
     }
@@ -226,7 +229,8 @@ impl Loader {
     }
 
     /// Keeps a warning for whoever shows them.
-    fn warn(&self, text: &str) {
+    /// Takes a warning, once.
+    pub fn warn(&self, text: &str) {
         let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if !warnings.iter().any(|w| w == text) {
             warnings.push(text.to_owned());
@@ -293,6 +297,12 @@ impl Loader {
                 .hint("a play starts with `- hosts: …`"),
             ));
         };
+        if items.is_empty() {
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                "A playbook must contain at least one play",
+            )));
+        }
         let mut plays = Vec::new();
         for item in items {
             let import = [
@@ -372,6 +382,15 @@ impl Loader {
             None if value.is_none() => vec![],
             None => vec![value.to_value()],
         };
+        let place = |name: &str| {
+            node.as_map().and_then(|pairs| pairs.iter().find(|(key, _)| key.as_str() == Some(name)))
+        };
+        if let (Some((key, _)), Some(_)) = (place("user"), place("remote_user")) {
+            return Err(Error::parse(Diagnostic::at(
+                &key.origin,
+                "both 'user' and 'remote_user' are set for this play. The use of 'user' is deprecated, and should be removed",
+            )));
+        }
         for (key, value) in rest {
             let v = || Some(value.to_value()).filter(|v| !v.is_none());
             match key.as_str().unwrap_or_default() {
@@ -403,6 +422,12 @@ impl Loader {
                 "the field 'hosts' is required but was not set",
             )));
         }
+        if play.hosts.as_items().is_some_and(|hosts| hosts.is_empty()) {
+            return Err(Error::parse(Diagnostic::at(
+                &node.origin,
+                "Hosts list cannot be empty. Please check your playbook",
+            )));
+        }
         play.name = match node.get("name").filter(|n| !n.is_none()) {
             Some(name) => self
                 .template(&name.to_value(), &play.keywords.vars)
@@ -415,10 +440,26 @@ impl Loader {
             },
         };
         let entries = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
-            node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, None, gathered))
+            let Some(tasks) = node.get(name) else { return Ok(vec![]) };
+            if tasks.as_list().is_none() && !tasks.is_none() {
+                let shown = tasks.to_value();
+                return Err(Error::parse(Diagnostic::at(
+                    &tasks.origin,
+                    format!(
+                        "A malformed block was encountered while loading {name}: {shown} should be a list or None"
+                    ),
+                )));
+            }
+            self.entries(tasks, file, None, gathered)
         };
         play.pre_tasks = entries("pre_tasks", &mut gathered)?;
         if let Some(roles) = node.get("roles") {
+            if roles.as_list().is_none() && !roles.is_none() {
+                return Err(Error::parse(Diagnostic::at(
+                    &roles.origin,
+                    "A malformed role declaration was encountered.",
+                )));
+            }
             for entry in roles.as_list().unwrap_or_default() {
                 play.roles.push(self.role_entry(entry, None, &mut gathered)?.0);
             }

@@ -232,7 +232,13 @@ impl Loader {
         let (mut keywords, rest) =
             if node.as_map().is_some() { keywords(node, &[])? } else { (Keywords::default(), vec![]) };
         let name = match node.as_str() {
-            Some(text) => text.split(',').next().unwrap_or(text).trim().to_owned(),
+            Some(text) if text.contains(',') => {
+                return Err(Error::parse(Diagnostic::at(
+                    &node.origin,
+                    format!("Invalid old style role requirement: {text}"),
+                )));
+            }
+            Some(text) => text.trim().to_owned(),
             None => {
                 let name = node.get("role").or_else(|| node.get("name")).map(Node::to_value);
                 let name = name.ok_or_else(|| {

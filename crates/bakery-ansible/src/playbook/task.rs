@@ -381,6 +381,22 @@ fn words(name: &str, text: &str, node: &Node) -> Map {
 
 /// The arguments below a module's name.
 fn arguments(name: &str, node: &Node) -> Result<Map> {
+    let args = given(name, node)?;
+    let internal =
+        args.keys().into_iter().map(|key| key.to_string()).find(|key| key.starts_with("_ansible_"));
+    let is_raw = matches!(bakery_modules::canonical_name(name), "command" | "shell" | "script" | "raw");
+    if let Some(key) = internal.filter(|_| !is_raw) {
+        return Err(Error::parse(Diagnostic::at(
+            &node.origin,
+            format!(
+                "Invalid parameter specified beginning with keyword '_ansible_' for action '{name}': '{key}'. The prefix '_ansible_' is reserved for internal use only."
+            ),
+        )));
+    }
+    Ok(args)
+}
+
+fn given(name: &str, node: &Node) -> Result<Map> {
     let short = bakery_modules::canonical_name(name);
     match node.to_value() {
         Value::None => Ok(Map::new()),

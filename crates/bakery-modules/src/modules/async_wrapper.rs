@@ -58,7 +58,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         host.environment.iter().map(|(k, v)| serde_json::json!([k, v])).collect();
     let request = serde_json::json!({
         "jid": args.jid, "limit": args.time_limit, "module": args.module, "arguments": args.arguments,
-        "diff": host.diff, "environment": environment,
+        "diff": host.diff, "check": host.check, "environment": environment,
         "cwd": host.cwd.as_ref().map(|c| c.display().to_string()),
     });
     let file = folder.join(format!("{}.request", args.jid));
@@ -87,6 +87,7 @@ pub fn background(file: &Path) -> i32 {
     std::thread::spawn(move || {
         let mut host = Host::default();
         host.in_background = true;
+        host.check = worker["check"].as_bool().unwrap_or(false);
         host.diff = worker["diff"].as_bool().unwrap_or(false);
         host.cwd = worker["cwd"].as_str().map(PathBuf::from);
         for pair in worker["environment"].as_array().into_iter().flatten() {

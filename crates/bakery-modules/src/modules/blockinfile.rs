@@ -89,10 +89,26 @@ fn run(args: Args, host: &mut Host) -> Run {
                 let regex = compile(pattern, Flags::default())?;
                 Ok(lines.iter().rposition(|l| regex.is_match(l).unwrap_or(false)))
             };
+            // A pattern over several lines is looked for in the whole text.
+            let line_of = |pattern: &str, end: bool| -> Result<Option<usize>, Failure> {
+                let found = compile(pattern, Flags::default())?.find(&text).ok().flatten();
+                let at = found.map(|found| if end { found.end() } else { found.start() });
+                Ok(at.map(|at| text[..at].matches('\n').count()))
+            };
+            let is_long = |pattern: &str| {
+                let flags = pattern.strip_prefix("(?").and_then(|rest| rest.split_once(')'));
+                flags.is_some_and(|(flags, _)| {
+                    flags.bytes().all(|b| b.is_ascii_alphabetic()) && flags.contains('m')
+                })
+            };
             match (args.insertbefore.as_deref(), args.insertafter.as_deref()) {
                 (Some("BOF"), _) => 0,
+                (Some(pattern), _) if is_long(pattern) => line_of(pattern, false)?.unwrap_or(lines.len()),
                 (Some(pattern), _) => search(pattern)?.unwrap_or(lines.len()),
                 (None, None | Some("EOF")) => lines.len(),
+                (None, Some(pattern)) if is_long(pattern) => {
+                    line_of(pattern, true)?.map_or(lines.len(), |at| (at + 1).min(lines.len()))
+                }
                 (None, Some(pattern)) => search(pattern)?.map_or(lines.len(), |at| at + 1),
             }
         }

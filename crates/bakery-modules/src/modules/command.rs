@@ -181,8 +181,9 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
     if host.check {
         // Nothing can be said about a command that was not run; with `creates` or `removes` it would have run.
         let known = args.creates.is_some() || args.removes.is_some();
-        return Ok(Outcome::changed(known)
-            .with("skipped", !known)
+        let outcome = Outcome::changed(known);
+        let outcome = if known { outcome } else { outcome.with("skipped", true) };
+        return Ok(outcome
             .with("cmd", shown)
             .with("rc", 0)
             .with("stdout", "")

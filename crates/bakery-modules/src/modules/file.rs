@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bakery_host::fs;
+use bakery_host::{fs, users};
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
@@ -73,6 +73,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         (None, None) if args.recurse => "directory",
         (None, None) => "file",
     };
+    if host.check && state != "absent" {
+        warn_of_strangers(host, &args.attributes);
+    }
     if args.src.is_some() && !matches!(state, "link" | "hard") {
         return Err(Failure::new("src option requires state to be 'link' or 'hard'").with("path", args.path));
     }
@@ -85,6 +88,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let before = meta.as_ref().map_or("absent", kind);
     let led = fs::read_link(&path).ok().map(|target| target.display().to_string());
     let diff = Diff::of(&path);
+    let listed =
+        if state == "absent" && host.diff && before == "directory" { content(&path) } else { Map::new() };
     let changed = match state {
         "absent" => absent(host, &path)?,
         "directory" => directory(host, &path, &args, &diff)?,
@@ -93,6 +98,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         "hard" => hard_link(host, &path, &args)?,
         _ => existing(host, &path, &args, &diff)?,
     };
+    if state == "absent" && before == "directory" {
+        diff.before.set("path_content", listed);
+    }
     if before != state {
         diff.before.set("state", before);
         diff.after.set("state", state);
@@ -117,6 +125,39 @@ fn run(args: Args, host: &mut Host) -> Run {
         outcome = outcome.with("src", args.src.or(led));
     }
     Ok(outcome)
+}
+
+/// In check mode, an owner or group that there is not may be one that an earlier task would have made.
+fn warn_of_strangers(host: &mut Host, wanted: &FileAttributes) {
+    for (name, kind, is_known) in [
+        (&wanted.owner, "user", wanted.owner.as_deref().is_none_or(|name| users::find_user(name).is_some())),
+        (
+            &wanted.group,
+            "group",
+            wanted.group.as_deref().is_none_or(|name| users::find_group(name).is_some()),
+        ),
+    ] {
+        if let Some(name) = name.as_ref().filter(|_| !is_known) {
+            let by = match name.parse::<u32>() {
+                Ok(_) if kind == "user" => "with uid ",
+                Ok(_) => "with gid ",
+                Err(_) => "",
+            };
+            let made = if kind == "user" { "Create user" } else { "Create group" };
+            host.warn(format!("failed to look up {kind} {by}{name}. {made} up to this point in real play"));
+        }
+    }
+}
+
+/// The folders and files that go with a folder.
+fn content(path: &Path) -> Map {
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = fs::walk(path)
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|inner| inner != path)
+        .partition(|inner| inner.is_dir() && !inner.is_symlink());
+    let shown = |paths: Vec<PathBuf>| Value::strings(paths.iter().map(|path| path.display().to_string()));
+    Map::from_iter([("directories", shown(folders)), ("files", shown(files))])
 }
 
 /// What the result tells of before and after.
@@ -185,6 +226,16 @@ fn directory(host: &mut Host, path: &Path, args: &Args, diff: &Diff) -> Result<b
         for inner in fs::walk(path)? {
             changed |= host.attributes(&inner, &args.attributes)?
                 | times(host, &inner, args, "preserve", &Diff::of(&inner))?;
+            // What links lead to, if they are followed; a link back to where it is would have no end.
+            if args.follow && inner.is_symlink() {
+                let Ok(led) = fs::canonicalize(&inner) else { continue };
+                let around = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+                if led.is_dir() && !around.starts_with(&led) && !led.starts_with(&around) {
+                    changed |= directory(host, &led, args, &Diff::of(&led))?;
+                } else if led.is_file() {
+                    changed |= host.attributes(&led, &args.attributes)?;
+                }
+            }
         }
     }
     Ok(changed)
@@ -268,8 +319,13 @@ fn touch(host: &mut Host, path: &Path, args: &Args, diff: &Diff) -> Result<bool,
         drop(fs::append(path)?);
         changed = true;
     }
-    changed |= times(host, path, args, "now", diff)?;
-    Ok(changed | host.attributes(path, &args.attributes)?)
+    let finished = times(host, path, args, "now", diff)
+        .and_then(|touched| Ok(touched | host.attributes(path, &args.attributes)?));
+    if changed && finished.is_err() {
+        // A file that could not become what it should be is none.
+        fs::remove_file(path)?;
+    }
+    Ok(changed | finished?)
 }
 
 /// Makes or changes a symbolic link; without `src`, sets the attributes of the one that is there.

@@ -80,6 +80,8 @@ struct Args {
     password_expire_max: Option<i64>,
     /// Days of warning before the password expires.
     password_expire_warn: Option<i64>,
+    /// Days after the password expired until the account is locked.
+    password_expire_account_disable: Option<i64>,
     /// SELinux user.
     seuser: Option<String>,
     /// Login class on BSD.
@@ -137,6 +139,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         argv.push(value.into());
     };
     let now = existing.clone();
+    if args.local && args.umask.is_some() {
+        return Err(Failure::new("'umask' can not be used with 'local'"));
+    }
     let differs =
         |wanted: Option<&String>, have: Option<&String>| wanted.filter(|w| Some(*w) != have).cloned();
     if let Some(uid) = args.uid.filter(|uid| now.as_ref().map(|u| i64::from(u.uid)) != Some(*uid)) {
@@ -158,8 +163,14 @@ fn run(args: Args, host: &mut Host) -> Run {
             add("-g", group);
         }
     }
+    if args.append && args.groups.is_none() {
+        host.warn("'append' is set, but no 'groups' are specified. Use 'groups' for appending new groups.This will change to an error in Ansible 2.14.");
+    }
     if let Some(groups) = &args.groups {
-        let wanted: Vec<String> = groups.iter().filter(|g| !g.is_empty()).cloned().collect();
+        // Groups may be named by their number.
+        let named =
+            |group: &String| users::find_group(group).map_or_else(|| group.clone(), |found| found.name);
+        let wanted: Vec<String> = groups.iter().filter(|g| !g.is_empty()).map(named).collect();
         let have = groups_of(name);
         let missing = wanted.iter().any(|g| !have.contains(g));
         let extra = !args.append && have.iter().any(|g| !wanted.contains(g));
@@ -180,31 +191,31 @@ fn run(args: Args, host: &mut Host) -> Run {
         };
         let days = if expires < 0.0 { String::new() } else { ((expires / 86400.0) as i64).to_string() };
         let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
-        let has = shadow
-            .lines()
-            .find(|l| l.starts_with(&format!("{name}:")))
-            .and_then(|l| l.split(':').nth(7))
-            .unwrap_or("");
-        if has != days {
+        // An account that is not in that file gets its line by this.
+        let line = shadow.lines().find(|l| l.starts_with(&format!("{name}:")));
+        if line.and_then(|l| l.split(':').nth(7)) != Some(days.as_str()) {
             argv.push("-e".into());
             argv.push(date);
         }
     }
-    if let Some(password) = &args.password {
-        let has = shadow_password(name);
-        if created
-            || (args.update_password == "always"
-                && has.as_deref().map(|p| p.trim_start_matches('!')) != Some(password))
-        {
-            argv.push("-p".into());
-            argv.push(password.clone());
-        }
-    }
-    if let Some(lock) = args.password_lock {
-        let locked = shadow_password(name).is_some_and(|p| p.starts_with('!'));
-        if !created && locked != lock {
-            argv.push(if lock { "-L" } else { "-U" }.into());
-        }
+    let has = shadow_password(name);
+    let plain = |password: &str| password.trim_start_matches('!').to_owned();
+    let is_other =
+        args.password.as_deref().is_some_and(|wanted| has.as_deref().map(plain) != Some(plain(wanted)));
+    if let Some(password) =
+        args.password.as_ref().filter(|_| created || args.update_password == "always" && is_other)
+    {
+        argv.push("-p".into());
+        argv.push(if args.password_lock == Some(true) {
+            format!("!{}", plain(password))
+        } else {
+            password.clone()
+        });
+    } else if let Some(lock) = args.password_lock
+        && !created
+        && has.is_some_and(|p| p.starts_with('!')) != lock
+    {
+        argv.push(if lock { "-L" } else { "-U" }.into());
     }
     if created {
         changed = true;
@@ -215,6 +226,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             argv.push("-m".into());
             if let Some(skeleton) = &args.skeleton {
                 argv.extend(["-k".into(), skeleton.clone()]);
+            }
+            if let Some(umask) = &args.umask {
+                argv.extend(["-K".into(), format!("UMASK={umask}")]);
             }
         } else {
             argv.push("-M".into());
@@ -245,21 +259,14 @@ fn run(args: Args, host: &mut Host) -> Run {
             said = Some(output);
         }
     }
-    let mut ages: Vec<String> = Vec::new();
-    for (value, flag) in [
-        (args.password_expire_min, "-m"),
-        (args.password_expire_max, "-M"),
-        (args.password_expire_warn, "-W"),
-    ] {
-        if let Some(days) = value {
-            ages.extend([flag.to_owned(), days.to_string()]);
+    let ages = ages(&args, name);
+    if !ages.is_empty() {
+        changed = true;
+        if !host.check {
+            let command: Vec<String> =
+                ["chage".to_owned()].into_iter().chain(ages).chain([name.to_owned()]).collect();
+            host.run(&command)?;
         }
-    }
-    if !ages.is_empty() && created && !host.check {
-        let mut command = vec!["chage".to_owned()];
-        command.extend(ages);
-        command.push(name.into());
-        host.run(&command)?;
     }
     let Some(user) = users::users("/").into_iter().find(|u| u.name == name) else {
         return Ok(Outcome::changed(changed).with("name", name).with("state", "present"));
@@ -332,6 +339,23 @@ fn run(args: Args, host: &mut Host) -> Run {
 }
 
 /// Adds what a program said, where it said something.
+/// What chage(1) has to change of the days that a password lasts.
+fn ages(args: &Args, name: &str) -> Vec<String> {
+    let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
+    let line = shadow.lines().find(|line| line.starts_with(&format!("{name}:")));
+    let has = |field: usize| line.and_then(|line| line.split(':').nth(field)?.parse::<i64>().ok());
+    [
+        (args.password_expire_min, "-m", 3),
+        (args.password_expire_max, "-M", 4),
+        (args.password_expire_warn, "-W", 5),
+        (args.password_expire_account_disable, "-I", 6),
+    ]
+    .into_iter()
+    .filter(|(wanted, _, field)| wanted.is_some() && *wanted != has(*field))
+    .flat_map(|(wanted, flag, _)| [flag.to_owned(), wanted.unwrap_or_default().to_string()])
+    .collect()
+}
+
 /// Makes the home folder of an account that has none, with the mode that useradd(8) would give it.
 fn make_home(host: &mut Host, user: &users::User, skeleton: Option<&str>) -> Result<(), Failure> {
     let skeleton = skeleton.unwrap_or("/etc/skel");
