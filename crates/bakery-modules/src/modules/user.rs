@@ -1,6 +1,6 @@
 //! `user`: accounts, through useradd, usermod and userdel (`ansible/modules/user.py`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bakery_host::{fs, users};
 use bakery_macros::ModuleArgs;
@@ -80,6 +80,10 @@ struct Args {
     password_expire_max: Option<i64>,
     /// Days of warning before the password expires.
     password_expire_warn: Option<i64>,
+    /// The least number that a new account may get.
+    uid_min: Option<i64>,
+    /// The greatest number that a new account may get.
+    uid_max: Option<i64>,
     /// Days after the password expired until the account is locked.
     password_expire_account_disable: Option<i64>,
     /// SELinux user.
@@ -139,8 +143,14 @@ fn run(args: Args, host: &mut Host) -> Run {
         argv.push(value.into());
     };
     let now = existing.clone();
-    if args.local && args.umask.is_some() {
-        return Err(Failure::new("'umask' can not be used with 'local'"));
+    for (name, is_set) in [
+        ("umask", args.umask.is_some()),
+        ("uid_min", args.uid_min.is_some()),
+        ("uid_max", args.uid_max.is_some()),
+    ] {
+        if args.local && is_set {
+            return Err(Failure::new(format!("'{name}' can not be used with 'local'")));
+        }
     }
     let differs =
         |wanted: Option<&String>, have: Option<&String>| wanted.filter(|w| Some(*w) != have).cloned();
@@ -222,6 +232,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         if args.system {
             argv.push("-r".into());
         }
+        for (name, value) in [("UID_MIN", args.uid_min), ("UID_MAX", args.uid_max)] {
+            if let Some(value) = value {
+                argv.extend(["-K".into(), format!("{name}={value}")]);
+            }
+        }
         if args.create_home {
             argv.push("-m".into());
             if let Some(skeleton) = &args.skeleton {
@@ -298,47 +313,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         outcome = outcome.with("password", "NOT_LOGGING_PASSWORD");
     }
     if args.generate_ssh_key {
-        let file = std::path::Path::new(&user.home)
-            .join(args.ssh_key_file.clone().unwrap_or_else(|| format!(".ssh/id_{}", args.ssh_key_type)));
-        if !file.exists() {
-            outcome.changed = true;
-            if !host.check {
-                let folder = file.parent().unwrap_or(std::path::Path::new("/"));
-                fs::create_private_dir(folder)?;
-                fs::lchown(folder, Some(user.uid), Some(user.gid))?;
-                let comment = args.ssh_key_comment.clone().unwrap_or_else(|| "ansible-generated".into());
-                let bits = args.ssh_key_bits.map(|b| b.to_string());
-                let path = file.display().to_string();
-                let pass = args.ssh_key_passphrase.clone().unwrap_or_default();
-                let mut argv = vec![
-                    "ssh-keygen",
-                    "-q",
-                    "-t",
-                    &args.ssh_key_type,
-                    "-C",
-                    &comment,
-                    "-N",
-                    &pass,
-                    "-f",
-                    &path,
-                ];
-                if let Some(bits) = &bits {
-                    argv.extend(["-b", bits]);
-                }
-                host.run(&argv)?;
-                for path in [file.clone(), file.with_extension("pub")] {
-                    fs::lchown(path, Some(user.uid), Some(user.gid))?;
-                }
-            }
-        }
-        let public = fs::read_to_string(format!("{}.pub", file.display())).unwrap_or_default();
-        outcome =
-            outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", public.trim());
+        outcome = generate_key(outcome, &args, host, &user)?;
     }
     Ok(outcome)
 }
 
-/// Adds what a program said, where it said something.
 /// What chage(1) has to change of the days that a password lasts.
 fn ages(args: &Args, name: &str) -> Vec<String> {
     let shadow = fs::read_to_string("/etc/shadow").unwrap_or_default();
@@ -354,6 +333,68 @@ fn ages(args: &Args, name: &str) -> Vec<String> {
     .filter(|(wanted, _, field)| wanted.is_some() && *wanted != has(*field))
     .flat_map(|(wanted, flag, _)| [flag.to_owned(), wanted.unwrap_or_default().to_string()])
     .collect()
+}
+
+/// Makes a key pair, unless there is one. What is in its place, a link of the account's owner perhaps, is only replaced
+/// with `force`, and never written through.
+fn generate_key(
+    mut outcome: Outcome,
+    args: &Args,
+    host: &mut Host,
+    user: &users::User,
+) -> Result<Outcome, Failure> {
+    let name = args.ssh_key_file.clone().unwrap_or_else(|| format!(".ssh/id_{}", args.ssh_key_type));
+    let file = Path::new(&user.home).join(name);
+    let public = PathBuf::from(format!("{}.pub", file.display()));
+    let mut is_wanted = true;
+    for (path, kind) in [(&file, "private"), (&public, "public")] {
+        if path.symlink_metadata().is_err() || !is_wanted {
+            continue;
+        }
+        let shown = path.display();
+        if args.force {
+            host.warn(format!("Overwriting existing ssh key {kind} file \"{shown}\""));
+            if !host.check {
+                fs::remove_file(path)?;
+            }
+        } else {
+            let left = format!(
+                "Found existing ssh key {kind} file \"{shown}\", no force, so skipping ssh-keygen generation"
+            );
+            host.warn(left);
+            is_wanted = false;
+        }
+    }
+    if is_wanted {
+        outcome.changed = true;
+    }
+    if is_wanted && !host.check {
+        let owner = (Some(user.uid), Some(user.gid));
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        if !folder.exists() {
+            fs::create_private_dir(folder)?;
+            fs::lchown(folder, owner.0, owner.1)?;
+        }
+        let comment = args.ssh_key_comment.clone().unwrap_or_else(|| "ansible-generated".into());
+        let mut cmd =
+            host.cmd("ssh-keygen").args(["-q", "-t", &args.ssh_key_type, "-C", &comment, "-f"]).arg(&file);
+        if let Some(bits) = args.ssh_key_bits {
+            cmd = cmd.arg("-b").arg(bits.to_string());
+        }
+        // A passphrase is not for the list of processes: without a terminal, it is read from what comes in.
+        cmd = match &args.ssh_key_passphrase {
+            Some(secret) => {
+                cmd.detached().env("SSH_ASKPASS_REQUIRE", "never").input(format!("{secret}\n{secret}\n"))
+            }
+            None => cmd.args(["-N", ""]),
+        };
+        cmd.run()?;
+        for path in [&file, &public] {
+            fs::lchown(path, owner.0, owner.1)?;
+        }
+    }
+    let key = fs::read_to_string(&public).unwrap_or_default();
+    Ok(outcome.with("ssh_key_file", file.display().to_string()).with("ssh_public_key", key.trim()))
 }
 
 /// Makes the home folder of an account that has none, with the mode that useradd(8) would give it.
@@ -381,6 +422,7 @@ fn make_home(host: &mut Host, user: &users::User, skeleton: Option<&str>) -> Res
     Ok(())
 }
 
+/// Adds what a program said, where it said something.
 fn with_said(outcome: Outcome, output: Option<&bakery_host::Output>) -> Outcome {
     let Some(output) = output else { return outcome };
     for (name, text) in [("stdout", output.text()), ("stderr", output.error_text())] {
