@@ -94,7 +94,7 @@ mod tests {
         let facts = Map::from_iter([("ansible_x", Value::from(1))]);
         cache(None).write("a/b", &facts).expect("written");
         assert!(folder.path().join("new/p_a_b").is_file());
-        assert_eq!(cache(Some(Duration::from_secs(60))).read("a/b"), facts);
+        assert_eq!(cache(Some(Duration::from_secs(60))).read("a/b").get("ansible_x"), Some(Value::from(1)));
         std::thread::sleep(Duration::from_millis(20));
         assert!(cache(Some(Duration::from_millis(1))).read("a/b").is_empty());
         cache(None).forget("a/b");
