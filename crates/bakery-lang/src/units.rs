@@ -1,7 +1,7 @@
 //! Sizes for people.
 
-/// A size with two places behind the point, as Ansible writes it: `256.00 GB`, `3.00 Bytes`, `1.00 Kb`. The unit is the
-/// greatest that fits, or the wanted one, a letter (`ansible/module_utils/common/text/formatters.py`).
+/// A size with two places behind the point: `256.00 GB`, `3.00 Bytes`, `1.00 Kb`. The unit is the greatest that fits, or
+/// the wanted one, a letter.
 pub fn human(size: f64, bits: bool, wanted: Option<&str>) -> String {
     let units = ["Y", "Z", "E", "P", "T", "G", "M", "K"];
     let base = if bits { "bits" } else { "Bytes" };

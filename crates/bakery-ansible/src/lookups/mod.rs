@@ -177,6 +177,11 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "file" | "unvault" => {
             let mut out = Vec::new();
             for name in texts() {
+                file_path(templar, &name).map_err(|_| {
+                    Error::new(format!(
+                        "Unable to access the file '{name}': File not found. Use -vvvvv to see paths searched."
+                    ))
+                })?;
                 let text = file_text(templar, &name)?;
                 let flag = |name: &str, default: bool| {
                     options
@@ -311,7 +316,7 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
 fn file_path(templar: &Templar, name: &str) -> Result<std::path::PathBuf> {
     templar.find_file("files", name).ok_or_else(|| {
         Error::new(format!(
-            "Unable to access the file '{name}': File not found. Use -vvvvv to see paths searched."
+            "Unable to access the file '{name}': No such file or directory in the search paths"
         ))
     })
 }

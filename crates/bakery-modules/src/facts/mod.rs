@@ -204,6 +204,12 @@ impl Scene<'_> {
     }
 }
 
+/// The facts of a distribution, without `ansible_` before their names, out of its release files: `read` gives the text
+/// of a path such as `/etc/os-release`.
+pub fn distribution_of(read: &dyn Fn(&str) -> Option<String>) -> Map {
+    distribution::described(read)
+}
+
 /// Gathers the facts of some subsets, each under its name with `ansible_` before it; what went wrong is a warning.
 ///
 /// # Errors

@@ -36,7 +36,50 @@ fn main() {
         })
         .collect();
     trials.push(Trial::test("every YAML file of ansible-core as PyYAML reads it", read_yaml));
+    trials.push(Trial::test("every distribution that ansible-core's unit tests know", distributions));
     libtest_mimic::run(&args, trials).exit();
+}
+
+/// Release files of distributions with the facts that ansible-core's unit tests expect of them.
+fn distributions() -> Result<(), Failed> {
+    // What is expected of these is in no file: their tests give it to the program as the answer of `lsb_release` or of
+    // another release of the library `distro`.
+    const ELSEWHERE: &[&str] = &[
+        "amazon_linux_2",
+        "amazon_linux_2_karoo",
+        "archlinux_rolling",
+        "debian_10",
+        "debian_7.9",
+        "debian_stretch_sid",
+        "fedora_25",
+        "osmc",
+        "steamos_2.0",
+        "virtuozzo_7.3",
+    ];
+    let folder = "test/units/module_utils/facts/system/distribution/fixtures";
+    let (mut tried, mut wrong) = (0, Vec::new());
+    for entry in std::fs::read_dir(sources(&programs_of_reference()?)?.join(folder))? {
+        let path = entry?.path();
+        let case: Json = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let system = case["platform.system"].as_str().unwrap_or("Linux");
+        if system != "Linux" || ELSEWHERE.contains(&name.as_str()) {
+            continue;
+        }
+        tried += 1;
+        let read = |file: &str| case["input"][file].as_str().map(str::to_owned);
+        let facts = bakery_modules::facts::distribution_of(&read);
+        for (fact, expected) in case["result"].as_object().into_iter().flatten() {
+            let found = facts.get(fact).map(|value| value.to_string());
+            if found.as_deref() != expected.as_str() {
+                wrong.push(format!("{name}: {fact} is {found:?}, not {expected}"));
+            }
+        }
+    }
+    if tried < 50 {
+        return Err(format!("only {tried} distributions were tried").into());
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
 /// Reads ansible-core's YAML files, of which there are some two thousand, beside PyYAML.
