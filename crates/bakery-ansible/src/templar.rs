@@ -328,6 +328,10 @@ impl Scope for NoFunctions<'_> {
         self.0.resolve(text)
     }
 
+    fn is_strict_inside(&self) -> bool {
+        true
+    }
+
     fn filter(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
         Scope::filter(self.0, name, value, args)
     }
@@ -351,6 +355,10 @@ impl Scope for Templar {
         magic
             .or_else(|| self.layers.get(name))
             .or_else(|| self.magic.as_ref().and_then(|magic| magic.fallback(name)))
+    }
+
+    fn is_strict_inside(&self) -> bool {
+        true
     }
 
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {

@@ -129,8 +129,9 @@ impl Evaluator<'_> {
                     Value::Undefined(u) if u.message.starts_with("the inline if") => {}
                     _ => {
                         let value = check(value)?;
-                        // What is missing inside a list would be written as nothing.
-                        if let Some(missing) = value.first_undefined() {
+                        if let Some(missing) =
+                            value.first_undefined().filter(|_| self.scope.is_strict_inside())
+                        {
                             return Err(Error::of_undefined(&missing));
                         }
                         out.push_str(&value.to_string());

@@ -69,6 +69,11 @@ pub trait Scope {
         Ok(Value::Str(text.clone()))
     }
 
+    /// Whether a list with something that is not there is an error once it is written; Jinja2 itself writes `Undefined`.
+    fn is_strict_inside(&self) -> bool {
+        false
+    }
+
     /// A filter that Jinja2 itself does not have, or has differently.
     fn filter(&self, _name: &str, _value: &Value, _args: &Arguments) -> Option<Result<Value>> {
         None
