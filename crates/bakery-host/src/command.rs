@@ -11,7 +11,7 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::fs::{Error, Result};
+use crate::fs::{self, Error, Result};
 
 /// A program to start, and who waits for it.
 type Starting = (Cmd, Sender<Result<Child>>);
@@ -126,6 +126,11 @@ impl Cmd {
         self
     }
 
+    fn begin(&mut self) -> Result<Child> {
+        let _alone = fs::WRITING.write().unwrap_or_else(PoisonError::into_inner);
+        self.command.spawn().map_err(|e| self.error(e))
+    }
+
     /// Lets the program outlive us, in a session of its own.
     pub fn detached(mut self) -> Self {
         // SAFETY: both calls are async-signal-safe and only touch the new process.
@@ -162,13 +167,13 @@ impl Cmd {
         static STARTER: OnceLock<Mutex<Sender<Starting>>> = OnceLock::new();
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if rustix::thread::gettid() == rustix::process::getpid() {
-            return self.command.spawn().map_err(|e| self.error(e));
+            return self.begin();
         }
         let starter = STARTER.get_or_init(|| {
             let (sender, orders) = channel::<Starting>();
             std::thread::spawn(move || {
                 for (mut cmd, answer) in orders {
-                    let started = cmd.command.spawn().map_err(|e| cmd.error(e));
+                    let started = cmd.begin();
                     // Whoever asked may be gone; the program then ends with its pipes.
                     let _ = answer.send(started);
                 }
@@ -188,17 +193,17 @@ impl Cmd {
     /// Starts it without any of our streams, so that nobody waits for them to close.
     pub fn spawn_silent(mut self) -> Result<Child> {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.command.spawn().map_err(|e| self.error(e))
+        self.begin()
     }
 
     /// Starts it.
     pub fn spawn(mut self) -> Result<Child> {
-        self.command.spawn().map_err(|e| self.error(e))
+        self.begin()
     }
 
     /// Runs it with our own stdin, stdout and stderr, and gives its exit code.
     pub fn status(mut self) -> Result<i32> {
-        let status = self.command.status().map_err(|e| self.error(e))?;
+        let status = self.begin()?.wait().map_err(|e| self.error(e))?;
         Ok(status.code().unwrap_or_else(|| -status.signal().unwrap_or(1)))
     }
 
@@ -206,7 +211,7 @@ impl Cmd {
     pub fn lines(mut self, each: &(dyn Fn(&str, bool) + Sync)) -> Result<i32> {
         use std::io::BufRead as _;
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().map_err(|e| self.error(e))?;
+        let mut child = self.begin()?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         std::thread::scope(|threads| {
             let read = |pipe: Option<Box<dyn std::io::Read + Send>>, is_error: bool| {
@@ -237,7 +242,7 @@ impl Cmd {
     pub fn output(mut self) -> Result<Output> {
         self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = self.command.spawn().map_err(|e| self.error(e))?;
+        let mut child = self.begin()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let input = self.input.take().unwrap_or_default();
         let limit = self.timeout;
@@ -387,4 +392,29 @@ pub fn find_program(name: &str) -> Option<PathBuf> {
         .chain(["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|path| rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Cmd;
+    use crate::fs;
+
+    /// A script that was written just now runs, whatever other threads start at the same time.
+    #[test]
+    fn what_was_written_can_be_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::thread::scope(|threads| {
+            for thread in 0..4 {
+                let folder = folder.path();
+                threads.spawn(move || {
+                    for round in 0..40 {
+                        let script = folder.join(format!("{thread}-{round}"));
+                        fs::write_lightly(&script, "#!/bin/sh\nexit 0\n", 0o700).expect("written");
+                        let code = Cmd::new(&script).status().expect("not busy");
+                        assert_eq!(code, 0);
+                    }
+                });
+            }
+        });
+    }
 }

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 
 /// A result whose error names a path or a command.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -77,6 +78,14 @@ pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// Held by whoever writes a file, and alone by whoever starts a program: between fork and exec the new process holds every
+/// file that is open here, and the kernel runs no program that is open for writing ("text file busy").
+pub(crate) static WRITING: RwLock<()> = RwLock::new(());
+
+fn writing() -> RwLockReadGuard<'static, ()> {
+    WRITING.read().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Writes a whole file through a temporary one in the same folder, then renames it, keeping mode, owner, ACL and other
 /// attributes of a file that is there already. Killed at any point, the old or the new content is there, with them. A pipe
 /// or a device such as `/dev/null` is written to: nothing takes its place.
@@ -102,6 +111,7 @@ pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: 
 pub fn write_lightly(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     let path = path.as_ref();
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let _open = writing();
     let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
     file.write_all(bytes.as_ref()).at("write", path)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).at("change the mode of", path)?;
@@ -118,6 +128,7 @@ fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let first = std::fs::Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
+    let _open = writing();
     let mut file = tempfile::Builder::new()
         .prefix(".bakery-")
         .permissions(first)

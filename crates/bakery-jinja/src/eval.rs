@@ -322,7 +322,8 @@ impl<'a> Evaluator<'a> {
                 }
                 let written = args;
                 let mut args = self.args(written)?;
-                if matches!(name.as_str(), "lookup" | "query" | "q") {
+                // Where literals are templates anyway, they were rendered just now.
+                if matches!(name.as_str(), "lookup" | "query" | "q") && !self.literals {
                     self.template_terms(written, &mut args)?;
                 }
                 if let Some(result) = self.scope.function(name, &args) {

@@ -85,7 +85,7 @@ pub fn apply(
     options: &ApplyOptions,
     reporter: &dyn Reporter,
 ) -> Result<Vec<Instance>> {
-    let mut locked = State::lock(&config.folder, "apply")?;
+    let mut locked = State::lock(&config.folder, store, "apply")?;
     let (plan, notes) = local_plan(store, config, &locked.state, options.image.as_deref())?;
     for note in &notes {
         reporter.note(note);
@@ -152,7 +152,7 @@ pub fn replace(
     options: &ApplyOptions,
     reporter: &dyn Reporter,
 ) -> Result<Instance> {
-    let mut locked = State::lock(&config.folder, "replace")?;
+    let mut locked = State::lock(&config.folder, store, "replace")?;
     let desired = config
         .instances
         .iter()
@@ -381,7 +381,7 @@ fn throw_away(
 /// # Errors
 /// What failed; what was done until then is in the state.
 pub fn destroy(store: &Store, config: &Config, volumes: bool, reporter: &dyn Reporter) -> Result<()> {
-    let mut locked = State::lock(&config.folder, "destroy")?;
+    let mut locked = State::lock(&config.folder, store, "destroy")?;
     for record in locked.state.instances.clone() {
         throw_away(store, &mut locked, &record, reporter)?;
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bakery_host::{fs, lock::Lock};
+use bakery_store::Store;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
@@ -12,6 +13,9 @@ use crate::Result;
 pub struct State {
     /// Counts changes.
     pub serial: u64,
+    /// The store that holds them.
+    #[serde(default)]
+    pub store: Option<PathBuf>,
     /// Instances by address.
     pub instances: Vec<InstanceRecord>,
     /// Volumes by address.
@@ -74,25 +78,42 @@ impl State {
     /// Reads the state of a configuration's folder; empty when there is none.
     ///
     /// # Errors
-    /// When it is there and cannot be understood.
-    pub fn read(folder: &Path) -> Result<Self> {
+    /// When it is there and cannot be understood, or when what it names is in another store: there it would seem gone,
+    /// be forgotten, and go on.
+    pub fn read(folder: &Path, store: &Store) -> Result<Self> {
         let path = path(folder);
-        match fs::read_to_string(&path) {
+        let mut state: Self = match fs::read_to_string(&path) {
             Ok(text) => serde_json::from_str(&text).map_err(|e| {
                 crate::Error::new(format!("the state {} cannot be understood: {e}", path.display()))
-            }),
-            Err(error) if error.is_not_found() => Ok(Self::default()),
-            Err(error) => Err(error.into()),
+            })?,
+            Err(error) if error.is_not_found() => Self::default(),
+            Err(error) => return Err(error.into()),
+        };
+        let is_empty = state.instances.is_empty() && state.volumes.is_empty();
+        if let Some(own) = state.store.as_ref().filter(|own| !is_empty && *own != store.root()) {
+            let message = format!(
+                "the machines and volumes of {} are in the store {}, not in {}",
+                folder.display(),
+                own.display(),
+                store.root().display()
+            );
+            return Err(crate::Error::new(message).hint(format!(
+                "set BAKERY_HOME={}; if the store was moved, say so by `store` in {}",
+                own.display(),
+                path.display()
+            )));
         }
+        state.store = Some(store.root().to_owned());
+        Ok(state)
     }
 
     /// Reads it for changing; a second bakery at the same state is an error.
     ///
     /// # Errors
-    /// When it is locked or cannot be understood.
-    pub fn lock(folder: &Path, purpose: &str) -> Result<Locked> {
+    /// When it is locked, and as [`State::read`].
+    pub fn lock(folder: &Path, store: &Store, purpose: &str) -> Result<Locked> {
         let lock = Lock::take(folder.join(".bakery/lock"), purpose)?;
-        Ok(Locked { state: Self::read(folder)?, path: path(folder), _lock: lock })
+        Ok(Locked { state: Self::read(folder, store)?, path: path(folder), _lock: lock })
     }
 
     /// The instance of an address.

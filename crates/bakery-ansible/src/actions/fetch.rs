@@ -38,8 +38,8 @@ pub(super) fn fetch(args: &Map, templar: &Templar, modules: &mut dyn Modules) ->
     ]);
     let stat = module(modules, "stat", &ask)?.get("stat").unwrap_or_default();
     let of_stat = |name: &str| stat.get(name).filter(Value::is_true).map(|value| value.to_string());
-    // The folder that `~` means is the target's.
-    let src = of_stat("path").unwrap_or(src);
+    // The folder that `~` means is the target's; all else is named by the play, whatever the target says.
+    let src = if src.starts_with('~') { of_stat("path").unwrap_or(src) } else { src };
     if of_stat("isdir").is_some() {
         let message = "remote file is a directory, fetch cannot work on directories";
         if is_needed {

@@ -74,11 +74,13 @@ fn header(text: &str) -> Result<(Syntax, Cow<'_, str>), String> {
             continue;
         }
         match after(&statement) {
-            Some(rest) => out += &format!("{}{rest} {}\n", syntax.block_start, syntax.block_end),
+            Some(rest) => {
+                let end = if syntax.trim_blocks { "\n" } else { "" };
+                out += &format!("{}{rest} {}{end}", syntax.block_start, syntax.block_end);
+            }
             None => out += line,
         }
     }
-    syntax.trim_blocks = true;
     Ok((syntax, out.into()))
 }
 

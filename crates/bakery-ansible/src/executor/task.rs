@@ -135,7 +135,7 @@ impl Runner<'_> {
             other => vec![bare(other)?],
         };
         lookups::run(&templar, lookup, &terms, &Map::new()).map_err(|e| Diagnostic {
-            message: format!("The lookup plugin '{lookup}' failed: {}", e.message),
+            message: e.message,
             origin: Some(task.origin.clone()),
             hint: None,
         })

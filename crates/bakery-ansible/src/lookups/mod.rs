@@ -58,13 +58,10 @@ pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Resul
     }
     let found = match run(templar, bakery_modules::canonical_name(&name), &terms, &options) {
         Ok(found) => found,
-        Err(error) if errors == "strict" && error.message.contains("' was not found.") => return Err(error),
-        Err(error) if errors == "strict" => {
-            return Err(Error::told(format!("The lookup plugin '{name}' failed: {}", error.message)));
-        }
+        Err(error) if errors == "strict" => return Err(error),
         Err(error) => {
             if errors == "warn" {
-                templar.warn(format!("The lookup plugin '{name}' failed: {}", error.message));
+                templar.warn(error.message);
             }
             return Ok(if wantlist { vec![].into() } else { Value::None });
         }
@@ -95,7 +92,21 @@ fn flatten_once(terms: &[Value]) -> Vec<Value> {
 }
 
 /// Runs a lookup over terms.
+///
+/// # Errors
+/// With its name and what it says, whatever that came from; or that there is no such lookup.
 pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
+    let in_python = templar.loader.as_ref().filter(|loader| loader.plugins.has(loader, Kind::Lookup, name));
+    if !NAMES.contains(&name) && in_python.is_none() {
+        let hint = bakery_lang::suggest(name, NAMES.iter().copied());
+        let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
+        return Err(Error::told(format!("The lookup plugin '{name}' was not found.{hint}")));
+    }
+    found(templar, name, terms, options)
+        .map_err(|error| Error::told(format!("The lookup plugin '{name}' failed: {}", error.message)))
+}
+
+fn found(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     let name_is_file = name == "file";
     let texts = || terms.iter().map(ToString::to_string).collect::<Vec<_>>();
     Ok(match name {
@@ -177,12 +188,12 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         "file" | "unvault" => {
             let mut out = Vec::new();
             for name in texts() {
-                file_path(templar, &name).map_err(|_| {
+                let path = templar.find_file("files", &name).ok_or_else(|| {
                     Error::new(format!(
                         "Unable to access the file '{name}': File not found. Use -vvvvv to see paths searched."
                     ))
                 })?;
-                let text = file_text(templar, &name)?;
+                let text = text_of(templar, &path)?;
                 let flag = |name: &str, default: bool| {
                     options
                         .get(name)
@@ -293,22 +304,15 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
             None => vec![],
         },
         other => {
-            if let Some(loader) = &templar.loader
-                && loader.plugins.has(loader, Kind::Lookup, other)
-            {
-                let call = Call {
-                    args: terms.to_vec(),
-                    named: options.clone(),
-                    variables: templar.everything(),
-                    ..Call::new(Kind::Lookup, other)
-                };
-                let found = loader.plugins.run(loader, &call).map_err(Error::new)?;
-                return Ok(found.as_items().unwrap_or_else(|| vec![found]));
-            }
-            let hint = bakery_lang::suggest(other, NAMES.iter().copied())
-                .map(|h| format!(" ({h})"))
-                .unwrap_or_default();
-            return Err(Error::told(format!("The lookup plugin '{other}' was not found.{hint}")));
+            let Some(loader) = &templar.loader else { return Ok(vec![]) };
+            let call = Call {
+                args: terms.to_vec(),
+                named: options.clone(),
+                variables: templar.everything(),
+                ..Call::new(Kind::Lookup, other)
+            };
+            let found = loader.plugins.run(loader, &call).map_err(Error::new)?;
+            return Ok(found.as_items().unwrap_or_else(|| vec![found]));
         }
     })
 }
@@ -328,10 +332,13 @@ fn file_bytes(templar: &Templar, name: &str) -> Result<Vec<u8>> {
 
 /// The text of a file in the search folders, opened if it is a vault.
 fn file_text(templar: &Templar, name: &str) -> Result<String> {
-    let path = file_path(templar, name)?;
-    let bytes = fs::read(&path).map_err(|e| Error::new(e.to_string()))?;
+    text_of(templar, &file_path(templar, name)?)
+}
+
+fn text_of(templar: &Templar, path: &std::path::Path) -> Result<String> {
+    let bytes = fs::read(path).map_err(|e| Error::new(e.to_string()))?;
     match &templar.loader {
-        Some(loader) => loader.decrypted(&path, bytes).map_err(|e| Error::new(e.diagnostic.message)),
+        Some(loader) => loader.decrypted(path, bytes).map_err(|e| Error::new(e.diagnostic.message)),
         None => String::from_utf8(bytes).map_err(|e| Error::new(e.to_string())),
     }
 }

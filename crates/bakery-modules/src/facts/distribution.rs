@@ -3,7 +3,7 @@
 use bakery_host::{command::find_program, fs};
 use bakery_lang::{Map, Value};
 
-use super::{Scene, content, exists, names_in};
+use super::{Scene, content, exists};
 
 /// Files that tell, in the order in which they are asked, and the family of files that they are of.
 const FILES: &[(&str, &str)] = &[
@@ -499,6 +499,5 @@ fn red_hat() -> &'static str {
             return if is_five { "dnf5" } else { "dnf" };
         }
     }
-    let is_old = exists("/usr/bin/yum") && names_in("/usr/bin").iter().all(|name| !name.starts_with("dnf"));
-    if is_old { "yum" } else { "unknown" }
+    if exists("/usr/bin/yum") { "yum" } else { "unknown" }
 }

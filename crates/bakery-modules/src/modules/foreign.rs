@@ -4,8 +4,6 @@
 //! `AnsibleModule` looks for them (`ansible/module_utils/_internal/_ansiballz/_loader.py`); old-style modules and
 //! `WANT_JSON` ones get a file of arguments, as `ansible/executor/module_common.py` gives them.
 
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use bakery_host::fs;
@@ -100,16 +98,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         })?
     } else {
         let folder = tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?;
-        let write = |name: &str, bytes: &[u8], mode: u32| -> std::io::Result<std::path::PathBuf> {
-            let path = folder.path().join(name);
-            let mut file = std::fs::OpenOptions::new().create_new(true).write(true).open(&path)?;
-            file.write_all(bytes)?;
-            file.set_permissions(std::fs::Permissions::from_mode(mode))?;
-            Ok(path)
-        };
-        let failed = |e: std::io::Error| Failure::new(e.to_string());
-        let path = write(&args.name, &program, 0o700).map_err(failed)?;
-        let given = write("args", argument_file(&args).as_bytes(), 0o600).map_err(failed)?;
+        let (path, given) = (folder.path().join(&args.name), folder.path().join("args"));
+        fs::write_lightly(&path, &program, 0o700)?;
+        fs::write_lightly(&given, argument_file(&args), 0o600)?;
         let cmd = match args.interpreter.as_deref().filter(|i| !i.is_empty()) {
             Some(interpreter) => {
                 let mut words = interpreter.split_whitespace();

@@ -50,7 +50,7 @@ fn show_plan(plan: &Plan) {
 pub(crate) fn plan(args: &TfArgs, terminal: &Terminal) -> Outcome {
     let config = config(args)?;
     let store = Store::open()?;
-    let state = State::read(&config.folder)?;
+    let state = State::read(&config.folder, &store)?;
     let (plan, notes) = bakery_launch::local_plan(&store, &config, &state, args.image.as_deref())?;
     for note in &notes {
         terminal.note(note);

@@ -66,6 +66,31 @@ fn help_teaches_and_references_are_generated() {
 }
 
 #[test]
+fn machines_of_another_store_are_not_forgotten() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(folder.path(), "main.tf", "resource \"aws_ebs_volume\" \"v\" {\n  size = 1\n}\n");
+    let state = folder.path().join(".bakery/state.json");
+    let with = |store: &str, args: &[&str]| {
+        let mut command = bakery(folder.path(), args);
+        command.env("BAKERY_HOME", folder.path().join(store));
+        command
+    };
+    ok(with("one", &["apply", "main.tf", "--local"]));
+    let before = std::fs::read(&state).expect("a state");
+    for args in [
+        &["destroy", "main.tf", "--local"][..],
+        &["apply", "main.tf", "--local"],
+        &["plan", "main.tf", "--local"],
+    ] {
+        let (_, text) = fails(with("other", args));
+        assert!(text.contains("are in the store") && text.contains("BAKERY_HOME="), "{args:?}: {text}");
+        assert_eq!(std::fs::read(&state).expect("a state"), before, "{args:?}");
+    }
+    ok(with("one", &["destroy", "main.tf", "--local", "--volumes"]));
+    ok(with("other", &["plan", "main.tf", "--local"]));
+}
+
+#[test]
 fn a_second_bakery_at_the_same_state_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "main.tf", "resource \"aws_ebs_volume\" \"v\" {\n  size = 1\n}\n");

@@ -89,9 +89,18 @@ fn facts_are_ansible_cores() {
     for args in
         ["", "gather_subset=!all", "gather_subset=!all,!min,network", "filter=*ipv4*,pkg_mgr,ansible_mem*"]
     {
-        let (theirs, ours) = both(args);
+        // Mounts and interfaces of other tests may come or go between the two; a true difference stays.
         let mut found = Vec::new();
-        differences("", &theirs, &ours, &mut found);
+        let mut theirs = Value::Null;
+        for _ in 0..3 {
+            let (reference, ours) = both(args);
+            found.clear();
+            differences("", &reference, &ours, &mut found);
+            theirs = reference;
+            if found.is_empty() {
+                break;
+            }
+        }
         assert!(found.is_empty(), "with {args:?}:\n{}", found.join("\n"));
         assert!(
             theirs.as_object().is_some_and(|facts| !facts.is_empty()),
