@@ -70,7 +70,7 @@ pub(crate) fn grub_cfg(root_uuid: &str, kernel: &str, initrd: &str, kernel_args:
 /// The kernel's command line.
 pub(crate) fn command_line(root_uuid: &str, kernel_args: &str) -> String {
     let line = format!(
-        "root=UUID={root_uuid} rw console=tty0 console=ttyS0,115200 nvme_core.io_timeout=4294967295 quiet {kernel_args}"
+        "root=UUID={root_uuid} rw console=tty0 console=ttyS0,115200 nvme_core.io_timeout=4294967295 no_timer_check quiet {kernel_args}"
     );
     line.trim_end().to_owned()
 }

@@ -199,6 +199,17 @@ impl Host {
         cmd
     }
 
+    /// The path of a program that the module cannot do without.
+    ///
+    /// # Errors
+    /// Names the program that is not on `PATH`.
+    pub fn program(&self, name: &str) -> Result<String, Failure> {
+        match bakery_host::command::find_program(name) {
+            Some(path) => Ok(path.display().to_string()),
+            None => Err(Failure::new(format!("Failed to find required executable \"{name}\""))),
+        }
+    }
+
     /// Runs a program of the system and fails with what it said unless its exit code is zero.
     ///
     /// # Errors

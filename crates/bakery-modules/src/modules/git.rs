@@ -412,9 +412,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err("the destination directory must be specified unless clone=no".into());
     }
     let program = args.executable.as_deref().unwrap_or("git");
-    if bakery_host::command::find_program(program).is_none() {
-        return Err(Failure::new(format!("Failed to find required executable \"{program}\"")));
-    }
+    host.program(program)?;
     let dest = host.path(args.dest.as_deref().unwrap_or("/nonexistent"));
     let repo = if args.repo.starts_with('/') || args.repo.starts_with('~') {
         // Options such as `depth` mean nothing to plain paths.

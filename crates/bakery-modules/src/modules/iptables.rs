@@ -323,9 +323,7 @@ fn run(mut args: Args, host: &mut Host) -> Run {
             host.leave_to_boot(format!("{program}: the rules of the kernel are set at boot"));
             continue;
         }
-        if bakery_host::command::find_program(program).is_none() {
-            return Err(Failure::new(format!("Failed to find required executable \"{program}\"")));
-        }
+        host.program(program)?;
         changed |= Filter { host, args: &args, program, rule: &words }.apply()?;
     }
     Ok(Outcome::changed(changed)

@@ -5,6 +5,8 @@
 
 mod acl;
 mod alternatives;
+mod apache2_module;
+mod apk;
 mod apt;
 mod apt_key;
 mod apt_repository;
@@ -16,18 +18,23 @@ mod authorized_key;
 mod blockinfile;
 mod capabilities;
 mod command;
+mod composer;
 mod copy;
 mod cron;
 mod deb822_repository;
 mod debconf;
+mod deploy_helper;
+mod dpkg_divert;
 mod dpkg_selections;
 mod file;
 mod filesystem;
 mod find;
 mod foreign;
+mod gem;
 mod get_url;
 mod getent;
 mod git;
+mod git_config;
 mod group;
 mod hostname;
 mod ini_file;
@@ -38,24 +45,43 @@ mod locale_gen;
 mod make;
 mod modprobe;
 mod mount;
+mod mysql_db;
+mod mysql_query;
+mod mysql_user;
+mod mysql_variables;
+mod npm;
 mod package;
 mod package_facts;
+mod pacman;
 mod pam_limits;
 mod parted;
+mod patch;
 mod ping;
 mod pip;
+mod postgresql_db;
+mod postgresql_ext;
+mod postgresql_privs;
+mod postgresql_query;
+mod postgresql_schema;
+mod postgresql_user;
 mod raw;
 mod replace;
+mod rpm_key;
+mod seboolean;
+mod selinux;
+mod seport;
 mod service;
 mod service_facts;
 mod setup;
 mod shell;
 mod slurp;
 mod stat;
+mod supervisorctl;
 mod sysctl;
 mod systemd;
 mod tempfile;
 mod timezone;
+mod ufw;
 mod unarchive;
 mod uri;
 mod user;
@@ -71,6 +97,8 @@ use crate::Module;
 pub(crate) static ALL: &[&Module] = &[
     &acl::MODULE,
     &alternatives::MODULE,
+    &apache2_module::MODULE,
+    &apk::MODULE,
     &apt::MODULE,
     &apt_key::MODULE,
     &apt_repository::MODULE,
@@ -82,18 +110,23 @@ pub(crate) static ALL: &[&Module] = &[
     &blockinfile::MODULE,
     &capabilities::MODULE,
     &command::MODULE,
+    &composer::MODULE,
     &copy::MODULE,
     &cron::MODULE,
     &deb822_repository::MODULE,
     &debconf::MODULE,
+    &deploy_helper::MODULE,
+    &dpkg_divert::MODULE,
     &dpkg_selections::MODULE,
     &file::MODULE,
     &filesystem::MODULE,
     &find::MODULE,
     &foreign::MODULE,
+    &gem::MODULE,
     &get_url::MODULE,
     &getent::MODULE,
     &git::MODULE,
+    &git_config::MODULE,
     &group::MODULE,
     &hostname::MODULE,
     &ini_file::MODULE,
@@ -104,24 +137,43 @@ pub(crate) static ALL: &[&Module] = &[
     &make::MODULE,
     &modprobe::MODULE,
     &mount::MODULE,
+    &mysql_db::MODULE,
+    &mysql_query::MODULE,
+    &mysql_user::MODULE,
+    &mysql_variables::MODULE,
+    &npm::MODULE,
     &package::MODULE,
     &package_facts::MODULE,
+    &pacman::MODULE,
     &pam_limits::MODULE,
     &parted::MODULE,
+    &patch::MODULE,
     &ping::MODULE,
     &pip::MODULE,
+    &postgresql_db::MODULE,
+    &postgresql_ext::MODULE,
+    &postgresql_privs::MODULE,
+    &postgresql_query::MODULE,
+    &postgresql_schema::MODULE,
+    &postgresql_user::MODULE,
     &raw::MODULE,
     &replace::MODULE,
+    &rpm_key::MODULE,
+    &seboolean::MODULE,
+    &selinux::MODULE,
+    &seport::MODULE,
     &service::MODULE,
     &service_facts::MODULE,
     &setup::MODULE,
     &shell::MODULE,
     &slurp::MODULE,
     &stat::MODULE,
+    &supervisorctl::MODULE,
     &sysctl::MODULE,
     &systemd::MODULE,
     &tempfile::MODULE,
     &timezone::MODULE,
+    &ufw::MODULE,
     &unarchive::MODULE,
     &uri::MODULE,
     &user::MODULE,
@@ -133,25 +185,19 @@ pub(crate) static ALL: &[&Module] = &[
 /// Modules of ansible-core and the community package that roles name and that are not native here: a play that names
 /// one loads, and only running the task is an error.
 pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
-    "apache2_module",
-    "apk",
     "apt_rpm",
     "at",
-    "composer",
     "cpanm",
     "cronvar",
-    "deploy_helper",
     "docker_compose",
     "docker_container",
     "docker_image",
     "docker_network",
     "docker_volume",
-    "dpkg_divert",
     "ec2_metadata_facts",
     "expect",
     "firewalld",
     "flatpak",
-    "gem",
     "github_release",
     "grafana_dashboard",
     "hg",
@@ -165,13 +211,8 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "lvol",
     "mail",
     "mongodb_user",
-    "mysql_db",
-    "mysql_query",
     "mysql_replication",
-    "mysql_user",
-    "mysql_variables",
     "nmcli",
-    "npm",
     "openssl_certificate",
     "openssl_csr",
     "openssl_dhparam",
@@ -180,19 +221,11 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "openssl_publickey",
     "opkg",
     "osx_defaults",
-    "pacman",
     "pamd",
-    "patch",
     "pkgng",
     "portage",
-    "postgresql_db",
-    "postgresql_ext",
     "postgresql_owner",
-    "postgresql_privs",
-    "postgresql_query",
-    "postgresql_schema",
     "postgresql_set",
-    "postgresql_user",
     "proxysql_query_rules",
     "rabbitmq_plugin",
     "rabbitmq_user",
@@ -200,20 +233,14 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "reboot",
     "redhat_subscription",
     "rhsm_repository",
-    "rpm_key",
-    "seboolean",
     "sefcontext",
-    "selinux",
     "selinux_permissive",
-    "seport",
     "snap",
     "ssh_config",
     "subversion",
     "sudoers",
-    "supervisorctl",
     "synchronize",
     "sysvinit",
-    "ufw",
     "wait_for_connection",
     "win_command",
     "win_copy",

@@ -101,8 +101,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.persistent != "disabled" && (args.state == "present") != (args.persistent == "present") {
         host.warn(format!("{} is {} now, and {} at boot", args.name, args.state, args.persistent));
     }
-    if host.phase == Phase::Live && bakery_host::command::find_program("modprobe").is_none() {
-        return Err("Failed to find required executable \"modprobe\"".into());
+    if host.phase == Phase::Live {
+        host.program("modprobe")?;
     }
     let mut changed = false;
     if host.phase == Phase::Bake {
