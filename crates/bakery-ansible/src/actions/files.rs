@@ -333,6 +333,24 @@ pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules
     module(modules, "unarchive", &call)
 }
 
+/// A patch of the controller travels in the call (ansible.posix `plugins/action/patch.py`).
+pub(super) fn patch(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
+    let Some(src) = text(args, "src").or_else(|| text(args, "patchfile")) else {
+        return Err(fail("src is required"));
+    };
+    if flag(args, "remote_src") {
+        return module(modules, "patch", args);
+    }
+    let path = templar.find_file("files", &src).unwrap_or_else(|| PathBuf::from(&src));
+    let bytes = modules.controller_file(&path).or_else(|| fs::read(&path).ok());
+    let Some(bytes) = bytes else {
+        return Err(fail(format!("Could not find or access '{src}' on the Ansible Controller.")));
+    };
+    let call = args.copied();
+    call.set("_content", encode(&bytes));
+    module(modules, "patch", &call)
+}
+
 /// Fragments of the controller travel in the call (`ansible/plugins/action/assemble.py`).
 pub(super) fn assemble(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     let remote = args.get("remote_src").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod files;
+mod machines;
 mod values;
 
 pub(crate) use files::render_lookup;
@@ -10,7 +11,7 @@ pub(crate) use files::render_lookup;
 use bakery_lang::{Diagnostic, Map, Value};
 
 use crate::Templar;
-use crate::connection::Unreachable;
+use crate::connection::{Ssh, Unreachable};
 use crate::plugins::{Call, Kind};
 use bakery_jinja::Scope as _;
 
@@ -30,6 +31,7 @@ pub(crate) const NAMES: &[&str] = &[
     "include_vars",
     "meta",
     "pause",
+    "reboot",
     "script",
     "set_fact",
     "set_stats",
@@ -44,12 +46,32 @@ pub(crate) fn is_known(name: &str) -> bool {
     NAMES.contains(&short) || bakery_modules::find(name).is_some() || bakery_modules::is_known_elsewhere(name)
 }
 
+/// Where a task's modules run, as seen from the controller.
+pub(crate) enum Place {
+    /// On the controller itself.
+    Here,
+    /// In an image that is being made.
+    Image,
+    /// On a machine that is reached by ssh.
+    Ssh(Box<Ssh>),
+}
+
 /// How an action calls modules on the target or the controller.
 pub(crate) trait Modules {
     /// Runs a module on the task's target.
     fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable>;
     /// The bytes of a file on the controller, or `None` when it is not there.
     fn controller_file(&mut self, path: &std::path::Path) -> Option<Vec<u8>>;
+    /// Runs a module on the controller, as whoever started the run.
+    fn on_controller(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable>;
+    /// Where the task's target is.
+    fn place(&self) -> Place;
+    /// Closes the connection to the target; the next module opens another one.
+    fn reset(&mut self);
+    /// The host that the task is delegated to.
+    fn delegated(&self) -> Option<String>;
+    /// The user that modules run as, if it is another one than who logs in.
+    fn becomes(&self) -> Option<String>;
     /// Whether nothing may be changed.
     fn check(&self) -> bool;
     /// Runs a module that bakery does not have itself; `None` when it is not found. With `local_only`, only one that
@@ -146,6 +168,9 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "script" => files::script(args, templar, modules),
         "uri" => files::uri(args, templar, modules),
         "fetch" => fetch::fetch(args, templar, modules),
+        "patch" => files::patch(args, templar, modules),
+        "reboot" => machines::reboot(args, modules),
+        "synchronize" => machines::synchronize(args, templar, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
         _ if modules.loader().plugins.has(modules.loader(), Kind::Action, name) => {
             let call = Call {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bakery_lang::{Map, Value, json};
 
-use crate::actions::{self, Modules, failure};
+use crate::actions::{self, Modules, Place, failure};
 use crate::bundle::{self, Bundle};
 use crate::connection::{Call, Connections, Endpoint, Escalation, Unreachable};
 use crate::foreign;
@@ -54,6 +54,8 @@ pub(super) struct Calls<'a> {
     pub(super) polled: &'a dyn Fn(&Value),
     /// Where modules run; an error if there is no way.
     pub(super) endpoint: Result<Endpoint, String>,
+    /// The host that the task is delegated to.
+    pub(super) delegated: Option<String>,
     pub(super) escalation: Option<Escalation>,
     pub(super) check: bool,
     pub(super) diff: bool,
@@ -79,18 +81,23 @@ impl Calls<'_> {
         Ok(Some(bundle))
     }
 
-    fn call(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
-        let call = Call {
+    /// A call as the task makes it.
+    fn call_of<'b>(&'b self, module: &'b str, args: &'b Map, escalation: Option<Escalation>) -> Call<'b> {
+        Call {
             task: &self.task,
             secret: self.internal.get("_ansible_no_log").is_some_and(|v| v.is_true()),
-            module: name,
+            module,
             args,
             check: self.check,
             diff: self.diff,
             environment: self.environment.clone(),
-            escalation: self.escalation.clone(),
+            escalation,
             limit: self.limit,
-        };
+        }
+    }
+
+    fn call(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        let call = self.call_of(name, args, self.escalation.clone());
         let endpoint = self.endpoint.as_ref().map_err(|why| Unreachable(why.clone()))?;
         self.connections.run(endpoint, &call)
     }
@@ -163,22 +170,45 @@ impl Modules for Calls<'_> {
         if matches!(self.connections.controller, crate::connection::Target::Local { .. }) {
             return bakery_host::fs::read(path).ok();
         }
-        let args = Map::new();
-        args.set("src", path.display().to_string());
+        let args = Map::from_iter([("src", Value::from(path.display().to_string()))]);
         let call = Call {
             task: "",
             secret: false,
-            module: "slurp",
-            args: &args,
             check: false,
             diff: false,
             environment: vec![],
-            escalation: None,
             limit: None,
+            ..self.call_of("slurp", &args, None)
         };
         let result = self.connections.run(&Endpoint::Controller, &call).ok()?;
         use base64::Engine as _;
         base64::engine::general_purpose::STANDARD.decode(result.get("content")?.to_string()).ok()
+    }
+
+    fn on_controller(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        self.connections.run(&Endpoint::Controller, &self.call_of(name, args, None))
+    }
+
+    fn place(&self) -> Place {
+        match &self.endpoint {
+            Ok(Endpoint::Ssh(ssh)) => Place::Ssh(Box::new(ssh.clone())),
+            Ok(Endpoint::Target) if self.connections.phase == bakery_modules::Phase::Bake => Place::Image,
+            _ => Place::Here,
+        }
+    }
+
+    fn reset(&mut self) {
+        if let Ok(endpoint) = &self.endpoint {
+            self.connections.reset(endpoint);
+        }
+    }
+
+    fn delegated(&self) -> Option<String> {
+        self.delegated.clone()
+    }
+
+    fn becomes(&self) -> Option<String> {
+        self.escalation.as_ref().map(|wanted| wanted.user.clone())
     }
 
     fn check(&self) -> bool {

@@ -710,6 +710,7 @@ impl Runner<'_> {
             limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
             background: (seconds > 0).then_some((seconds, poll)),
             endpoint: self.endpoint(host, delegated, context, &templar),
+            delegated: delegated.map(str::to_owned),
             escalation: self.escalation(delegated, context, &templar),
             check,
             diff,

@@ -1,7 +1,7 @@
 //! `deploy_helper`: folders of releases, and a link to the one that is used (community.general `deploy_helper.py`).
 
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
@@ -134,10 +134,16 @@ impl Project<'_> {
 
 /// A path with its links followed as far as there is something, as Python's `realpath`.
 fn real(path: &Path) -> PathBuf {
-    fs::canonicalize(path).unwrap_or_else(|_| match (path.parent(), path.components().next_back()) {
-        (Some(parent), Some(Component::Normal(name))) => real(parent).join(name),
+    if let Ok(found) = fs::canonicalize(path) {
+        return found;
+    }
+    let parent = path.parent().map(real).unwrap_or_default();
+    match (fs::read_link(path), path.file_name()) {
+        // A link that leads back to itself would never end.
+        (Ok(target), _) if target != path && parent.join(&target) != path => real(&parent.join(target)),
+        (_, Some(name)) => parent.join(name),
         _ => path.to_path_buf(),
-    })
+    }
 }
 
 fn run(args: Args, host: &mut Host) -> Run {

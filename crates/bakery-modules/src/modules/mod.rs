@@ -77,6 +77,7 @@ mod shell;
 mod slurp;
 mod stat;
 mod supervisorctl;
+mod synchronize;
 mod sysctl;
 mod systemd;
 mod tempfile;
@@ -88,6 +89,8 @@ mod user;
 mod wait_for;
 mod yum;
 mod yum_repository;
+mod zypper;
+mod zypper_repository;
 
 pub use stat::digest;
 
@@ -169,6 +172,7 @@ pub(crate) static ALL: &[&Module] = &[
     &slurp::MODULE,
     &stat::MODULE,
     &supervisorctl::MODULE,
+    &synchronize::MODULE,
     &sysctl::MODULE,
     &systemd::MODULE,
     &tempfile::MODULE,
@@ -180,6 +184,8 @@ pub(crate) static ALL: &[&Module] = &[
     &wait_for::MODULE,
     &yum::MODULE,
     &yum_repository::MODULE,
+    &zypper::MODULE,
+    &zypper_repository::MODULE,
 ];
 
 /// Modules of ansible-core and the community package that roles name and that are not native here: a play that names
@@ -239,7 +245,6 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "ssh_config",
     "subversion",
     "sudoers",
-    "synchronize",
     "sysvinit",
     "wait_for_connection",
     "win_command",
@@ -263,8 +268,6 @@ pub(crate) static KNOWN_ELSEWHERE: &[&str] = &[
     "xml",
     "zabbix_host",
     "zfs",
-    "zypper",
-    "zypper_repository",
 ];
 
 #[cfg(test)]

@@ -361,11 +361,12 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.update_cache.unwrap_or(false) {
         pacman.update()?;
     }
-    if upgrade || has_names {
+    let only_lists = args.update_cache.unwrap_or(false) && !upgrade && !has_names;
+    if !only_lists {
         let known = pacman.inventory()?;
         if upgrade {
             pacman.upgrade(&known)?;
-        } else {
+        } else if has_names {
             let absent = matches!(args.state.as_str(), "absent" | "removed");
             let wanted = pacman.wanted(&known, absent)?;
             if absent {
@@ -373,9 +374,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             } else {
                 pacman.install(&known, &wanted, args.state == "latest")?;
             }
+        } else {
+            pacman.messages.push("Nothing to do".into());
         }
-    } else if !args.update_cache.unwrap_or(false) {
-        pacman.messages.push("Nothing to do".into());
     }
     let Pacman { result, messages, stdout, stderr, .. } = pacman;
     let mut result = result.msg(messages.join("\n"));

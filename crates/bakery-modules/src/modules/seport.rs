@@ -75,7 +75,7 @@ fn run(args: Args, host: &mut Host) -> Run {
                 argv.push("--noreload");
             }
             argv.extend(["--type", &args.setype, "--proto", &args.proto, port]);
-            host.run(&argv)?;
+            host.run(&argv).map_err(|failure| Failure::new(failure.msg))?;
         }
     }
     Ok(Outcome::changed(!todo.is_empty())

@@ -88,8 +88,15 @@ struct Ufw<'a> {
 
 impl Ufw<'_> {
     fn run(&mut self, words: &[String]) -> Result<String, Failure> {
-        let line: Vec<String> = std::iter::once(&self.program).chain(words).map(|w| shell_word(w)).collect();
-        self.commands.push(line.join(" "));
+        let mut line = self.program.clone();
+        let mut before = "";
+        for word in words {
+            // As the community's module writes its command lines: names and comments always stand in quotes.
+            let is_name = matches!(before, "app" | "comment") && !word.contains('\'');
+            line.push_str(&if is_name { format!(" '{word}'") } else { format!(" {}", shell_word(word)) });
+            before = word;
+        }
+        self.commands.push(line);
         let output = self.host.cmd(&self.program).env("LANG", "C").args(words).output()?;
         if !output.success() {
             let said = if output.stderr.is_empty() { output.text() } else { output.error_text() };

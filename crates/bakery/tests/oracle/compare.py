@@ -35,7 +35,7 @@ VOLATILE = {
 }
 # What the programs themselves leave, and what holds dates.
 NOT_COMPARED = re.compile(
-    r"^/(oracle|mnt|proc|sys|dev|tmp|run/(lock|sudo|mysqld|postgresql|apache2)|root/\.(ansible|ansible_async|cache|bakery)|var/(tmp|log|cache|lib/(apt|mysql|postgresql|rpm|dpkg/(info|.*-old|status.*|.*lock.*)))"
+    r"^/(oracle|mnt|proc|sys|dev|tmp|run/(zypp\.pid|lock|sudo|mysqld|postgresql|apache2)|root/\.(rpmdb|npm|gnupg|ansible|ansible_async|cache|bakery)|var/(tmp|log|cache|lib/(zypp|selinux/[^/]*/tmp|selinux/final|apt|mysql|postgresql|rpm|dpkg/(info|.*-old|status.*|.*lock.*)))"
     r"|usr/(lib/python3|share/(doc|man|python3))|etc/ld\.so\.cache)(/|$)|__pycache__|\.swp$"
 )
 STAMP = re.compile(r"\.\d+\.\d{4}-\d\d-\d\d@\d\d:\d\d:\d\d~")

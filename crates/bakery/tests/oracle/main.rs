@@ -19,6 +19,7 @@ const COLLECTIONS: &str = "12.3.0";
 
 /// Modules that no case names, and why.
 const WITHOUT_CASE: &[(&str, &str)] = &[
+    ("apk", "wants Alpine Linux"),
     ("async_status", "what async tasks are asked with; it runs by `async` in the case `command`"),
     ("async_wrapper", "what `async` runs by"),
     ("apt_key", "wants a server of keys; ansible-core's own target runs"),
@@ -54,7 +55,7 @@ fn main() {
 fn every_module(text: &str) -> Result<(), Failed> {
     let mut wrong = Vec::new();
     for module in bakery_modules::all() {
-        let named = text.contains(&format!("- {}: ", module.name));
+        let named = ["- ", "."].iter().any(|before| text.contains(&format!("{before}{}: ", module.name)));
         let excused = WITHOUT_CASE.iter().any(|(name, _)| *name == module.name);
         if named == excused {
             wrong.push(module.name);
