@@ -22,6 +22,7 @@ mod passwords;
 pub mod playbook;
 mod plugins;
 mod settings;
+pub mod survey;
 mod templar;
 mod tests;
 pub mod vars;

@@ -135,6 +135,7 @@ const PREFIXES: &[&str] = &[
     "ansible.builtin.",
     "ansible.legacy.",
     "ansible.posix.",
+    "ansible.windows.",
     "community.general.",
     "community.crypto.",
     "community.mysql.",
@@ -164,10 +165,17 @@ pub fn find(name: &str) -> Option<&'static Module> {
     all().iter().copied().find(|module| module.name == short)
 }
 
-/// Whether a name is that of a module of ansible-core or of the community package that is not native here, so that a
-/// play which never runs it still loads.
+/// The collection that a module's old name means, as ansible-core routes it: `amazon.aws` for `ec2_instance`.
+pub fn collection_of(name: &str) -> Option<&'static str> {
+    let collections = include_str!("elsewhere.txt").lines().filter(|line| !line.starts_with('#'));
+    let mut split = collections.filter_map(|line| line.split_once(' '));
+    split.find(|(_, names)| names.split(' ').any(|known| known == name)).map(|(collection, _)| collection)
+}
+
+/// Whether a name is that of a module of ansible-core or of a collection that is not native here, so that a play which
+/// never runs it still loads.
 pub fn is_known_elsewhere(name: &str) -> bool {
-    name.matches('.').count() >= 2 || modules::KNOWN_ELSEWHERE.contains(&canonical_name(name))
+    name.matches('.').count() >= 2 || collection_of(canonical_name(name)).is_some()
 }
 
 /// Runs a module; the result is a mapping with at least `changed`, and `failed` and `msg` when it could not.

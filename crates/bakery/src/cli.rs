@@ -127,6 +127,8 @@ pub(crate) enum Verb {
     Vault(bakery_play::VaultArgs),
     /// Say what runs at bake and what at boot, task by task
     Explain(ExplainArgs),
+    /// Say what roles ask for: modules that are native, modules and options that are not
+    Survey(SurveyArgs),
     /// Install roles and collections, exactly as locked (`ansible-galaxy`)
     Galaxy(bakery_galaxy::command::GalaxyArgs),
     /// Show what `apply` would do
@@ -358,6 +360,20 @@ pub(crate) struct ExplainArgs {
     /// Variables at boot
     #[arg(long, value_name = "VARS")]
     pub(crate) boot: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "A module that is not native runs as itself, where the target has what it needs: Python, mostly. The exit code \
+                  is 0 unless a role does not load."
+)]
+pub(crate) struct SurveyArgs {
+    /// Roles, or folders with roles in them
+    #[arg(required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Say of every task that is not native where it is
+    #[arg(long)]
+    pub(crate) tasks: bool,
 }
 
 #[derive(Debug, Args)]

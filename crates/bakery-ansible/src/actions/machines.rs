@@ -65,14 +65,13 @@ pub(super) fn synchronize(args: &Map, templar: &Templar, modules: &mut dyn Modul
             call.set("dest", here(&dest, templar, modules));
             module(modules, "synchronize", &call)
         }
-        (Place::Image, ..) if pulls => {
-            Err(fail("while an image is made, synchronize brings files into it only; `fetch` brings them out"))
-        }
+        (Place::Image, ..) if pulls => Err(fail(
+            "while an image is made, synchronize brings files into it only; `fetch` brings them out",
+        )),
         (Place::Image, ..) => into_image(&call, &here(&src, templar, modules), templar, modules),
         (Place::Ssh(ssh), false, is_delegated) => {
-            let by_user = args.get("set_remote_user").is_none_or(|v| {
-                bakery_modules::args::boolean(&v).unwrap_or(true)
-            });
+            let by_user =
+                args.get("set_remote_user").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
             let user = variable("ansible_user").or_else(|| ssh.user.clone()).filter(|_| by_user);
             let other = |path: &str| there(&address, user.as_deref(), path);
             let (near, far) = if pulls { (&dest, &src) } else { (&src, &dest) };
@@ -131,7 +130,11 @@ fn into_image(call: &Map, src: &str, templar: &Templar, modules: &mut dyn Module
         ("mode", "preserve".into()),
     ]);
     let folder = |state: &str| {
-        Map::from_iter([("path", Value::from(scratch.as_str())), ("state", state.into()), ("mode", "0700".into())])
+        Map::from_iter([
+            ("path", Value::from(scratch.as_str())),
+            ("state", state.into()),
+            ("mode", "0700".into()),
+        ])
     };
     module(modules, "file", &folder("directory"))?;
     let carried = super::run("copy", &carry, templar, modules);
@@ -174,15 +177,14 @@ pub(super) fn reboot(args: &Map, modules: &mut dyn Modules) -> Outcome {
     };
     let seconds = |value: f64| Duration::from_secs_f64(value.clamp(0.0, 1e8));
     let limit = seconds(number(&["reboot_timeout", "reboot_timeout_sec"], 600.0));
-    let boot = text(args, "boot_time_command")
-        .unwrap_or_else(|| "cat /proc/sys/kernel/random/boot_id".to_owned());
+    let boot =
+        text(args, "boot_time_command").unwrap_or_else(|| "cat /proc/sys/kernel/random/boot_id".to_owned());
     let began = Instant::now();
     let before = said(modules, &boot)?;
     let minutes = (number(&["pre_reboot_delay", "pre_reboot_delay_sec"], 0.0) / 60.0).floor();
     let message = text(args, "msg").unwrap_or_else(|| "Reboot initiated by Ansible".into());
-    let command = text(args, "reboot_command").unwrap_or_else(|| {
-        format!("shutdown -r {minutes} {}", bakery_lang::quote::shell_word(&message))
-    });
+    let command = text(args, "reboot_command")
+        .unwrap_or_else(|| format!("shutdown -r {minutes} {}", bakery_lang::quote::shell_word(&message)));
     // Programs for the machine as a whole are not on everybody's PATH.
     let places = match args.get("search_paths") {
         Some(paths) => bakery_modules::args::string_list(&paths).map_err(fail)?,
@@ -214,15 +216,16 @@ pub(super) fn reboot(args: &Map, modules: &mut dyn Modules) -> Outcome {
         wait = (wait * 2).min(Duration::from_secs(12));
         modules.reset();
         let is_new = said(modules, &boot).is_ok_and(|now| !now.is_empty() && now != before);
-        if is_new && shell(modules, &test).is_ok_and(|answer| answer.get("rc").and_then(|rc| rc.as_int()) == Some(0)) {
+        if is_new
+            && shell(modules, &test)
+                .is_ok_and(|answer| answer.get("rc").and_then(|rc| rc.as_int()) == Some(0))
+        {
             break true;
         }
     };
     if !back {
-        let told = failure(&format!(
-            "Timed out waiting for last boot time check (timeout={})",
-            limit.as_secs()
-        ));
+        let told =
+            failure(&format!("Timed out waiting for last boot time check (timeout={})", limit.as_secs()));
         told.set("rebooted", true);
         told.set("elapsed", began.elapsed().as_secs());
         return Err(Trouble::Failed(told, None));

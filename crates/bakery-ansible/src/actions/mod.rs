@@ -185,8 +185,17 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
             result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"))
         }
         _ => modules.foreign(name, args, false).unwrap_or_else(|| {
+            let collection = match name.splitn(3, '.').collect::<Vec<_>>()[..] {
+                [namespace, collection, _] => Some(format!("{namespace}.{collection}")),
+                _ => bakery_modules::collection_of(short).map(str::to_owned),
+            };
+            let install = match collection.as_deref() {
+                Some(core @ ("ansible.builtin" | "ansible.legacy")) => format!("it is part of {core}: install ansible-core"),
+                Some(collection) => format!("install its collection with `bakery galaxy collection install {collection}`"),
+                None => "install the collection that it comes from".into(),
+            };
             Err(fail(format!(
-                "the module `{name}` is not one that bakery has, and it was found in no `library` folder, collection or installed ansible-core; install the collection that it comes from, or use a module that bakery has (`bakery doc --list`)"
+                "the module `{name}` is not one that bakery has, and it was found in no `library` folder, collection or installed ansible-core; {install}, or use a module that bakery has (`bakery doc --list`)"
             )))
         }),
     }

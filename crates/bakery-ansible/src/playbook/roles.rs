@@ -9,7 +9,7 @@ use bakery_lang::{Diagnostic, Map, Source, Value};
 
 use super::load::{Gathered, MAX_DEPTH, ROLE_KEYS};
 use super::role::part;
-use super::task::keywords;
+use super::task::{Place, is_block, keywords, task};
 use super::{Block, Dependencies, Entry, Keywords, Loader, Role, RoleUse, Task};
 use crate::{Error, Result};
 
@@ -69,9 +69,13 @@ impl Loader {
         if direct.is_absolute() && direct.is_dir() {
             return Ok(direct.to_path_buf());
         }
-        if let [namespace, collection, role] = name.split('.').collect::<Vec<_>>().as_slice() {
+        // Folders of roles may nest in collections: `ns.name.group.role` is in `roles/group/role`.
+        if let [namespace, collection, role @ ..] = &name.split('.').collect::<Vec<_>>()[..]
+            && !role.is_empty()
+        {
+            let inner: PathBuf = role.iter().collect();
             let found =
-                self.collection(namespace, collection).into_iter().map(|c| c.join("roles").join(role));
+                self.collection(namespace, collection).into_iter().map(|c| c.join("roles").join(&inner));
             if let Some(found) = found.into_iter().find(|p| p.is_dir()) {
                 return Ok(found);
             }
@@ -180,6 +184,38 @@ impl Loader {
             None => {}
         }
         Ok(block)
+    }
+
+    /// Loads a role with what it imports and depends on, to see whether it loads.
+    pub(crate) fn try_role(&self, path: &Path) -> Result<()> {
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let role = Arc::new(self.role(&name, path, None, None)?);
+        let used = Arc::new(RoleUse::new(role, Map::new(), Map::new(), None));
+        let mut gathered = Gathered::default();
+        self.role_block(&used, None, &mut gathered)?;
+        self.role_handlers(&used, None, &mut gathered)
+    }
+
+    /// The tasks of a file as they are written, those in blocks too: nothing is imported.
+    pub(crate) fn written_tasks(&self, path: &Path) -> Result<Vec<Task>> {
+        fn walk(node: &Node, place: &Place<'_>, out: &mut Vec<Task>) -> Result<()> {
+            for item in node.as_list().unwrap_or_default() {
+                if is_block(item) {
+                    for part in ["block", "rescue", "always"] {
+                        if let Some(inner) = item.get(part) {
+                            walk(inner, place, out)?;
+                        }
+                    }
+                } else if !item.is_none() {
+                    out.push(task(item, place)?);
+                }
+            }
+            Ok(())
+        }
+        let mut out = Vec::new();
+        // What is found nowhere is for whoever looks at the tasks.
+        walk(&self.yaml(path)?, &Place { file: path, role: None, library: &|_| true }, &mut out)?;
+        Ok(out)
     }
 
     pub(super) fn role_handlers(

@@ -236,7 +236,7 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
     let mut control = Map::new();
     let mut extra_args = None;
     let mut found: Option<(&Node, String)> = None;
-    let mut unknown: Vec<&Node> = Vec::new();
+    let mut unknown: Vec<(&Node, &Node)> = Vec::new();
     for (key, value) in rest {
         let name = key.as_str().unwrap_or_default();
         let v = || Some(value.to_value()).filter(|v| !v.is_none());
@@ -281,24 +281,34 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
                 task.args = arguments(name, value)?;
                 set_action(&mut found, key, name.to_owned())?;
             }
-            _ => unknown.push(key),
+            _ => unknown.push((key, value)),
         }
     }
-    if let Some(key) = unknown.first() {
+    let modules = || bakery_modules::all().iter().map(|m| m.name).chain(actions::NAMES.iter().copied());
+    // A role is for many machines, and may name what only some of them have: that is an error when it runs. What is like
+    // a name that is known is a slip of the pen.
+    if let ([(key, value)], None, Some(_)) = (&unknown[..], &found, place.role)
+        && let Some(name) = key.as_str().filter(|name| name.chars().all(|c| c.is_alphanumeric() || c == '_'))
+        && suggest(name, modules().chain(SHARED.iter().chain(TASK).copied())).is_none()
+    {
+        task.args = arguments(name, value)?;
+        set_action(&mut found, key, name.to_owned())?;
+        unknown.clear();
+    }
+    if let Some((key, _)) = unknown.first() {
         let name = key.as_str().unwrap_or_default();
-        let known: Vec<&str> = SHARED.iter().chain(TASK).copied().collect();
+        let known = SHARED.iter().chain(TASK).copied();
         let diagnostic = if found.is_some() {
             Diagnostic::at(&key.origin, format!("'{name}' is not a valid attribute for a Task"))
                 .maybe_hint(suggest(name, known))
         } else {
-            let modules = bakery_modules::all().iter().map(|m| m.name).chain(actions::NAMES.iter().copied());
             Diagnostic::at(
                 &key.origin,
                 format!(
                     "couldn't resolve module/action '{name}'. This often indicates a misspelling, missing collection, or incorrect module path."
                 ),
             )
-            .maybe_hint(suggest(name, modules.chain(known)))
+            .maybe_hint(suggest(name, modules().chain(known)))
         };
         return Err(Error::parse(diagnostic));
     }

@@ -71,11 +71,7 @@ fn identifier(name: &str, quote: char, most: usize, server: &str, kind: &str) ->
 ///
 /// # Errors
 /// In Python's words, when there are more or fewer values than places.
-pub fn filled(
-    statement: &str,
-    values: &[Value],
-    literal: fn(&Value) -> String,
-) -> Result<String, String> {
+pub fn filled(statement: &str, values: &[Value], literal: fn(&Value) -> String) -> Result<String, String> {
     let mut next = values.iter();
     let out = places(statement, |name| match name {
         None => next.next().map(literal).ok_or_else(|| "not enough arguments for format string".to_owned()),
@@ -118,15 +114,14 @@ fn places(
         } else if let Some(after) = tail.strip_prefix('s') {
             out.push_str(&fill(None)?);
             rest = after;
-        } else if let Some((name, after)) =
-            tail.strip_prefix('(').and_then(|inner| inner.split_once(")s"))
-        {
+        } else if let Some((name, after)) = tail.strip_prefix('(').and_then(|inner| inner.split_once(")s")) {
             out.push_str(&fill(Some(name))?);
             rest = after;
         } else {
-            let found = tail.chars().next().map_or_else(|| "incomplete format".to_owned(), |c| {
-                format!("unsupported format character '{c}' (0x{:x}) at index {}", c as u32, at + 1)
-            });
+            let found = tail.chars().next().map_or_else(
+                || "incomplete format".to_owned(),
+                |c| format!("unsupported format character '{c}' (0x{:x}) at index {}", c as u32, at + 1),
+            );
             return Err(found);
         }
     }

@@ -152,7 +152,8 @@ impl Session {
         };
         let connection = mysql::Conn::new(options)?;
         let mut session = Self { connection, version: String::new() };
-        session.version = session.rows("SELECT VERSION()")?.first().map(ToString::to_string).unwrap_or_default();
+        session.version =
+            session.rows("SELECT VERSION()")?.first().map(ToString::to_string).unwrap_or_default();
         Ok(session)
     }
 
@@ -180,7 +181,8 @@ impl Session {
     /// What the server says.
     pub fn with(&mut self, statement: &str, values: &[&str]) -> Result<Answer, Refused> {
         let values: Vec<Value> = values.iter().map(|v| Value::from(*v)).collect();
-        let statement = super::filled(statement, &values, literal).map_err(|message| Refused { number: 0, message })?;
+        let statement =
+            super::filled(statement, &values, literal).map_err(|message| Refused { number: 0, message })?;
         self.rows(&statement)
     }
 
@@ -275,7 +277,9 @@ fn value(cell: mysql::Value, column: &mysql::Column) -> Value {
         ColumnType::MYSQL_TYPE_FLOAT | ColumnType::MYSQL_TYPE_DOUBLE => {
             text.parse::<f64>().map_or_else(|_| text.into(), Value::from)
         }
-        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => text.replacen(' ', "T", 1).into(),
+        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
+            text.replacen(' ', "T", 1).into()
+        }
         ColumnType::MYSQL_TYPE_BIT if column.character_set() == BINARY => text.into(),
         _ => text.into(),
     }

@@ -267,7 +267,11 @@ impl Session {
 }
 
 /// The encryption that is asked for.
-fn tls(host: &Host, login: &Login, mode: &str) -> Result<Option<tokio_postgres_rustls::MakeRustlsConnect>, String> {
+fn tls(
+    host: &Host,
+    login: &Login,
+    mode: &str,
+) -> Result<Option<tokio_postgres_rustls::MakeRustlsConnect>, String> {
     use rustls::pki_types::pem::PemObject as _;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     if matches!(mode, "disable" | "allow") {
@@ -379,11 +383,13 @@ fn value(text: &str, kind: &Type) -> Value {
         Type::NUMERIC => text.parse::<f64>().map_or_else(|_| plain(), Value::from),
         Type::JSON | Type::JSONB => bakery_lang::json::parse(text).unwrap_or_else(|_| plain()),
         Type::TIMESTAMP | Type::TIMESTAMPTZ => text.replacen(' ', "T", 1).into(),
-        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::NAME_ARRAY => {
-            array(text).map_or_else(plain, |items| Value::list(items.into_iter().map(|i| i.map_or(Value::None, Value::from)).collect()))
-        }
+        Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::NAME_ARRAY => array(text)
+            .map_or_else(plain, |items| {
+                Value::list(items.into_iter().map(|i| i.map_or(Value::None, Value::from)).collect())
+            }),
         Type::INT2_ARRAY | Type::INT4_ARRAY | Type::INT8_ARRAY | Type::OID_ARRAY => {
-            let number = |item: Option<String>| item.and_then(|i| i.parse().ok()).map_or(Value::None, Value::Int);
+            let number =
+                |item: Option<String>| item.and_then(|i| i.parse().ok()).map_or(Value::None, Value::Int);
             array(text).map_or_else(plain, |items| Value::list(items.into_iter().map(number).collect()))
         }
         _ => plain(),
@@ -438,7 +444,11 @@ pub fn literal(value: &Value) -> String {
 /// A text in quotes.
 pub fn quoted(text: &str) -> String {
     let doubled = text.replace('\'', "''");
-    if text.contains('\\') { format!(" E'{}'", doubled.replace('\\', "\\\\")) } else { format!("'{doubled}'") }
+    if text.contains('\\') {
+        format!(" E'{}'", doubled.replace('\\', "\\\\"))
+    } else {
+        format!("'{doubled}'")
+    }
 }
 
 /// A name for a statement, of so many parts at most.

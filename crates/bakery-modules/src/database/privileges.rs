@@ -16,7 +16,12 @@ pub type Privileges = IndexMap<String, Vec<String>>;
 ///
 /// # Errors
 /// When an item has no colon.
-pub fn unpack(text: &str, ansi: bool, columns_have_case: bool, ensure_usage: bool) -> Result<Privileges, Failure> {
+pub fn unpack(
+    text: &str,
+    ansi: bool,
+    columns_have_case: bool,
+    ensure_usage: bool,
+) -> Result<Privileges, Failure> {
     let quote = if ansi { '"' } else { '`' };
     let mut all = Privileges::new();
     for item in text.trim().split('/') {
@@ -82,7 +87,9 @@ fn outside_parentheses(text: &str) -> Vec<String> {
 fn with_sorted_columns(mut list: Vec<String>) -> Vec<String> {
     for verb in ["SELECT", "UPDATE", "INSERT", "REFERENCES"] {
         let opens = |item: &String| item.contains(&format!("{verb} ("));
-        let Some(start) = list.iter().rposition(opens).and_then(|_| list.iter().position(opens)) else { continue };
+        let Some(start) = list.iter().rposition(opens).and_then(|_| list.iter().position(opens)) else {
+            continue;
+        };
         let Some(length) = list[start..].iter().position(|item| item.contains(')')) else { continue };
         let joined = list[start..=start + length].join(", ");
         let Some((head, columns)) = joined.split_once('(') else { continue };
@@ -101,7 +108,10 @@ fn with_sorted_columns(mut list: Vec<String>) -> Vec<String> {
 /// For a grant that cannot be read, and what the server says.
 pub fn of_account(server: &mut Session, user: &str, host: &str) -> Result<Privileges, Failure> {
     static GRANT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r#"^GRANT (.+) ON (.+) TO (['`"]).*\3@(['`"]).*\4( IDENTIFIED BY PASSWORD (['`"]).+\6)? ?(.*)"#).ok()
+        Regex::new(
+            r#"^GRANT (.+) ON (.+) TO (['`"]).*\3@(['`"]).*\4( IDENTIFIED BY PASSWORD (['`"]).+\6)? ?(.*)"#,
+        )
+        .ok()
     });
     static ROLE: LazyLock<Option<Regex>> = LazyLock::new(|| {
         Regex::new(r#"^(GRANT (.+) TO (['`"]).*|SET DEFAULT ROLE (.+) FOR (['`"]).*)"#).ok()
@@ -144,8 +154,7 @@ pub fn grant(
 ) -> Result<(), Failure> {
     let names = without_grant(privileges);
     let option = if privileges.iter().any(|p| p == "GRANT") { " WITH GRANT OPTION" } else { "" };
-    let statement =
-        format!("GRANT {names} ON {} TO %s@%s{requirement}{option}", object.replace('%', "%%"));
+    let statement = format!("GRANT {names} ON {} TO %s@%s{requirement}{option}", object.replace('%', "%%"));
     server.with(&statement, &[account.0, account.1]).map(drop).map_err(|error| {
         Failure::new(format!(
             "Error granting privileges, invalid priv string: {names} , params: ('{}', '{}'), query: {statement} , exception: {error}.",
@@ -188,7 +197,9 @@ mod tests {
 
     #[test]
     fn privileges_as_people_write_them() {
-        let read = unpack("mydb.*:insert,UPDATE/other.t:SELECT (b, a),DELETE/*.*:ALL,GRANT", false, false, true).expect("read");
+        let read =
+            unpack("mydb.*:insert,UPDATE/other.t:SELECT (b, a),DELETE/*.*:ALL,GRANT", false, false, true)
+                .expect("read");
         assert_eq!(read["`mydb`.*"], ["INSERT", "UPDATE"]);
         assert_eq!(read["`other`.`t`"], ["SELECT (A, B)", "DELETE"]);
         assert_eq!(read["*.*"], ["ALL", "GRANT"]);

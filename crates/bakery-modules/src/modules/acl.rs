@@ -28,6 +28,7 @@ struct Args {
     /// Whether it is an entry of a folder for what will be in it.
     default: bool,
     /// Whether everything in a folder gets it.
+    #[arg(alias = "recurse")]
     recursive: bool,
     /// Whether a link's target is meant.
     #[arg(default = "true")]

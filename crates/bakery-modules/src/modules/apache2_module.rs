@@ -73,7 +73,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let on = args.state == "present";
     if args.name == "cgi" && on {
         let version = host.try_run(&[control(host)?.as_str(), "-V"])?.text();
-        let threaded = version.split("threaded:").skip(1).any(|rest| rest.trim_start_matches(' ').starts_with("yes"));
+        let threaded =
+            version.split("threaded:").skip(1).any(|rest| rest.trim_start_matches(' ').starts_with("yes"));
         if threaded {
             return Err("Your MPM seems to be threaded, therefore enabling cgi module is not allowed.".into());
         }

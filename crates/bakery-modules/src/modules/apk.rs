@@ -160,7 +160,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let world = String::from_utf8_lossy(&bakery_host::fs::read(host.path(&args.world))?).into_owned();
     let asked_for = |name: &str| {
         let of_name = |word: &str| {
-            word.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.len() > 1 && rest.starts_with(['@', '=', '<', '>', '~']))
+            word.strip_prefix(name).is_some_and(|rest| {
+                rest.is_empty() || rest.len() > 1 && rest.starts_with(['@', '=', '<', '>', '~'])
+            })
         };
         world.split_whitespace().any(of_name)
     };
@@ -195,7 +197,8 @@ mod tests {
 
     #[test]
     fn packages_of_what_apk_says() {
-        let said = "(1/2) Installing libfoo (1.2-r0)\n(2/2) Installing foo (1.2-r0)\nOK: 8 MiB in 16 packages\n";
+        let said =
+            "(1/2) Installing libfoo (1.2-r0)\n(2/2) Installing foo (1.2-r0)\nOK: 8 MiB in 16 packages\n";
         assert_eq!(packages(said), ["libfoo", "foo"]);
     }
 }

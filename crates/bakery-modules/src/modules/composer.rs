@@ -70,7 +70,9 @@ fn composer(
     if let (Some(folder), false) = (&args.working_dir, args.global_command) {
         command = command.arg("--working-dir").arg(host.path(folder));
     }
-    Ok(command.args(super::command::split_line(if words[0] == "help" { "" } else { &args.arguments })?).output()?)
+    Ok(command
+        .args(super::command::split_line(if words[0] == "help" { "" } else { &args.arguments })?)
+        .output()?)
 }
 
 fn run(args: Args, host: &mut Host) -> Run {

@@ -125,10 +125,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     } else if !output.success() {
         // Neither the holder nor the other name can be changed: the diversion is made anew.
         let remove = ["--remove".to_owned(), path.clone()];
-        commands = vec![
-            command(false, false, &remove).join(" "),
-            command(false, false, &words).join(" "),
-        ];
+        commands = vec![command(false, false, &remove).join(" "), command(false, false, &words).join(" ")];
         let removed = host.run(&command(false, host.check, &remove))?;
         if host.check {
             messages = vec![line(&removed), "Running in check mode".into()];

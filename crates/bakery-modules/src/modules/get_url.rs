@@ -55,6 +55,19 @@ struct Args {
     /// Whether compressed answers are asked for.
     #[arg(default = "true")]
     decompress: bool,
+    /// The client's certificate, in PEM.
+    client_cert: Option<String>,
+    /// The client's key, in PEM; if not given, it is with the certificate.
+    client_key: Option<String>,
+    /// Accepted; what rustls takes for safe is used.
+    ciphers: Option<Vec<String>>,
+    /// Accepted; headers are never sent to another host.
+    unredirected_headers: Option<Vec<String>>,
+    /// Accepted; Kerberos is not spoken.
+    use_gssapi: bool,
+    /// Accepted; `.netrc` is not read.
+    #[arg(default = "true")]
+    use_netrc: bool,
     /// Permissions and ownership.
     #[arg(flatten)]
     attributes: FileAttributes,
@@ -71,6 +84,10 @@ fn request(url: &str, args: Option<&Args>) -> Request {
         request.headers = headers.map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let login = args.url_username.clone();
         // Servers of files rarely ask; what is given is sent.
+        let file = |path: &Option<String>| path.as_ref().and_then(|path| bakery_host::fs::read(path).ok());
+        let certificate = file(&args.client_cert);
+        let key = file(&args.client_key).or_else(|| certificate.clone());
+        request.client = certificate.zip(key);
         request.login = login.map(|user| (user, args.url_password.clone().unwrap_or_default(), true));
     }
     request

@@ -31,9 +31,8 @@ struct Args {
 
 fn run(args: Args, host: &mut Host) -> Run {
     let scope = args.scope.as_deref().unwrap_or("system");
-    let missing = |what: &str, name: &str| {
-        Failure::new(format!("{what} but all of the following are missing: {name}"))
-    };
+    let missing =
+        |what: &str, name: &str| Failure::new(format!("{what} but all of the following are missing: {name}"));
     let unset = args.state == "absent";
     match (scope, &args.repo, &args.file) {
         ("local", None, _) => return Err(missing("scope is local", "repo")),

@@ -126,7 +126,13 @@ fn shell(host: &Host, shell: &str, line: &str) -> Result<String, Failure> {
     if output.success() { Ok(output.text()) } else { Err(Failure::new(output.error_text())) }
 }
 
-fn dump(args: &Args, host: &Host, server: &Session, as_admin: bool, target: &str) -> Result<(String, String), Failure> {
+fn dump(
+    args: &Args,
+    host: &Host,
+    server: &Session,
+    as_admin: bool,
+    target: &str,
+) -> Result<(String, String), Failure> {
     let mut words = vec![client(host, server, "mariadb-dump", "mysqldump")?];
     words.extend(login_words(args, host, as_admin));
     words.extend(args.force.then(|| "--force".to_owned()));
@@ -162,7 +168,13 @@ fn dump(args: &Args, host: &Host, server: &Session, as_admin: bool, target: &str
     Ok((said, line))
 }
 
-fn import(args: &Args, host: &Host, server: &Session, as_admin: bool, target: &str) -> Result<(String, String), Failure> {
+fn import(
+    args: &Args,
+    host: &Host,
+    server: &Session,
+    as_admin: bool,
+    target: &str,
+) -> Result<(String, String), Failure> {
     if !Path::new(target).exists() {
         return Err(Failure::new(format!("target {target} does not exist on the host")));
     }
@@ -184,7 +196,12 @@ fn import(args: &Args, host: &Host, server: &Session, as_admin: bool, target: &s
     Ok((shell(host, "/bin/sh", &line)?, line))
 }
 
-fn create(server: &mut Session, args: &Args, names: &[&String], commands: &mut Vec<String>) -> Result<(), Failure> {
+fn create(
+    server: &mut Session,
+    args: &Args,
+    names: &[&String],
+    commands: &mut Vec<String>,
+) -> Result<(), Failure> {
     for name in names {
         let mut statement = format!("CREATE DATABASE {}", mysql::name(name, 1, "database")?);
         if !args.encoding.is_empty() {

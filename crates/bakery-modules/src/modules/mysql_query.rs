@@ -69,7 +69,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.single_transaction {
         server.rows("START TRANSACTION")?;
     }
-    let positional = args.positional_args.as_ref().and_then(Value::as_items).filter(|items| !items.is_empty());
+    let positional =
+        args.positional_args.as_ref().and_then(Value::as_items).filter(|items| !items.is_empty());
     let named = args.named_args.as_ref().filter(|map| !map.is_empty());
     let (mut executed, mut tables, mut counts, mut times) = (vec![], vec![], vec![], vec![]);
     let mut changed = false;
@@ -90,7 +91,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             (None, Some(values)) => repr::repr(&Value::Map(values.clone())),
             (None, None) => "None".into(),
         };
-        let refused = |why: String| Failure::new(format!("Cannot execute SQL '{query}' args [{}]: {why}", shown()));
+        let refused =
+            |why: String| Failure::new(format!("Cannot execute SQL '{query}' args [{}]: {why}", shown()));
         let statement = statement.map_err(refused)?;
         let start = Instant::now();
         let answer = server.rows(&statement).map_err(|e| refused(e.to_string()))?;

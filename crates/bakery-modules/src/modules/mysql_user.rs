@@ -86,7 +86,8 @@ impl Requirement {
     /// As people and the server give it; what is more particular makes the rest moot.
     fn of(given: Option<&Map>) -> Option<Self> {
         let pairs = given?.pairs();
-        let pairs: Vec<(String, Value)> = pairs.into_iter().map(|(k, v)| (k.to_string().to_uppercase(), v)).collect();
+        let pairs: Vec<(String, Value)> =
+            pairs.into_iter().map(|(k, v)| (k.to_string().to_uppercase(), v)).collect();
         if pairs.is_empty() {
             return None;
         }
@@ -103,7 +104,9 @@ impl Requirement {
             None => String::new(),
             Some(Self::Word(word)) => format!(" REQUIRE {word}"),
             Some(Self::Pairs(pairs)) => {
-                let pair = |(key, value): &(String, String)| format!("{key} {}", mysql::quoted(value).replace('%', "%%"));
+                let pair = |(key, value): &(String, String)| {
+                    format!("{key} {}", mysql::quoted(value).replace('%', "%%"))
+                };
                 format!(" REQUIRE {}", pairs.iter().map(pair).collect::<Vec<_>>().join(" AND "))
             }
         }
@@ -186,7 +189,9 @@ impl Account<'_> {
         let args = self.args;
         let given = args.attributes.as_ref().filter(|map| !map.is_empty());
         if given.is_some() && !self.knows_attributes() {
-            return Err("user attributes were specified but the server does not support user attributes".into());
+            return Err(
+                "user attributes were specified but the server does not support user attributes".into()
+            );
         }
         let mut done = Done { changed: true, msg: "User added".into(), ..Done::default() };
         if self.check {
@@ -210,7 +215,10 @@ impl Account<'_> {
             }
             (None, Some(password), _) if args.encrypted => {
                 let by_password = self.server.is_mariadb() || !self.server.is_at_least([8, 0, 0]);
-                (if by_password { "IDENTIFIED BY PASSWORD %s".into() } else { native }, vec![password.clone()])
+                (
+                    if by_password { "IDENTIFIED BY PASSWORD %s".into() } else { native },
+                    vec![password.clone()],
+                )
             }
             (None, Some(password), _) if self.is_old() => ("IDENTIFIED BY %s".into(), vec![password.clone()]),
             (None, Some(password), _) => (native, vec![self.native_hash(password)?]),
@@ -234,7 +242,10 @@ impl Account<'_> {
             privileges::grant(self.server, (account.0, &account.1), "*.*", &held, &late)?;
         }
         if let Some(attributes) = given {
-            self.with("ALTER USER %s@%s ATTRIBUTE %s", &[&json::dumps(&Value::Map(attributes.clone()), 0, false)])?;
+            self.with(
+                "ALTER USER %s@%s ATTRIBUTE %s",
+                &[&json::dumps(&Value::Map(attributes.clone()), 0, false)],
+            )?;
             done.attributes = self.attributes()?;
         }
         if args.locked == Some(true) {
@@ -260,7 +271,11 @@ impl Account<'_> {
     fn global_privileges(&mut self) -> Result<Vec<String>, Failure> {
         let all = privileges::of_account(self.server, &self.args.name, &self.host)?;
         let held = all.get("*.*").cloned().unwrap_or_else(|| vec!["USAGE".into()]);
-        Ok(held.into_iter().filter(|p| p != "GRANT").map(|p| if p == "ALL" { "ALL PRIVILEGES".into() } else { p }).collect())
+        Ok(held
+            .into_iter()
+            .filter(|p| p != "GRANT")
+            .map(|p| if p == "ALL" { "ALL PRIVILEGES".into() } else { p })
+            .collect())
     }
 
     fn change_password(&mut self, password: &str, done: &mut Done) -> Result<(), Failure> {
@@ -268,7 +283,8 @@ impl Account<'_> {
         let columns = self.server.rows(
             "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql' AND TABLE_NAME = 'user' AND COLUMN_NAME IN ('Password', 'authentication_string') ORDER BY COLUMN_NAME DESC",
         )?;
-        let names: Vec<String> = columns.rows.iter().filter_map(|row| row.first().map(ToString::to_string)).collect();
+        let names: Vec<String> =
+            columns.rows.iter().filter_map(|row| row.first().map(ToString::to_string)).collect();
         let (Some(first), Some(last)) = (names.first(), names.last()) else {
             return Err("the table mysql.user has no column for passwords".into());
         };
@@ -278,7 +294,9 @@ impl Account<'_> {
         let now = self.cell(&query)?;
         let hash = if args.encrypted {
             let is_hash = password.len() == 41
-                && password.strip_prefix('*').is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
+                && password
+                    .strip_prefix('*')
+                    .is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()));
             if !is_hash {
                 return Err("encrypted was specified however it does not appear to be a valid hash expecting: *SHA1(SHA1(your_password))".into());
             }
@@ -377,7 +395,9 @@ impl Account<'_> {
                 }
             }
         }
-        for (object, list) in wanted.iter().filter(|(object, _)| !args.subtract_privs && !before.contains_key(*object)) {
+        for (object, list) in
+            wanted.iter().filter(|(object, _)| !args.subtract_privs && !before.contains_key(*object))
+        {
             done.msg = "New privileges granted".into();
             done.changed = true;
             if !self.check {
@@ -435,7 +455,10 @@ impl Account<'_> {
     fn attributes(&mut self) -> Result<Value, Failure> {
         let query = "SELECT attribute FROM INFORMATION_SCHEMA.USER_ATTRIBUTES WHERE user = %s AND host = %s";
         let text = self.cell(query)?.unwrap_or_default();
-        Ok(json::parse(&text).ok().filter(|v| v.as_map().is_some_and(|map| !map.is_empty())).unwrap_or_default())
+        Ok(json::parse(&text)
+            .ok()
+            .filter(|v| v.as_map().is_some_and(|map| !map.is_empty()))
+            .unwrap_or_default())
     }
 
     fn change_attributes(&mut self, done: &mut Done) -> Result<(), Failure> {
@@ -445,11 +468,16 @@ impl Account<'_> {
             return Ok(());
         };
         if !supported {
-            return Err("user attributes were specified but the server does not support user attributes".into());
+            return Err(
+                "user attributes were specified but the server does not support user attributes".into()
+            );
         }
         let held = self.attributes()?.as_map().cloned().unwrap_or_default();
-        let other: Vec<(Value, Value)> =
-            wanted.pairs().into_iter().filter(|(key, value)| held.get_value(key).as_ref() != Some(value)).collect();
+        let other: Vec<(Value, Value)> = wanted
+            .pairs()
+            .into_iter()
+            .filter(|(key, value)| held.get_value(key).as_ref() != Some(value))
+            .collect();
         if other.is_empty() {
             done.attributes = Value::Map(held);
             return Ok(());
@@ -554,7 +582,9 @@ impl Account<'_> {
             return Err("MAX_STATEMENT_TIME resource limit is only supported by MariaDB.".into());
         }
         let more = if is_mariadb { ", max_statement_time AS MAX_STATEMENT_TIME" } else { "" };
-        let query = format!("SELECT max_questions AS MAX_QUERIES_PER_HOUR, max_updates AS MAX_UPDATES_PER_HOUR, max_connections AS MAX_CONNECTIONS_PER_HOUR, max_user_connections AS MAX_USER_CONNECTIONS{more} FROM mysql.user WHERE User = %s AND Host = %s");
+        let query = format!(
+            "SELECT max_questions AS MAX_QUERIES_PER_HOUR, max_updates AS MAX_UPDATES_PER_HOUR, max_connections AS MAX_CONNECTIONS_PER_HOUR, max_user_connections AS MAX_USER_CONNECTIONS{more} FROM mysql.user WHERE User = %s AND Host = %s"
+        );
         let held = self.with(&query, &[])?.first_row();
         let mut change = Vec::new();
         for (key, value) in wanted.pairs() {
@@ -595,7 +625,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             )));
         }
     };
-    if args.password_expire.as_deref() == Some("interval") && args.password_expire_interval.is_none_or(|days| days < 1) {
+    if args.password_expire.as_deref() == Some("interval")
+        && args.password_expire_interval.is_none_or(|days| days < 1)
+    {
         return Err("password_expire_interval value should be positive number".into());
     }
     if args.salt.is_some() {
@@ -668,7 +700,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         account.host = args.host.to_lowercase();
     }
-    if let Some(limits) = args.resource_limits.as_ref().filter(|map| args.state == "present" && !map.is_empty()) {
+    if let Some(limits) =
+        args.resource_limits.as_ref().filter(|map| args.state == "present" && !map.is_empty())
+    {
         done.changed |= account.limit(limits)?;
     }
     Ok(Outcome::changed(done.changed)

@@ -25,7 +25,10 @@ struct Args {
 /// A number where a text is one, as the community's module reads both sides before it compares them.
 fn typed(text: &str) -> Value {
     let text = text.trim();
-    text.parse::<i128>().map(Value::Int).or_else(|_| text.parse::<f64>().map(Value::from)).unwrap_or(text.into())
+    text.parse::<i128>()
+        .map(Value::Int)
+        .or_else(|_| text.parse::<f64>().map(Value::from))
+        .unwrap_or(text.into())
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
@@ -37,7 +40,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err(Failure::new(format!("invalid variable name \"{}\"", args.variable)));
     }
     let opened = mysql::open(host, &args.login, Some("mysql"), false);
-    let (mut server, _) = opened.map_err(|failure| super::mysql_db::missing_file(host, &args.login, failure))?;
+    let (mut server, _) =
+        opened.map_err(|failure| super::mysql_db::missing_file(host, &args.login, failure))?;
     let shown = server.with("SHOW VARIABLES WHERE Variable_name = %s", &[&args.variable])?;
     let Some(now) = shown.rows.first().and_then(|row| row.get(1)).map(ToString::to_string) else {
         return Err(Failure::new(format!("Variable not available \"{}\"", args.variable)));
@@ -48,7 +52,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut actual = typed(&now);
     let mut stored = None;
     if args.mode != "global" {
-        let query = "SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = %s";
+        let query =
+            "SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = %s";
         let answer = server.with(query, &[&args.variable]).map_err(|error| {
             match error.to_string().contains("persisted_variables' doesn't exist") {
                 true => Failure::new("Server version must be 8.0 or greater."),

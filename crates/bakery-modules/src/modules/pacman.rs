@@ -118,7 +118,10 @@ impl Pacman<'_> {
             };
             text.lines().filter_map(pair).collect()
         };
-        let mut known = Inventory { installed: pairs(self.text(&["--query"])?).into_iter().collect(), ..Inventory::default() };
+        let mut known = Inventory {
+            installed: pairs(self.text(&["--query"])?).into_iter().collect(),
+            ..Inventory::default()
+        };
         for line in self.text(&["--sync", "--list"])?.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             if let [_, name, version, ..] = words[..] {
@@ -271,8 +274,14 @@ impl Pacman<'_> {
                 if let (Some(now), Some(why)) = (known.installed.get(name), known.reasons.get(name)) {
                     before.push(format!("{name}-{now}-{why}"));
                 }
-                let why = if reason.iter().any(|r| r == name) { args.reason.as_deref() } else { known.reasons.get(name).copied() };
-                after.push(why.map_or_else(|| format!("{name}-{version}"), |why| format!("{name}-{version}-{why}")));
+                let why = if reason.iter().any(|r| r == name) {
+                    args.reason.as_deref()
+                } else {
+                    known.reasons.get(name).copied()
+                };
+                after.push(
+                    why.map_or_else(|| format!("{name}-{version}"), |why| format!("{name}-{version}-{why}")),
+                );
                 names.push(name.to_owned());
             }
         }
@@ -313,8 +322,11 @@ impl Pacman<'_> {
 
     fn remove(&mut self, known: &Inventory, wanted: &[Wanted]) -> Result<(), Failure> {
         let args = self.args;
-        let names: Vec<&str> =
-            wanted.iter().map(|p| p.name.as_str()).filter(|name| known.installed.contains_key(*name)).collect();
+        let names: Vec<&str> = wanted
+            .iter()
+            .map(|p| p.name.as_str())
+            .filter(|name| known.installed.contains_key(*name))
+            .collect();
         if names.is_empty() {
             self.set("packages", Value::list(vec![]));
             self.messages.push("package(s) already absent".into());

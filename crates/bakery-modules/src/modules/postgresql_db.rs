@@ -147,7 +147,10 @@ impl Database<'_> {
             let query = "SELECT pg_char_to_encoding(%(encoding)s) AS encoding_id";
             let wanted = self.ask(query, &[("encoding", args.encoding.as_str().into())])?;
             if wanted.first("encoding_id").map(|id| id.to_string()) != Some(text("encoding_id")) {
-                let msg = format!("Changing database encoding is not supported. Current encoding: {}", text("encoding"));
+                let msg = format!(
+                    "Changing database encoding is not supported. Current encoding: {}",
+                    text("encoding")
+                );
                 fixed.get_or_insert(Failure::new(msg));
             }
         }
@@ -254,7 +257,9 @@ fn dump(args: &Args, host: &Host, target: &str) -> Run {
             // The dump's exit code counts, not that of what packs it.
             let folder = tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?;
             let pipe = folder.path().join("pg_fifo").display().to_string();
-            let line = format!("mkfifo {pipe} && {{ {packer} <{pipe} > {target} & {line} >{pipe}; rc=$?; wait; exit $rc; }}");
+            let line = format!(
+                "mkfifo {pipe} && {{ {packer} <{pipe} > {target} & {line} >{pipe}; rc=$?; wait; exit $rc; }}"
+            );
             shell(args, host, &line)
         }
     }
@@ -312,7 +317,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     if !args.trust_input {
         let optional = [&args.session_role, &args.comment].into_iter().flatten();
-        let all = [&args.owner, &args.conn_limit, &args.encoding, &args.name, &args.template, &args.tablespace];
+        let all =
+            [&args.owner, &args.conn_limit, &args.encoding, &args.name, &args.template, &args.tablespace];
         database::refuse_dangerous(all.into_iter().chain(optional).map(String::as_str))?;
     }
     let target = match args.target.as_str() {

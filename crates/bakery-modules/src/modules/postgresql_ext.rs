@@ -51,7 +51,8 @@ fn failed(error: postgresql::Refused) -> Failure {
 fn versions(server: &mut Session, ext: &str) -> Result<Versions, Failure> {
     let mut ask = |query: &str| server.with(query, &[("ext", ext.into())]).map_err(failed);
     let text = |value: Option<Value>| value.map(|value| value.to_string());
-    let current = ask("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = %(ext)s")?.first("extversion");
+    let current =
+        ask("SELECT extversion FROM pg_catalog.pg_extension WHERE extname = %(ext)s")?.first("extversion");
     let default = ask("SELECT default_version FROM pg_catalog.pg_available_extensions WHERE name = %(ext)s")?
         .first("default_version");
     let all = ask("SELECT version FROM pg_catalog.pg_available_extension_versions WHERE name = %(ext)s")?;
@@ -60,7 +61,12 @@ fn versions(server: &mut Session, ext: &str) -> Result<Versions, Failure> {
 }
 
 /// The statements that bring an extension to where it shall be.
-fn statements(args: &Args, server: &mut Session, known: &Versions, target: &str) -> Result<Vec<String>, Failure> {
+fn statements(
+    args: &Args,
+    server: &mut Session,
+    known: &Versions,
+    target: &str,
+) -> Result<Vec<String>, Failure> {
     let ext = &args.ext;
     if args.state == "absent" {
         let cascade = if args.cascade { " CASCADE" } else { "" };
@@ -71,14 +77,23 @@ fn statements(args: &Args, server: &mut Session, known: &Versions, target: &str)
     match (&known.current, asked) {
         (Some(current), Some(version)) if current != target => {
             let query = "SELECT path FROM pg_extension_update_paths(%(ext)s) WHERE source = %(cv)s AND target = %(ver)s";
-            let values = [("ext", ext.as_str().into()), ("cv", current.as_str().into()), ("ver", target.into())];
+            let values =
+                [("ext", ext.as_str().into()), ("cv", current.as_str().into()), ("ver", target.into())];
             if server.with(query, &values).map_err(failed)?.rows.is_empty() {
                 return Err(Failure::new(match version {
-                    "latest" => format!("Latest version '{target}' has no valid update path from the currently installed version '{current}'"),
-                    _ => format!("Passed version '{version}' has no valid update path from the currently installed version '{current}' or the passed version is not available"),
+                    "latest" => format!(
+                        "Latest version '{target}' has no valid update path from the currently installed version '{current}'"
+                    ),
+                    _ => format!(
+                        "Passed version '{version}' has no valid update path from the currently installed version '{current}' or the passed version is not available"
+                    ),
                 }));
             }
-            let to = if version == "latest" { String::new() } else { format!(" TO {}", postgresql::quoted(version)) };
+            let to = if version == "latest" {
+                String::new()
+            } else {
+                format!(" TO {}", postgresql::quoted(version))
+            };
             all.push(format!("ALTER EXTENSION \"{ext}\" UPDATE{to}"));
         }
         (Some(_), _) => {}
@@ -128,9 +143,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             if known.available.is_empty() {
                 return Err(Failure::new(format!("Extension {} is not available", args.ext)));
             }
-            known.default.clone().ok_or(
-                "Passed version 'latest' but no default_version available in extension control file",
-            )?
+            known
+                .default
+                .clone()
+                .ok_or("Passed version 'latest' but no default_version available in extension control file")?
         }
         Some(version) => version.to_owned(),
     };

@@ -109,10 +109,14 @@ fn all_in_schema(server: &mut Session, kind: &str, schema: &str) -> Result<Vec<S
         return Err("PostgreSQL version must be >= 11 for type=procedure. Exit".into());
     }
     let relations = |kinds: &str| {
-        format!("SELECT relname AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE nspname = %(schema)s AND relkind in ({kinds})")
+        format!(
+            "SELECT relname AS name FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE nspname = %(schema)s AND relkind in ({kinds})"
+        )
     };
     let routines = |more: &str| {
-        format!("SELECT p.proname || '(' || oidvectortypes(p.proargtypes) || ')' AS name FROM pg_catalog.pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE nspname = %(schema)s{more}")
+        format!(
+            "SELECT p.proname || '(' || oidvectortypes(p.proargtypes) || ')' AS name FROM pg_catalog.pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE nspname = %(schema)s{more}"
+        )
     };
     let query = match kind {
         "table" => relations("'r', 'v', 'm', 'p', 'f'"),
@@ -126,7 +130,12 @@ fn all_in_schema(server: &mut Session, kind: &str, schema: &str) -> Result<Vec<S
 }
 
 /// Who may what on the objects, as the server keeps it; only whether it is another one afterwards matters.
-fn status(server: &mut Session, args: &Args, schema: Option<&str>, objects: &[String]) -> Result<Vec<String>, Failure> {
+fn status(
+    server: &mut Session,
+    args: &Args,
+    schema: Option<&str>,
+    objects: &[String],
+) -> Result<Vec<String>, Failure> {
     let in_schema = "JOIN pg_catalog.pg_namespace n ON n.oid";
     let of_schema = if schema.is_some() { "nspname = %(schema)s AND" } else { "" };
     let query = match args.kind.as_str() {
@@ -154,8 +163,10 @@ fn status(server: &mut Session, args: &Args, schema: Option<&str>, objects: &[St
         }
     };
     let bare = |object: &String| object.split('(').next().unwrap_or_default().to_owned();
-    let names: Vec<String> =
-        objects.iter().map(|object| if is_routine(&args.kind) { bare(object) } else { object.clone() }).collect();
+    let names: Vec<String> = objects
+        .iter()
+        .map(|object| if is_routine(&args.kind) { bare(object) } else { object.clone() })
+        .collect();
     let values = [("schema", schema.map_or(Value::None, Value::from)), ("objects", Value::strings(names))];
     let held = server.with(&query, &values)?;
     let mut all: Vec<String> =
@@ -165,7 +176,14 @@ fn status(server: &mut Session, args: &Args, schema: Option<&str>, objects: &[St
 }
 
 /// The statement that grants or revokes.
-fn statement(args: &Args, what: &str, whom: &str, target: Option<&str>, schema: &str, objects: &[String]) -> String {
+fn statement(
+    args: &Args,
+    what: &str,
+    whom: &str,
+    target: Option<&str>,
+    schema: &str,
+    objects: &[String],
+) -> String {
     let mut lines: Vec<String> = Vec::new();
     let present = args.state == "present";
     let head = match target {
@@ -220,7 +238,9 @@ fn privileges(args: &Args) -> Result<Vec<String>, Failure> {
 fn default_objects(names: &str, privileges: &[String]) -> Result<Vec<String>, Failure> {
     let known = |name: &str| DEFAULTS.iter().find(|(object, _)| *object == name);
     let names: Vec<String> = match names {
-        "ALL_DEFAULT" => DEFAULTS.iter().map(|(name, _)| (*name).to_owned()).filter(|n| n != "SCHEMAS").collect(),
+        "ALL_DEFAULT" => {
+            DEFAULTS.iter().map(|(name, _)| (*name).to_owned()).filter(|n| n != "SCHEMAS").collect()
+        }
         names => names.split(',').map(str::to_uppercase).collect(),
     };
     for name in &names {
@@ -313,7 +333,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let what = match kind {
         "group" => objects.iter().map(|object| format!("\"{object}\"")).collect::<Vec<_>>().join(","),
         "default_privs" => words,
-        _ if is_all => format!("{} ON ALL {}S IN SCHEMA {place}", words.replace('_', " "), kind.to_uppercase()),
+        _ if is_all => {
+            format!("{} ON ALL {}S IN SCHEMA {place}", words.replace('_', " "), kind.to_uppercase())
+        }
         _ => {
             let mut names = Vec::new();
             for object in &objects {
@@ -331,9 +353,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             format!("{} ON {} {}", words.replace('_', " "), kind.replace('_', " "), names.join(","))
         }
     };
-    let target = args.target_roles.as_deref().map(|roles| {
-        roles.split(',').map(|role| format!("\"{role}\"")).collect::<Vec<_>>().join(",")
-    });
+    let target = args
+        .target_roles
+        .as_deref()
+        .map(|roles| roles.split(',').map(|role| format!("\"{role}\"")).collect::<Vec<_>>().join(","));
     let in_schema = quoted_schema.as_deref().map(|schema| format!(" IN SCHEMA {schema}")).unwrap_or_default();
     let statement = statement(&args, &what, &roles.join(","), target.as_deref(), &in_schema, &objects);
     let before = status(&mut server, &args, schema, &objects)?;

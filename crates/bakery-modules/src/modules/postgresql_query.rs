@@ -40,7 +40,8 @@ struct Args {
 
 /// What the server says when a statement is done, from the statement's first words: `SELECT 1`, `INSERT 0 2`, `GRANT`.
 fn status(statement: &str, answer: &Answer) -> String {
-    let mut words = statement.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
+    let mut words =
+        statement.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     let verb = words.next().unwrap_or_default().to_uppercase();
     match verb.as_str() {
         "INSERT" => format!("INSERT 0 {}", answer.count),
@@ -95,7 +96,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.login_db.is_none() {
         host.warn("Database name has not been passed, used default database to connect to.");
     }
-    let mut server = Session::open(host, &args.login, args.login_db.as_deref(), args.session_role.as_deref())?;
+    let mut server =
+        Session::open(host, &args.login, args.login_db.as_deref(), args.session_role.as_deref())?;
     if let Some(encoding) = &args.encoding {
         server.rows(&format!("SET client_encoding TO {}", postgresql::quoted(encoding)))?;
     }

@@ -39,7 +39,9 @@ struct Args {
 fn run(args: Args, host: &mut Host) -> Run {
     if !args.trust_input {
         let optional = [&args.session_role, &args.comment].into_iter().flatten();
-        database::refuse_dangerous([&args.name, &args.owner].into_iter().chain(optional).map(String::as_str))?;
+        database::refuse_dangerous(
+            [&args.name, &args.owner].into_iter().chain(optional).map(String::as_str),
+        )?;
     }
     let mut server = Session::open(host, &args.login, Some(&args.login_db), args.session_role.as_deref())?;
     let failed = |e: postgresql::Refused| Failure::new(format!("Database query failed: {e}"));

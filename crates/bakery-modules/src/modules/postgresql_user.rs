@@ -95,7 +95,11 @@ fn quoted(user: &str) -> Result<String, Failure> {
     if starts != ends {
         return Err("The value of the user-field can't contain a double-quote in the end if it doesn't start with one and vice-versa.".into());
     }
-    if starts { postgresql::name(user, 1, "role") } else { postgresql::name(&format!("\"{user}\""), 1, "role") }
+    if starts {
+        postgresql::name(user, 1, "role")
+    } else {
+        postgresql::name(&format!("\"{user}\""), 1, "role")
+    }
 }
 
 /// The parts of `SCRAM-SHA-256$ROUNDS:SALT$STOREDKEY:SERVERKEY`: rounds, salt and the server's key.
@@ -160,9 +164,8 @@ impl Role<'_> {
         words.extend(args.expires.iter().map(|_| "VALID UNTIL %(expires)s".to_owned()));
         words.extend(args.conn_limit.map(|limit| format!("CONNECTION LIMIT {limit}")));
         words.push(self.flag_words());
-        self.act(&words.join(" ")).map_err(|e| {
-            Failure::new(format!("Unable to add user with given requirement due to : {e}"))
-        })?;
+        self.act(&words.join(" "))
+            .map_err(|e| Failure::new(format!("Unable to add user with given requirement due to : {e}")))?;
         Ok(true)
     }
 
@@ -249,7 +252,8 @@ impl Role<'_> {
                 wanted.first("exp_timestamp") != held.get("rolvaliduntil").filter(|v| !v.is_none())
             }
         };
-        let limit_differs = args.conn_limit.is_some_and(|limit| held.get("rolconnlimit") != Some(limit.into()));
+        let limit_differs =
+            args.conn_limit.is_some_and(|limit| held.get("rolconnlimit") != Some(limit.into()));
         if !password_differs && !flags_differ && !expiry_differs && !limit_differs {
             return Ok(false);
         }
@@ -285,7 +289,9 @@ impl Role<'_> {
             return Ok(false);
         }
         let statement = format!("COMMENT ON ROLE \"{}\" IS {}", self.args.name, postgresql::quoted(comment));
-        self.server.rows(&statement).map_err(|e| Failure::new(format!("Unable to add comment on role: {e}")))?;
+        self.server
+            .rows(&statement)
+            .map_err(|e| Failure::new(format!("Unable to add comment on role: {e}")))?;
         self.queries.push(statement);
         Ok(true)
     }
@@ -356,7 +362,8 @@ impl Role<'_> {
 
 fn run(args: Args, host: &mut Host) -> Run {
     if !args.trust_input {
-        let optional = [&args.password, &args.expires, &args.comment, &args.session_role].into_iter().flatten();
+        let optional =
+            [&args.password, &args.expires, &args.comment, &args.session_role].into_iter().flatten();
         database::refuse_dangerous(optional.chain([&args.name, &args.role_attr_flags]).map(String::as_str))?;
     }
     let flags = flags(&args.role_attr_flags)?;
@@ -388,8 +395,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     };
     role.server.rows(if host.check { "ROLLBACK" } else { "COMMIT" })?;
-    let outcome =
-        Outcome::changed(changed).with("user", args.name.as_str()).with("queries", Value::strings(role.queries));
+    let outcome = Outcome::changed(changed)
+        .with("user", args.name.as_str())
+        .with("queries", Value::strings(role.queries));
     Ok(match removed {
         Some(removed) => outcome.with("user_removed", removed),
         None => outcome,
@@ -405,7 +413,8 @@ mod tests {
     /// The example of RFC 7677, section 3.
     #[test]
     fn a_password_and_its_hash() {
-        let salt = base64::engine::general_purpose::STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
+        let salt =
+            base64::engine::general_purpose::STANDARD.decode("W22ZaJ0SNY7soEsUEjb6gQ==").expect("base64");
         let key = base64::engine::general_purpose::STANDARD
             .decode("wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=")
             .expect("base64");

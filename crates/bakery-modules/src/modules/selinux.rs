@@ -72,7 +72,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     let mut text = String::from_utf8_lossy(&bytes).into_owned();
     let enabled = is_enabled();
-    let enforcing = bakery_host::fs::read("/sys/fs/selinux/enforce").is_ok_and(|bytes| bytes.starts_with(b"1"));
+    let enforcing =
+        bakery_host::fs::read("/sys/fs/selinux/enforce").is_ok_and(|bytes| bytes.starts_with(b"1"));
     let state_now = match (enabled, enforcing) {
         (true, true) => "enforcing",
         (true, false) => "permissive",

@@ -93,7 +93,8 @@ mod tests {
 
     #[test]
     fn a_listing_of_semanage() {
-        let listing = "http_port_t                    tcp      80, 81, 443, 8008-8010\nntp_port_t   udp      123\n";
+        let listing =
+            "http_port_t                    tcp      80, 81, 443, 8008-8010\nntp_port_t   udp      123\n";
         let read = records(listing);
         assert_eq!(read[0].2, ["80", "81", "443", "8008-8010"]);
         assert_eq!((read[1].0.as_str(), read[1].1.as_str()), ("ntp_port_t", "udp"));

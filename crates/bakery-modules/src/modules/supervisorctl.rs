@@ -102,7 +102,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Ok(Outcome::unchanged().with("name", args.name).with("state", args.state));
     }
     let program = match &args.supervisorctl_path {
-        Some(path) if rustix::fs::access(host.path(path), rustix::fs::Access::EXEC_OK).is_ok() => path.clone(),
+        Some(path) if rustix::fs::access(host.path(path), rustix::fs::Access::EXEC_OK).is_ok() => {
+            path.clone()
+        }
         Some(path) => {
             return Err(Failure::new(format!(
                 "Provided path to supervisorctl does not exist or isn't executable: {path}"

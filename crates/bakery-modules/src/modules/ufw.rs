@@ -163,13 +163,15 @@ fn lines(text: &str, keep: impl Fn(&str) -> bool) -> String {
 
 /// Whether something in a line looks like an address of version 4.
 fn has_v4(line: &str) -> bool {
-    line.split(|c: char| !c.is_ascii_digit() && c != '.').any(|word| word.parse::<std::net::Ipv4Addr>().is_ok())
+    line.split(|c: char| !c.is_ascii_digit() && c != '.')
+        .any(|word| word.parse::<std::net::Ipv4Addr>().is_ok())
 }
 
 /// Whether something in a line looks like an address of version 6.
 fn has_v6(line: &str) -> bool {
     let of_address = |c: char| c.is_ascii_hexdigit() || matches!(c, ':' | '.');
-    line.split(|c| !of_address(c)).any(|word| word.contains("::") || word.parse::<std::net::Ipv6Addr>().is_ok())
+    line.split(|c| !of_address(c))
+        .any(|word| word.contains("::") || word.parse::<std::net::Ipv6Addr>().is_ok())
 }
 
 /// Whether a rule that was only tried would change the rules that are there.
@@ -193,7 +195,10 @@ fn would_change(args: &Args, before: &str, tried: &str) -> bool {
 /// The words of a rule.
 fn rule(args: &Args, verb: &str, ufw: &mut Ufw<'_>) -> Result<Vec<String>, Failure> {
     if !matches!(args.direction.as_deref(), None | Some("in" | "out")) {
-        return Err("For rules, direction must be one of \"in\" and \"out\", or direction must not be specified.".into());
+        return Err(
+            "For rules, direction must be one of \"in\" and \"out\", or direction must not be specified."
+                .into(),
+        );
     }
     if !args.route && args.interface_in.is_some() && args.interface_out.is_some() {
         return Err("Only route rules can combine interface_in and interface_out".into());
@@ -283,7 +288,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             });
             changed |= now.is_none_or(|now| now != policy && now != "disabled");
         } else {
-            let direction: &[&str] = args.direction.as_deref().map_or(&[], |_| std::slice::from_ref(&direction));
+            let direction: &[&str] =
+                args.direction.as_deref().map_or(&[], |_| std::slice::from_ref(&direction));
             ufw.said(&[&["default", policy.as_str()], direction].concat())?;
         }
     }
@@ -306,9 +312,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     if !changed {
         changed = state_before != state_after || rules_before != ufw.rules();
     }
-    Ok(Outcome::changed(changed)
-        .with("commands", Value::strings(ufw.commands))
-        .msg(state_after.trim_end()))
+    Ok(Outcome::changed(changed).with("commands", Value::strings(ufw.commands)).msg(state_after.trim_end()))
 }
 
 fn verb(state: &str) -> &'static str {

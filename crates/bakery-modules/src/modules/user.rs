@@ -90,6 +90,14 @@ struct Args {
     seuser: Option<String>,
     /// Login class on BSD.
     login_class: Option<String>,
+    /// Accepted; for Solaris.
+    authorization: Option<String>,
+    /// Accepted; for macOS.
+    hidden: Option<bool>,
+    /// Accepted; for macOS and Solaris.
+    profile: Option<String>,
+    /// Accepted; for Solaris.
+    role: Option<String>,
 }
 
 fn shadow_password(name: &str) -> Option<String> {

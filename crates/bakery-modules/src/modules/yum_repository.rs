@@ -38,9 +38,9 @@ struct Args {
     /// Packages to take from here only.
     includepkgs: Option<Vec<String>>,
     /// The repository's priority.
-    priority: Option<i64>,
+    priority: Option<String>,
     /// The repository's cost.
-    cost: Option<i64>,
+    cost: Option<String>,
     /// A proxy's address.
     proxy: Option<String>,
     /// When the meta-data is too old.
@@ -49,6 +49,74 @@ struct Args {
     skip_if_unavailable: Option<bool>,
     /// Whether modules hide packages of this repository.
     module_hotfixes: Option<bool>,
+    /// Accepted, but no longer known to dnf.
+    r#async: Option<bool>,
+    /// The most that is fetched in a second, with `throttle`.
+    bandwidth: Option<String>,
+    /// Whether the system counts itself there.
+    countme: Option<bool>,
+    /// How large meta-data of differences may be.
+    deltarpm_metadata_percentage: Option<String>,
+    /// How large differences may be.
+    deltarpm_percentage: Option<String>,
+    /// Whether its groups are used.
+    enablegroups: Option<bool>,
+    /// Which address is tried first.
+    #[arg(choices = "roundrobin,priority")]
+    failovermethod: Option<String>,
+    /// The address of the key that signs keys.
+    gpgcakey: Option<String>,
+    /// What caches between may keep.
+    #[arg(choices = "all,packages,none")]
+    http_caching: Option<String>,
+    /// Another configuration.
+    include: Option<String>,
+    /// Which addresses of names are used.
+    #[arg(choices = "4,6,IPv4,IPv6,whatever")]
+    ip_resolve: Option<String>,
+    /// Whether connections are kept.
+    keepalive: Option<bool>,
+    /// Whether packages are kept.
+    #[arg(choices = "0,1")]
+    keepcache: Option<String>,
+    /// Which commands may use old meta-data.
+    #[arg(choices = "never,read-only:past,read-only:present,read-only:future")]
+    metadata_expire_filter: Option<String>,
+    /// When the list of mirrors is too old.
+    mirrorlist_expire: Option<String>,
+    /// The password.
+    #[arg(secret)]
+    password: Option<String>,
+    /// Whether its packages are kept from others.
+    protect: Option<bool>,
+    /// The proxy's password.
+    #[arg(secret)]
+    proxy_password: Option<String>,
+    /// The proxy's user.
+    proxy_username: Option<String>,
+    /// How often it is tried.
+    retries: Option<String>,
+    /// Whether it is in S3.
+    s3_enabled: Option<bool>,
+    /// Whether certificates' permissions are checked.
+    ssl_check_cert_permissions: Option<bool>,
+    /// Certificates to check against.
+    #[arg(alias = "ca_cert")]
+    sslcacert: Option<String>,
+    /// The client's certificate.
+    #[arg(alias = "client_cert")]
+    sslclientcert: Option<String>,
+    /// The client's key.
+    #[arg(alias = "client_key")]
+    sslclientkey: Option<String>,
+    /// How much of the bandwidth is used.
+    throttle: Option<String>,
+    /// Seconds to wait.
+    timeout: Option<String>,
+    /// Variables that are shown with the id.
+    ui_repoid_vars: Option<String>,
+    /// The user.
+    username: Option<String>,
     /// The file's name without `.repo`; the id if not given.
     file: Option<String>,
     /// The folder of the file.
@@ -99,7 +167,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         let list = |l: &Option<Vec<String>>| l.as_ref().map(|l| l.join("\n    "));
         let mut options = vec![
             ("baseurl", list(&args.baseurl)),
-            ("cost", args.cost.map(|c| c.to_string())),
+            ("cost", args.cost.clone()),
             ("enabled", flag(args.enabled)),
             ("exclude", args.exclude.as_ref().map(|l| l.join(" "))),
             ("gpgcheck", flag(args.gpgcheck)),
@@ -110,11 +178,40 @@ fn run(args: Args, host: &mut Host) -> Run {
             ("mirrorlist", args.mirrorlist.clone()),
             ("module_hotfixes", flag(args.module_hotfixes)),
             ("name", Some(description.clone())),
-            ("priority", args.priority.map(|p| p.to_string())),
+            ("priority", args.priority.clone()),
             ("proxy", args.proxy.clone()),
             ("repo_gpgcheck", flag(args.repo_gpgcheck)),
             ("skip_if_unavailable", flag(args.skip_if_unavailable)),
             ("sslverify", flag(args.sslverify)),
+            ("async", flag(args.r#async)),
+            ("bandwidth", args.bandwidth.clone()),
+            ("countme", flag(args.countme)),
+            ("deltarpm_metadata_percentage", args.deltarpm_metadata_percentage.clone()),
+            ("deltarpm_percentage", args.deltarpm_percentage.clone()),
+            ("enablegroups", flag(args.enablegroups)),
+            ("failovermethod", args.failovermethod.clone()),
+            ("gpgcakey", args.gpgcakey.clone()),
+            ("http_caching", args.http_caching.clone()),
+            ("include", args.include.clone()),
+            ("ip_resolve", args.ip_resolve.clone()),
+            ("keepalive", flag(args.keepalive)),
+            ("keepcache", args.keepcache.clone()),
+            ("metadata_expire_filter", args.metadata_expire_filter.clone()),
+            ("mirrorlist_expire", args.mirrorlist_expire.clone()),
+            ("password", args.password.clone()),
+            ("protect", flag(args.protect)),
+            ("proxy_password", args.proxy_password.clone()),
+            ("proxy_username", args.proxy_username.clone()),
+            ("retries", args.retries.clone()),
+            ("s3_enabled", flag(args.s3_enabled)),
+            ("ssl_check_cert_permissions", flag(args.ssl_check_cert_permissions)),
+            ("sslcacert", args.sslcacert.clone()),
+            ("sslclientcert", args.sslclientcert.clone()),
+            ("sslclientkey", args.sslclientkey.clone()),
+            ("throttle", args.throttle.clone()),
+            ("timeout", args.timeout.clone()),
+            ("ui_repoid_vars", args.ui_repoid_vars.clone()),
+            ("username", args.username.clone()),
         ];
         options.sort_by_key(|(name, _)| *name);
         let body = options.into_iter().filter_map(|(k, v)| v.map(|v| format!("{k} = {v}\n"))).collect();

@@ -19,7 +19,11 @@ struct Args {
     #[arg(default = "present", choices = "absent,installed,latest,present,removed,dist-upgrade")]
     state: String,
     /// What the names are.
-    #[arg(name = "type", default = "package", choices = "package,patch,pattern,product,srcpackage,application")]
+    #[arg(
+        name = "type",
+        default = "package",
+        choices = "package,patch,pattern,product,srcpackage,application"
+    )]
     kind: String,
     /// Options before the command.
     extra_args_precommand: Option<String>,
@@ -104,9 +108,12 @@ struct Done {
 /// Whether the system is changed by transactions only, as SUSE's MicroOS.
 fn is_transactional() -> bool {
     let mounts = bakery_host::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    let root = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|f| f.get(1) == Some(&"/"));
+    let root =
+        mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>()).find(|f| f.get(1) == Some(&"/"));
     Path::new("/usr/sbin/transactional-update").exists()
-        && root.is_some_and(|f| f.get(2) == Some(&"btrfs") && f.get(3).is_some_and(|o| o.split(',').any(|o| o == "ro")))
+        && root.is_some_and(|f| {
+            f.get(2) == Some(&"btrfs") && f.get(3).is_some_and(|o| o.split(',').any(|o| o == "ro"))
+        })
 }
 
 fn command(args: &Args, host: &Host, verb: &str, oldpackage: bool) -> Result<Vec<String>, Failure> {
@@ -147,7 +154,13 @@ fn command(args: &Args, host: &Host, verb: &str, oldpackage: bool) -> Result<Vec
 }
 
 /// Runs zypper and reads what it tells; names that it does not know are an error only if that is wished.
-fn zypper(args: &Args, host: &Host, words: Vec<String>, unknown_fails: bool, again: bool) -> Result<Done, Failure> {
+fn zypper(
+    args: &Args,
+    host: &Host,
+    words: Vec<String>,
+    unknown_fails: bool,
+    again: bool,
+) -> Result<Done, Failure> {
     let output = host.try_run(&words)?;
     let (stdout, stderr) = (output.text(), output.error_text());
     let failed = |msg: String| {
@@ -173,7 +186,8 @@ fn zypper(args: &Args, host: &Host, words: Vec<String>, unknown_fails: bool, aga
     for node in document.descendants().filter(|n| n.has_tag_name("solvable")) {
         let read = |name: &str| node.attribute(name).unwrap_or_default().to_owned();
         let group = node.parent().map(|parent| parent.tag_name().name().to_owned()).unwrap_or_default();
-        packages.insert(read("name"), Told { group, version: read("edition"), old_version: read("edition-old") });
+        packages
+            .insert(read("name"), Told { group, version: read("edition"), old_version: read("edition-old") });
     }
     if again && (output.code == 103 || output.code == 107 && args.skip_post_errors) {
         let mut done = zypper(args, host, words, unknown_fails, false)?;
@@ -200,7 +214,8 @@ fn install(args: &Args, host: &Host, names: &[String]) -> Result<Done, Failure> 
     let mut wanted: Vec<Wanted> = names.iter().map(|name| Wanted::of(name, false)).collect();
     let oldpackage = wanted.iter().any(|w| !w.version.is_empty());
     if args.state != "latest" {
-        let plain: Vec<&str> = wanted.iter().filter(|w| w.version.is_empty()).map(|w| w.name.as_str()).collect();
+        let plain: Vec<&str> =
+            wanted.iter().filter(|w| w.version.is_empty()).map(|w| w.name.as_str()).collect();
         let there = if plain.is_empty() { vec![] } else { installed(args, host, &plain)? };
         wanted.retain(|w| (w.prefix == '+') != there.contains(&w.name));
     }
@@ -284,7 +299,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         .with("update_cache", args.update_cache);
     if changed {
         let mut said = String::new();
-        for (title, group) in [("installed", "to-install"), ("removed", "to-remove"), ("upgraded", "to-upgrade")] {
+        for (title, group) in
+            [("installed", "to-install"), ("removed", "to-remove"), ("upgraded", "to-upgrade")]
+        {
             let of_group = done.packages.iter().filter(|(_, told)| told.group == group);
             let names: Vec<String> = of_group
                 .map(|(name, told)| match group {

@@ -66,7 +66,10 @@ impl Zypper<'_> {
     fn all(&self) -> Result<Vec<Map>, Failure> {
         let output = self.run(&["--xmlout", "repos"])?;
         let failed = |msg: String| {
-            Failure::new(msg).with("rc", output.code).with("stdout", output.text()).with("stderr", output.error_text())
+            Failure::new(msg)
+                .with("rc", output.code)
+                .with("stdout", output.text())
+                .with("stderr", output.error_text())
         };
         match output.code {
             0 => {}
@@ -79,8 +82,10 @@ impl Zypper<'_> {
         let repositories = document.descendants().filter(|node| node.has_tag_name("repo"));
         Ok(repositories
             .map(|node| {
-                let map: Map =
-                    OPTIONS.iter().map(|name| (*name, Value::from(node.attribute(*name).unwrap_or_default()))).collect();
+                let map: Map = OPTIONS
+                    .iter()
+                    .map(|name| (*name, Value::from(node.attribute(*name).unwrap_or_default())))
+                    .collect();
                 let url = node.descendants().find(|n| n.has_tag_name("url")).and_then(|n| n.text());
                 map.set("url", url.or_else(|| node.attribute("metalink")).unwrap_or_default());
                 map
@@ -90,7 +95,8 @@ impl Zypper<'_> {
 
     /// The version of the program, for options that came late.
     fn is_at_least(&self, wanted: [u32; 3]) -> bool {
-        let text = self.host.try_run(&[self.program.as_str(), "--version"]).map(|o| o.text()).unwrap_or_default();
+        let text =
+            self.host.try_run(&[self.program.as_str(), "--version"]).map(|o| o.text()).unwrap_or_default();
         let number = text.strip_prefix("zypper ").unwrap_or("1.0").trim();
         let mut held = [0; 3];
         for (part, digits) in held.iter_mut().zip(number.split('.')) {
@@ -132,14 +138,22 @@ impl Zypper<'_> {
         Ok(false)
     }
 
-    fn add(&self, wanted: &Map, old: &[Map], warnings: &mut Vec<String>) -> Result<bakery_host::Output, Failure> {
+    fn add(
+        &self,
+        wanted: &Map,
+        old: &[Map],
+        warnings: &mut Vec<String>,
+    ) -> Result<bakery_host::Output, Failure> {
         let text = |key: &str| wanted.get(key).filter(Value::is_true).map(|value| value.to_string());
         let mut words = vec!["addrepo".to_owned(), "--check".to_owned()];
         words.extend(text("name").into_iter().flat_map(|name| ["--name".to_owned(), name]));
         if let Some(priority) = text("priority") {
             match self.is_at_least([1, 12, 25]) {
                 true => words.extend(["--priority".to_owned(), priority]),
-                false => warnings.push("Setting priority only available for zypper >= 1.12.25. Ignoring priority argument.".into()),
+                false => warnings.push(
+                    "Setting priority only available for zypper >= 1.12.25. Ignoring priority argument."
+                        .into(),
+                ),
             }
         }
         let is = |key: &str, value: &str| text(key).as_deref() == Some(value);
@@ -248,11 +262,14 @@ fn run(args: Args, host: &mut Host) -> Run {
         )));
     }
     let done = |changed: bool| {
-        Outcome::changed(changed).with("repodata", Value::Map(data.clone())).with("state", args.state.as_str())
+        Outcome::changed(changed)
+            .with("repodata", Value::Map(data.clone()))
+            .with("state", args.state.as_str())
     };
     let mut warnings = Vec::new();
     let output = if present {
-        let differs = old.len() > 1 || old.first().is_none_or(|held| zypper.differs(held, &data).unwrap_or(true));
+        let differs =
+            old.len() > 1 || old.first().is_none_or(|held| zypper.differs(held, &data).unwrap_or(true));
         if !differs {
             if args.runrefresh {
                 zypper.refresh(import_keys, Some(&short))?;

@@ -9,6 +9,7 @@ mod images;
 mod look;
 mod machines;
 mod reference;
+mod survey;
 mod taste;
 mod templates;
 
@@ -100,6 +101,7 @@ pub(crate) fn run(cli: Cli) -> i32 {
         }
         Verb::Vault(args) => Ok(written(|out, err, colour| bakery_play::vault(&args, out, err, colour))),
         Verb::Explain(args) => explain::explain(&args, &terminal),
+        Verb::Survey(args) => survey::survey(&args, &terminal),
         Verb::Galaxy(args) => galaxy::galaxy(&args, &terminal),
         Verb::Plan(args) => machines::plan(&args, &terminal),
         Verb::Apply(args) => machines::apply(&args, &terminal),

@@ -49,6 +49,7 @@ fn main() {
         })
         .collect();
     trials.push(Trial::test("every module has a case", move || every_module(&text)));
+    trials.push(Trial::test("every documented option is known", every_option));
     libtest_mimic::run(&args, trials).exit();
 }
 
@@ -66,6 +67,55 @@ fn every_module(text: &str) -> Result<(), Failed> {
     } else {
         Err(format!("without a case, or with one and excused: {wrong:?}").into())
     }
+}
+
+/// Options that are documented and not read, and why.
+const NOT_OPTIONS: &[(&str, &str)] = &[
+    ("free_form", "what the words of a command are called"),
+    ("_substitute_controller", "the action's own"),
+];
+
+/// What `ansible-doc` says of a module's options, beside what the module here says of its own.
+fn every_option() -> Result<(), Failed> {
+    // They have no page of their own: `yum` is `dnf` today, the others are bakery's.
+    let pages = |name: &str| match name {
+        "yum" => Some("dnf".to_owned()),
+        "async_wrapper" | "foreign" => None,
+        other => Some(other.to_owned()),
+    };
+    let modules = bakery_modules::all();
+    let named: Vec<(String, _)> = modules
+        .iter()
+        .filter_map(|m| pages(m.name).map(|page| (format!("{}.{page}", m.collection), m)))
+        .collect();
+    let reference = programs_of_reference()?;
+    let output = Command::new(reference.join("ansible-doc"))
+        .arg("-j")
+        .args(named.iter().map(|(page, _)| page))
+        .env("ANSIBLE_COLLECTIONS_PATH", collections(&reference)?)
+        .output()?;
+    let all: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let mut wrong = Vec::new();
+    for (page, module) in named {
+        let Some(options) = all[&page]["doc"]["options"].as_object() else {
+            // A module without options has no list of them.
+            if all[&page]["doc"].is_null() {
+                wrong.push(format!("{page} has no page"));
+            }
+            continue;
+        };
+        let args = module.doc().args;
+        let known = |name: &str| args.iter().any(|arg| arg.name == name || arg.aliases.contains(&name));
+        for (name, option) in options {
+            let aliases = option["aliases"].as_array().into_iter().flatten().filter_map(|a| a.as_str());
+            for name in std::iter::once(name.as_str()).chain(aliases) {
+                if !known(name) && NOT_OPTIONS.iter().all(|(other, _)| *other != name) {
+                    wrong.push(format!("{page}: {name}"));
+                }
+            }
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
 fn compare(case: &Path) -> Result<(), Failed> {
