@@ -12,6 +12,7 @@ mod look;
 mod many_hosts;
 mod modules;
 mod playbooks;
+mod services;
 mod templates;
 
 use std::path::{Path, PathBuf};
