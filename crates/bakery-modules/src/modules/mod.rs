@@ -29,6 +29,7 @@ mod dpkg_selections;
 mod file;
 mod filesystem;
 mod find;
+mod firewalld;
 mod foreign;
 mod gem;
 mod get_url;
@@ -124,6 +125,7 @@ pub(crate) static ALL: &[&Module] = &[
     &file::MODULE,
     &filesystem::MODULE,
     &find::MODULE,
+    &firewalld::MODULE,
     &foreign::MODULE,
     &gem::MODULE,
     &get_url::MODULE,

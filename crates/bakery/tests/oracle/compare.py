@@ -4,7 +4,7 @@ mode, then for real, then again. Says where results or the files left behind dif
     compare.py CASE.yml      the exit code is 0 when nothing differs
 
 Comments at a case's head may say: `facts` (they are gathered first), `network` (the machine's own network is used),
-`setup: COMMAND` (a shell command that runs first). A task's variable `differs` names what is not compared of its result,
+`setup: COMMAND` (a shell command that runs first), `without PATH: reason` (files that are not compared). A task's variable `differs` names what is not compared of its result,
 as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
 
 Compared: changed, failed, skipped, and of results that did not fail whatever ansible-core returned, but for times, process
@@ -232,6 +232,8 @@ def main(case):
             flat[task.get("register")] = task
 
     remember(tasks)
+    head = [line[2:] for line in pathlib.Path(case).read_text().splitlines() if line.startswith("# ")]
+    without = [line[8:].split(": ")[0] for line in head if line.startswith("without ")]
     # A difference is told once, with the round that it was first seen in.
     wrong = {}
     for which, left, right in zip(ROUNDS, theirs, ours):
@@ -240,6 +242,8 @@ def main(case):
             for line in differences(left["results"][name], right["results"][name], differs, name, which):
                 wrong.setdefault(line, which)
         for path in sorted(left["tree"].keys() | right["tree"].keys()):
+            if path.startswith(tuple(without)):
+                continue
             a, b = left["tree"].get(path, "as before"), right["tree"].get(path, "as before")
             if a != b:
                 wrong.setdefault(f"{path}: {a or 'gone'} against {b or 'gone'}", which)
