@@ -183,9 +183,10 @@ impl Session {
             config.options(&options);
         }
         // libpq encrypts nothing on a socket, whatever it is asked.
-        let mode = match is_socket {
-            true => "disable".into(),
-            false => parameter(login, "sslmode").unwrap_or_else(|| login.ssl_mode.clone()),
+        let mode = if is_socket {
+            "disable".into()
+        } else {
+            parameter(login, "sslmode").unwrap_or_else(|| login.ssl_mode.clone())
         };
         config.ssl_mode(match mode.as_str() {
             "disable" | "allow" => SslMode::Disable,
@@ -216,10 +217,7 @@ impl Session {
         let messages = self.client.simple_query(statement)?;
         // Cells come as text: the types are asked for where a table is expected and it is a single statement.
         let has_rows = messages.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_)));
-        let types: Vec<Type> = match has_rows {
-            true => self.types(statement),
-            false => vec![],
-        };
+        let types: Vec<Type> = if has_rows { self.types(statement) } else { vec![] };
         let mut answer = Answer { count: -1, ..Answer::default() };
         for message in &messages {
             match message {
@@ -431,9 +429,10 @@ pub fn literal(value: &Value) -> String {
         Value::Float(number) => bakery_lang::repr::float(*number),
         Value::List(_) | Value::Tuple(_) => {
             let items = value.as_items().unwrap_or_default();
-            match items.is_empty() {
-                true => "'{}'".into(),
-                false => format!("ARRAY[{}]", items.iter().map(literal).collect::<Vec<_>>().join(",")),
+            if items.is_empty() {
+                "'{}'".into()
+            } else {
+                format!("ARRAY[{}]", items.iter().map(literal).collect::<Vec<_>>().join(","))
             }
         }
         Value::Map(_) => quoted(&bakery_lang::json::dumps(value, 0, false)),

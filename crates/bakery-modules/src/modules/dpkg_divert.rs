@@ -53,9 +53,10 @@ impl Diversion {
 fn diversion(host: &Host, program: &str, path: &str) -> Result<Diversion, Failure> {
     let holder = host.run(&[program, "--listpackage", path])?.text().trim_end().to_owned();
     let present = !holder.is_empty();
-    let divert = match present {
-        true => Some(host.run(&[program, "--truename", path])?.text().trim_end().to_owned()),
-        false => None,
+    let divert = if present {
+        Some(host.run(&[program, "--truename", path])?.text().trim_end().to_owned())
+    } else {
+        None
     };
     Ok(Diversion { path: path.into(), present, divert, holder: present.then_some(holder) })
 }
@@ -106,9 +107,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     if !output.success() && present != before.present {
         // dpkg-divert does not rename a file to one that is there.
         let target = wanted.divert.clone().unwrap_or_default();
-        let in_the_way = match present {
-            true => Path::new(&target).exists(),
-            false => before.divert.as_ref().is_some_and(|divert| Path::new(divert).exists()),
+        let in_the_way = if present {
+            Path::new(&target).exists()
+        } else {
+            before.divert.as_ref().is_some_and(|divert| Path::new(divert).exists())
         };
         if !(args.rename && Path::new(&path).exists() && in_the_way) {
             return Err(refused("Unexpected error while changing state of the diversion.", &output));

@@ -156,11 +156,10 @@ impl Firewall<'_> {
         }
         let said = if output.stderr.is_empty() { output.text() } else { output.error_text() };
         let said = said.trim().trim_start_matches("Error: ").to_owned();
-        let hint = match said.contains("INVALID_SERVICE") {
-            true => {
-                " Services are defined by port/tcp relationship and named as they are in /etc/services (on most systems)"
-            }
-            false => "",
+        let hint = if said.contains("INVALID_SERVICE") {
+            " Services are defined by port/tcp relationship and named as they are in /etc/services (on most systems)"
+        } else {
+            ""
         };
         Err(Failure::new(format!("ERROR: Exception caught: {said}{hint}")))
     }
@@ -277,18 +276,20 @@ fn run(args: Args, host: &mut Host) -> Run {
             Some(target) => {
                 let now = firewall.must(true, &[&named, "--get-target"])?;
                 let wanted = if on { target.as_str() } else { "default" };
-                let said = match on {
-                    true => format!("Set zone {zone} target to {target}"),
-                    false => format!("Reset zone {zone} target to default"),
+                let said = if on {
+                    format!("Set zone {zone} target to {target}")
+                } else {
+                    format!("Reset zone {zone} target to default")
                 };
                 ((now == *target) == on, vec![named, format!("--set-target={wanted}")], said)
             }
             None if is_zone_state => {
                 let zones = firewall.must(true, &["--get-zones"])?;
                 let there = zones.split_whitespace().any(|known| known == zone);
-                let (verb, said) = match on {
-                    true => ("new", format!("Added zone {zone}")),
-                    false => ("delete", format!("Removed zone {zone}")),
+                let (verb, said) = if on {
+                    ("new", format!("Added zone {zone}"))
+                } else {
+                    ("delete", format!("Removed zone {zone}"))
                 };
                 (there == on, vec![format!("--{verb}-zone={zone}")], said)
             }

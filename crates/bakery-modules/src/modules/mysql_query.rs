@@ -100,7 +100,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         changed |= changes(&statement, answer.count);
         counts.push(Value::Int(answer.count.into()));
         let row = |cells: &Vec<Value>| -> Value {
-            Map::from_iter(answer.columns.iter().map(String::as_str).zip(cells.iter().cloned())).into()
+            answer.columns.iter().map(String::as_str).zip(cells.iter().cloned()).collect::<Map>().into()
         };
         tables.push(Value::list(answer.rows.iter().map(row).collect()));
         executed.push(Value::from(statement));

@@ -487,10 +487,7 @@ impl Account<'_> {
         done.changed = true;
         if self.check {
             for (key, value) in other {
-                match value.is_none() {
-                    true => drop(held.remove(&key.to_string())),
-                    false => held.insert(key, value),
-                }
+                if value.is_none() { drop(held.remove(&key.to_string())) } else { held.insert(key, value) }
             }
             done.attributes = if held.is_empty() { Value::None } else { Value::Map(held) };
             return Ok(());
@@ -561,9 +558,10 @@ impl Account<'_> {
         if self.check {
             return Ok(());
         }
-        let head = match self.is_old() {
-            true => format!("GRANT {} ON *.* TO", self.global_privileges()?.join(",")),
-            false => "ALTER USER".into(),
+        let head = if self.is_old() {
+            format!("GRANT {} ON *.* TO", self.global_privileges()?.join(","))
+        } else {
+            "ALTER USER".into()
         };
         let clause = match &self.requirement {
             None => " REQUIRE NONE".into(),

@@ -55,9 +55,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         let query =
             "SELECT VARIABLE_VALUE FROM performance_schema.persisted_variables WHERE VARIABLE_NAME = %s";
         let answer = server.with(query, &[&args.variable]).map_err(|error| {
-            match error.to_string().contains("persisted_variables' doesn't exist") {
-                true => Failure::new("Server version must be 8.0 or greater."),
-                false => error.into(),
+            if error.to_string().contains("persisted_variables' doesn't exist") {
+                Failure::new("Server version must be 8.0 or greater.")
+            } else {
+                error.into()
             }
         })?;
         stored = answer.first().map(|value| typed(&value.to_string()));

@@ -32,13 +32,13 @@ struct Args {
     #[arg(default = "present", choices = "absent,present")]
     state: String,
     /// The patch's content, from the controller.
-    #[arg(secret)]
-    _content: Option<String>,
+    #[arg(name = "_content", secret)]
+    content: Option<String>,
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
     let scratch = tempfile::NamedTempFile::new().map_err(|e| Failure::new(e.to_string()))?;
-    let src = match &args._content {
+    let src = match &args.content {
         Some(content) => {
             bakery_host::fs::write_atomic_mode(scratch.path(), crate::host::received(content)?, 0o600)?;
             scratch.path().to_path_buf()

@@ -144,9 +144,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         changed |= changes(&message);
         let is_counted = message.ends_with(|c: char| c.is_ascii_digit());
         count += if is_counted { answer.count.max(0) } else { 0 };
-        results.push(match answer.rows.is_empty() {
-            true => Value::Map(Map::new()),
-            false => Value::list(answer.rows.into_iter().map(Value::Map).collect()),
+        results.push(if answer.rows.is_empty() {
+            Value::Map(Map::new())
+        } else {
+            Value::list(answer.rows.into_iter().map(Value::Map).collect())
         });
         last = statement.into();
     }

@@ -83,9 +83,10 @@ fn flags(text: &str) -> Result<Vec<(&'static str, bool, String)>, Failure> {
             _ => {}
         }
     }
-    match wrong.is_empty() {
-        true => Ok(all),
-        false => Err(Failure::new(format!("Invalid role_attr_flags specified: {}", wrong.join(" ")))),
+    if wrong.is_empty() {
+        Ok(all)
+    } else {
+        Err(Failure::new(format!("Invalid role_attr_flags specified: {}", wrong.join(" "))))
     }
 }
 
@@ -259,9 +260,10 @@ impl Role<'_> {
         }
         match (password_differs, &args.password) {
             (true, Some(password)) => {
-                words.push(match password.is_empty() {
-                    true => "WITH PASSWORD NULL".into(),
-                    false => format!("WITH {} PASSWORD %(password)s", self.crypt()),
+                words.push(if password.is_empty() {
+                    "WITH PASSWORD NULL".into()
+                } else {
+                    format!("WITH {} PASSWORD %(password)s", self.crypt())
                 });
                 words.push(self.flag_words());
             }
@@ -327,9 +329,10 @@ impl Role<'_> {
             if args.quote_configuration_values && key.contains(['"', '\'']) {
                 return Err("The key of a configuration may not contain single or double quotes".into());
             }
-            let value = match args.quote_configuration_values {
-                true => format!("'{}'", value.replace('\'', "''")),
-                false => value,
+            let value = if args.quote_configuration_values {
+                format!("'{}'", value.replace('\'', "''"))
+            } else {
+                value
             };
             statements.push(format!("ALTER ROLE {user} SET \"{key}\" TO {value};"));
         }

@@ -125,9 +125,12 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let processes = supervisor.processes()?;
     let running = |state: &str| matches!(state, "RUNNING" | "STARTING");
-    let added = |word: &str, said: String| match said.contains(&format!("{name}: {word} process group")) {
-        true => Ok(supervisor.outcome(true)),
-        false => Err(Failure::new(said).with("name", name).with("state", args.state.as_str())),
+    let added = |word: &str, said: String| {
+        if said.contains(&format!("{name}: {word} process group")) {
+            Ok(supervisor.outcome(true))
+        } else {
+            Err(Failure::new(said).with("name", name).with("state", args.state.as_str()))
+        }
     };
     match args.state.as_str() {
         "absent" | "present" if processes.is_empty() == (args.state == "absent") => {

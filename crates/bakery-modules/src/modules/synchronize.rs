@@ -28,11 +28,11 @@ struct Args {
     /// The program on the other side.
     rsync_path: Option<String>,
     /// The program on this side; `ansible_rsync_path` says it.
-    #[arg(default = "rsync")]
-    _local_rsync_path: String,
+    #[arg(name = "_local_rsync_path", default = "rsync")]
+    local_rsync_path: String,
     /// The password of ssh, from the action.
-    #[arg(secret)]
-    _local_rsync_password: Option<String>,
+    #[arg(name = "_local_rsync_password", secret)]
+    local_rsync_password: Option<String>,
     /// Whether everything but hard links is kept as it is.
     #[arg(default = "true")]
     archive: bool,
@@ -68,7 +68,8 @@ struct Args {
     /// Further options.
     rsync_opts: Vec<String>,
     /// Options of ssh, from the action.
-    _ssh_args: Option<String>,
+    #[arg(name = "_ssh_args")]
+    ssh_args: Option<String>,
     /// Whether the configured options of ssh are used; the action's affair.
     use_ssh_args: bool,
     /// Whether sessions of ssh are shared.
@@ -135,7 +136,7 @@ fn words(args: &Args, host: &Host) -> Result<Vec<String>, Failure> {
             );
         }
         let mut line = ssh.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
-        if let Some(more) = args._ssh_args.as_ref().filter(|more| !more.is_empty()) {
+        if let Some(more) = args.ssh_args.as_ref().filter(|more| !more.is_empty()) {
             line.push_str(&format!(" {more}"));
         }
         words.push(format!("--rsh={}", shell_word(&line)));
@@ -171,13 +172,14 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.rsync_opts.iter().any(String::is_empty) {
         host.warn("The empty string is present in rsync_opts which will cause rsync to transfer the current working directory. If this is intended, use \".\" instead to get rid of this warning. If this is unintended, check for problems in your playbook leading to empty string in rsync_opts.");
     }
-    let rsync = match args._local_rsync_path.contains('/') {
-        true => args._local_rsync_path.clone(),
-        false => host.program(&args._local_rsync_path)?,
+    let rsync = if args.local_rsync_path.contains('/') {
+        args.local_rsync_path.clone()
+    } else {
+        host.program(&args.local_rsync_path)?
     };
     let mut line = format!("{rsync} {}", words(&args, host)?.join(" "));
     let mut command = host.cmd("/bin/sh");
-    if let Some(password) = args._local_rsync_password.as_ref().filter(|password| !password.is_empty()) {
+    if let Some(password) = args.local_rsync_password.as_ref().filter(|password| !password.is_empty()) {
         host.program("sshpass").map_err(|_| {
             Failure::new("to use rsync connection with passwords, you must install the sshpass program")
         })?;
@@ -201,10 +203,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         .with("rc", 0)
         .with("cmd", line)
         .with("stdout_lines", Value::strings(lines));
-    Ok(match host.diff {
-        true => outcome.with("diff", Value::map([("prepared", Value::from(clean))])),
-        false => outcome,
-    })
+    Ok(if host.diff { outcome.with("diff", Value::map([("prepared", Value::from(clean))])) } else { outcome })
 }
 
 module!("synchronize", "ansible.posix", Args, run);

@@ -342,9 +342,12 @@ fn while_baking(args: &Args, host: &mut Host) -> Run {
     let path = host.path("/etc/ufw/ufw.conf");
     let text = bakery_host::fs::read_to_string(&path)?;
     let switched = |on: bool| -> String {
-        let line = |line: &str| match line.starts_with("ENABLED=") {
-            true => format!("ENABLED={}\n", if on { "yes" } else { "no" }),
-            false => line.to_owned(),
+        let line = |line: &str| {
+            if line.starts_with("ENABLED=") {
+                format!("ENABLED={}\n", if on { "yes" } else { "no" })
+            } else {
+                line.to_owned()
+            }
         };
         text.split_inclusive('\n').map(line).collect()
     };

@@ -194,7 +194,7 @@ fn list(host: &Host, program: &str, what: &str) -> Run {
             let words: Vec<&str> = line.split('|').chain([state]).collect();
             let [name, arch, epoch, release, version, repo, _] = words[..] else { return None };
             let nevra = format!("{name}-{epoch}:{version}-{release}.{arch}");
-            let map = Map::from_iter(FIELDS.into_iter().zip(words.iter().map(|w| Value::from(*w))));
+            let map: Map = FIELDS.into_iter().zip(words.iter().map(|w| Value::from(*w))).collect();
             map.set("envra", format!("{epoch}:{name}-{version}-{release}.{arch}"));
             map.set("nevra", nevra);
             map.set("repo", repo.trim_start_matches('@'));

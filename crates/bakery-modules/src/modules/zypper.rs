@@ -194,10 +194,8 @@ fn zypper(
         packages.append(&mut done.packages);
         return Ok(Done { packages, ..done });
     }
-    let stdout = match args.simple_errors && !messages.is_empty() {
-        true => messages.join(" \n"),
-        false => stdout.clone(),
-    };
+    let stdout =
+        if args.simple_errors && !messages.is_empty() { messages.join(" \n") } else { stdout.clone() };
     Ok(Done { packages, code: output.code, stdout, stderr, command: Some(words) })
 }
 

@@ -53,12 +53,13 @@ impl Zypper<'_> {
 
     fn must(&self, words: &[&str]) -> Result<(), Failure> {
         let output = self.run(words)?;
-        match output.success() {
-            true => Ok(()),
-            false => Err(Failure::new(output.error_text())
+        if output.success() {
+            Ok(())
+        } else {
+            Err(Failure::new(output.error_text())
                 .with("rc", output.code)
                 .with("stdout", output.text())
-                .with("stderr", output.error_text())),
+                .with("stderr", output.error_text()))
         }
     }
 
@@ -148,12 +149,13 @@ impl Zypper<'_> {
         let mut words = vec!["addrepo".to_owned(), "--check".to_owned()];
         words.extend(text("name").into_iter().flat_map(|name| ["--name".to_owned(), name]));
         if let Some(priority) = text("priority") {
-            match self.is_at_least([1, 12, 25]) {
-                true => words.extend(["--priority".to_owned(), priority]),
-                false => warnings.push(
+            if self.is_at_least([1, 12, 25]) {
+                words.extend(["--priority".to_owned(), priority]);
+            } else {
+                warnings.push(
                     "Setting priority only available for zypper >= 1.12.25. Ignoring priority argument."
                         .into(),
-                ),
+                );
             }
         }
         let is = |key: &str, value: &str| text(key).as_deref() == Some(value);

@@ -56,7 +56,7 @@ const TASKS: &str = r#"
 "#;
 
 /// The restart of a machine, and that it is another boot.
-const REBOOT: &str = r#"
+const REBOOT: &str = r"
 - command: cat /proc/sys/kernel/random/boot_id
   register: before
 - reboot: {reboot_timeout: 300}
@@ -66,7 +66,7 @@ const REBOOT: &str = r#"
 - assert: {that: [reboot.changed, reboot.rebooted, before.stdout != after.stdout]}
 - wait_for_connection:
 - systemd: {name: ours, state: stopped}
-"#;
+";
 
 struct CleanUp(PathBuf);
 
