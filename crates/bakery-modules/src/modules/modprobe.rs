@@ -110,8 +110,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         host.leave_to_boot(format!("the kernel module {} is {} at boot", args.name, args.state));
     } else if (args.state == "present") != loaded(host, &args.name)? {
         changed = true;
-        if !host.check {
+        // In check mode, what is loaded is only looked for.
+        if !host.check || args.state == "present" {
             let mut command = vec!["modprobe"];
+            if host.check {
+                command.push("-n");
+            }
             if args.state == "absent" {
                 command.push("-r");
             }

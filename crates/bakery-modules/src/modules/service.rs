@@ -223,6 +223,13 @@ pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
         if is != masked {
             changed = true;
             if !host.check {
+                // A unit that somebody wrote there is nobody's to replace; systemd does not, either.
+                if masked && link.symlink_metadata().is_ok_and(|meta| !meta.is_symlink()) {
+                    return Err(Failure::new(format!(
+                        "Failed to mask the service ({name}): Failed to mask unit: File '{}' already exists.",
+                        link.display()
+                    )));
+                }
                 fs::remove_all(&link)?;
                 if masked {
                     fs::symlink("/dev/null", &link)?;

@@ -60,14 +60,19 @@ fn run(args: Args, host: &mut Host) -> Run {
         host.replace(&path, new.as_bytes(), &Replace::default())?
     };
     if host.phase == Phase::Live {
+        let file = format!("/proc/sys/{}", args.name.replace('.', "/"));
+        let now = bakery_host::fs::read_to_string(&file).ok();
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let wanted = value.as_deref().filter(|_| args.state == "present");
+        let is_other = wanted.is_some_and(|wanted| now.as_deref().map(words) != Some(words(wanted)));
+        // What the file says already is loaded again where the kernel does not know it.
+        changed |= args.reload && is_other;
         if args.sysctl_set
-            && let Some(value) = &value
+            && let Some(value) = wanted
         {
-            let file = format!("/proc/sys/{}", args.name.replace('.', "/"));
-            let now = bakery_host::fs::read_to_string(&file).unwrap_or_default();
-            if now.split_whitespace().collect::<Vec<_>>() != value.split_whitespace().collect::<Vec<_>>() {
+            if is_other {
                 changed = true;
-                if !host.check {
+                if !host.check && now.is_some() {
                     let output = host.try_run(&["sysctl", "-w", &format!("{}={value}", args.name)])?;
                     if !output.success() && !args.ignoreerrors {
                         return Err(Failure::new(format!(

@@ -1,6 +1,6 @@
 //! `systemd` / `systemd_service`: units of systemd.
 
-use bakery_lang::Map;
+use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
 use super::service::{Wanted, apply};
@@ -44,7 +44,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     }
     let Some(name) = args.name else {
-        return Ok(Outcome::unchanged().with("status", Map::new()));
+        return Ok(Outcome::unchanged().with("name", Value::None).with("status", Map::new()));
     };
     let wanted = Wanted {
         state: args.state,
