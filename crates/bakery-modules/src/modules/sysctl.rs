@@ -67,20 +67,16 @@ fn run(args: Args, host: &mut Host) -> Run {
         let is_other = wanted.is_some_and(|wanted| now.as_deref().map(words) != Some(words(wanted)));
         // What the file says already is loaded again where the kernel does not know it.
         changed |= args.reload && is_other;
-        if args.sysctl_set
-            && let Some(value) = wanted
-        {
-            if is_other {
-                changed = true;
-                if !host.check && now.is_some() {
-                    let output = host.try_run(&["sysctl", "-w", &format!("{}={value}", args.name)])?;
-                    if !output.success() && !args.ignoreerrors {
-                        return Err(Failure::new(format!(
-                            "setting {} failed: {}",
-                            args.name,
-                            output.error_text()
-                        )));
-                    }
+        if let Some(value) = wanted.filter(|_| args.sysctl_set && is_other) {
+            changed = true;
+            if !host.check && now.is_some() {
+                let output = host.try_run(&["sysctl", "-w", &format!("{}={value}", args.name)])?;
+                if !output.success() && !args.ignoreerrors {
+                    return Err(Failure::new(format!(
+                        "setting {} failed: {}",
+                        args.name,
+                        output.error_text()
+                    )));
                 }
             }
         }
