@@ -221,10 +221,7 @@ impl Host {
         }
         let argv: Vec<&str> = argv.iter().map(AsRef::as_ref).collect();
         let said = if output.stderr.is_empty() { output.text() } else { output.error_text() };
-        Err(Failure::new(format!("'{}' failed: {}", argv.join(" "), said.trim()))
-            .with("rc", output.code)
-            .with("stdout", output.text())
-            .with("stderr", output.error_text()))
+        Err(Failure::new(format!("'{}' failed: {}", argv.join(" "), said.trim())).with_output(&output))
     }
 
     /// Runs a program of the system, whatever its exit code.

@@ -64,6 +64,11 @@ impl Failure {
         self.fields.set(name, value);
         self
     }
+
+    /// Adds how a program ended and what it said: `rc`, `stdout` and `stderr`.
+    pub fn with_output(self, output: &bakery_host::Output) -> Self {
+        self.with("rc", output.code).with("stdout", output.text()).with("stderr", output.error_text())
+    }
 }
 
 impl From<String> for Failure {

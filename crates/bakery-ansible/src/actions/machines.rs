@@ -55,11 +55,7 @@ pub(super) fn synchronize(args: &Map, templar: &Templar, modules: &mut dyn Modul
     let is_itself = delegated.as_ref().is_some_and(|other| *other == host || *other == address);
     match (modules.place(), is_itself, delegated.is_some()) {
         // Both sides are the machine that rsync runs on.
-        (_, true, _) => {
-            call.set("src", src);
-            call.set("dest", dest);
-            module(modules, "synchronize", &call)
-        }
+        (_, true, _) => module(modules, "synchronize", &call),
         (Place::Here, ..) => {
             call.set("src", here(&src, templar, modules));
             call.set("dest", here(&dest, templar, modules));
@@ -118,7 +114,8 @@ fn of_connection(call: &Map, ssh: &Ssh, variable: &dyn Fn(&str) -> Option<String
 /// While an image is made, no rsync reaches from the host into it: what is copied goes to the image first, and rsync,
 /// which is the image's, does the rest there.
 fn into_image(call: &Map, src: &str, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
-    let scratch = format!("/var/tmp/.bakery-synchronize-{}", std::process::id());
+    // The same name on every bake: what was asked before is answered from memory.
+    let scratch = "/var/tmp/.bakery-synchronize";
     let (source, inner) = match src.strip_suffix('/') {
         Some(folder) => (folder, "/"),
         None => (src, ""),
@@ -130,11 +127,7 @@ fn into_image(call: &Map, src: &str, templar: &Templar, modules: &mut dyn Module
         ("mode", "preserve".into()),
     ]);
     let folder = |state: &str| {
-        Map::from_iter([
-            ("path", Value::from(scratch.as_str())),
-            ("state", state.into()),
-            ("mode", "0700".into()),
-        ])
+        Map::from_iter([("path", Value::from(scratch)), ("state", state.into()), ("mode", "0700".into())])
     };
     module(modules, "file", &folder("directory"))?;
     let carried = super::run("copy", &carry, templar, modules);

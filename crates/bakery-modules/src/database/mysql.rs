@@ -10,9 +10,6 @@ use mysql::prelude::Queryable as _;
 
 use crate::{Failure, Host};
 
-/// The number of the character set of bytes that are no text.
-const BINARY: u16 = 63;
-
 /// How to reach the server.
 #[derive(Debug, Clone, ModuleArgs)]
 pub struct Login {
@@ -280,7 +277,6 @@ fn value(cell: mysql::Value, column: &mysql::Column) -> Value {
         ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
             text.replacen(' ', "T", 1).into()
         }
-        ColumnType::MYSQL_TYPE_BIT if column.character_set() == BINARY => text.into(),
         _ => text.into(),
     }
 }

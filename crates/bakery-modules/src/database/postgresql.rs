@@ -94,8 +94,6 @@ pub struct Answer {
     pub rows: Vec<Map>,
     /// How many rows it has, or how many were changed; -1 where that means nothing.
     pub count: i64,
-    /// What was done, as the server tells it: `SELECT`, `ALTER TABLE` …; only the first word is certain.
-    pub has_table: bool,
 }
 
 impl Answer {
@@ -223,7 +221,6 @@ impl Session {
             match message {
                 SimpleQueryMessage::RowDescription(_) => {
                     answer.rows.clear();
-                    answer.has_table = true;
                 }
                 SimpleQueryMessage::Row(row) => {
                     let cells = row.columns().iter().enumerate().map(|(at, column)| {
@@ -377,8 +374,9 @@ fn value(text: &str, kind: &Type) -> Value {
     match *kind {
         Type::BOOL => Value::Bool(text == "t"),
         Type::INT2 | Type::INT4 | Type::INT8 | Type::OID => text.parse().map_or_else(|_| plain(), Value::Int),
-        Type::FLOAT4 | Type::FLOAT8 => text.parse::<f64>().map_or_else(|_| plain(), Value::from),
-        Type::NUMERIC => text.parse::<f64>().map_or_else(|_| plain(), Value::from),
+        Type::FLOAT4 | Type::FLOAT8 | Type::NUMERIC => {
+            text.parse::<f64>().map_or_else(|_| plain(), Value::from)
+        }
         Type::JSON | Type::JSONB => bakery_lang::json::parse(text).unwrap_or_else(|_| plain()),
         Type::TIMESTAMP | Type::TIMESTAMPTZ => text.replacen(' ', "T", 1).into(),
         Type::TEXT_ARRAY | Type::VARCHAR_ARRAY | Type::NAME_ARRAY => array(text)

@@ -108,9 +108,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         if on { "enabled" } else { "disabled" },
         output.text()
     ))
-    .with("rc", output.code)
-    .with("stdout", output.text())
-    .with("stderr", output.error_text()))
+    .with_output(&output))
 }
 
 module!("apache2_module", "community.general", Args, run);

@@ -171,9 +171,7 @@ impl Apt<'_> {
             packages.join(" "),
             output.error_text().trim()
         ))
-        .with("rc", output.code)
-        .with("stdout", output.text())
-        .with("stderr", output.error_text()))
+        .with_output(&output))
     }
 
     fn update(&self) -> Result<(), Failure> {

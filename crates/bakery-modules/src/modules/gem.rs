@@ -65,10 +65,7 @@ impl Gem<'_> {
         }
         let output = command.output()?;
         if !output.success() {
-            return Err(Failure::new(output.error_text().trim().to_owned())
-                .with("rc", output.code)
-                .with("stdout", output.text())
-                .with("stderr", output.error_text()));
+            return Err(Failure::new(output.error_text().trim().to_owned()).with_output(&output));
         }
         Ok(output)
     }
@@ -163,9 +160,7 @@ impl Gem<'_> {
                 "Failed to uninstall gem '{}': it is still present after 'gem uninstall'. This usually happens with default or system gems provided by the OS, which cannot be removed with the gem command.",
                 args.name
             ))
-            .with("rc", output.code)
-            .with("stdout", output.text())
-            .with("stderr", output.error_text()));
+            .with_output(&output));
         }
         Ok(())
     }

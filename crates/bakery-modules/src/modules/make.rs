@@ -30,13 +30,10 @@ struct Args {
 
 fn run(args: Args, host: &mut Host) -> Run {
     let program = match &args.make {
-        Some(make) => host.path(make),
-        None => ["gmake", "make"]
-            .iter()
-            .find_map(|name| bakery_host::command::find_program(name))
-            .ok_or("Failed to find required executable \"make\"")?,
+        Some(make) => host.path(make).display().to_string(),
+        None => host.program("gmake").or_else(|_| host.program("make"))?,
     };
-    let mut argv = vec![program.display().to_string()];
+    let mut argv = vec![program];
     if let Some(jobs) = args.jobs {
         argv.extend(["-j".to_owned(), jobs.to_string()]);
     }

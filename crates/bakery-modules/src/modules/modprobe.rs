@@ -125,10 +125,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
             let output = host.try_run(&command)?;
             if !output.success() {
-                return Err(Failure::new(output.error_text())
-                    .with("rc", output.code)
-                    .with("stdout", output.text())
-                    .with("stderr", output.error_text()));
+                return Err(Failure::new(output.error_text()).with_output(&output));
             }
         }
     }

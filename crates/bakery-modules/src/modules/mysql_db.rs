@@ -78,12 +78,25 @@ fn packer(host: &Host, target: &str) -> Result<Option<String>, Failure> {
     host.program(program).map(Some)
 }
 
-/// The words that `mysqldump` and `mysql` get to log in.
-fn login_words(args: &Args, host: &Host, as_admin: bool) -> Vec<String> {
+/// A configuration with the password behind the user's own: no command line holds it, where everybody could read it.
+fn with_password(args: &Args, host: &Host) -> Result<Option<tempfile::NamedTempFile>, Failure> {
+    let password = args.login.login_password.as_ref().filter(|password| !password.is_empty());
+    let Some(password) = password.filter(|_| !args.unsafe_login_password) else { return Ok(None) };
+    let file = tempfile::NamedTempFile::new().map_err(|e| Failure::new(e.to_string()))?;
+    let own = host.path(&args.login.config_file);
+    let include = if own.exists() { format!("!include {}\n", own.display()) } else { String::new() };
+    let escaped = password.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
+    let text = format!("{include}[client]\npassword=\"{escaped}\"\n");
+    bakery_host::fs::write_atomic_mode(file.path(), text, 0o600)?;
+    Ok(Some(file))
+}
+
+/// The words that `mysqldump` and `mysql` get to find the server and log in, with the password in a file if there is one.
+fn login_words(args: &Args, host: &Host, as_admin: bool, hidden: Option<&Path>) -> Vec<String> {
     let login = &args.login;
     let mut words = Vec::new();
     let file = host.path(&login.config_file);
-    if file.exists() {
+    if let Some(file) = hidden.or_else(|| Some(file.as_path()).filter(|file| file.exists())) {
         let option = if args.restrict_config_file { "--defaults-file" } else { "--defaults-extra-file" };
         words.push(format!("{option}={}", shell_word(&file.display().to_string())));
     }
@@ -91,7 +104,7 @@ fn login_words(args: &Args, host: &Host, as_admin: bool) -> Vec<String> {
         words.push("--user=root --password=''".into());
     } else {
         words.extend(login.login_user.iter().map(|user| format!("--user={}", shell_word(user))));
-        words.extend(login.login_password.iter().map(|password| {
+        words.extend(login.login_password.iter().filter(|_| hidden.is_none()).map(|password| {
             let word = if args.unsafe_login_password { password.clone() } else { shell_word(password) };
             format!("--password={word}")
         }));
@@ -101,14 +114,14 @@ fn login_words(args: &Args, host: &Host, as_admin: bool) -> Vec<String> {
     {
         words.extend(value.iter().map(|value| format!("{option}={}", shell_word(value))));
     }
-    words
-}
-
-fn place_words(args: &Args) -> String {
-    match &args.login.login_unix_socket {
+    words.extend(
+        args.force.then(|| if args.state == "dump" { "--force".to_owned() } else { "-f".to_owned() }),
+    );
+    words.push(match &login.login_unix_socket {
         Some(socket) => format!("--socket={}", shell_word(socket)),
-        None => format!("--host={} --port={}", shell_word(&args.login.login_host), args.login.login_port),
-    }
+        None => format!("--host={} --port={}", shell_word(&login.login_host), login.login_port),
+    });
+    words
 }
 
 /// The newer of two names of a program, where the server is one that comes with it.
@@ -120,32 +133,23 @@ fn client(host: &Host, server: &Session, new: &str, old: &str) -> Result<String,
     })
 }
 
-/// Runs a command line by a shell; what it says is the result's message.
-fn shell(host: &Host, shell: &str, line: &str) -> Result<String, Failure> {
-    let output = host.try_run(&[shell, "-c", line])?;
-    if output.success() { Ok(output.text()) } else { Err(Failure::new(output.error_text())) }
-}
-
+/// The command line of a dump, with the words to log in.
 fn dump(
     args: &Args,
     host: &Host,
     server: &Session,
-    as_admin: bool,
+    login: &[String],
     target: &str,
-) -> Result<(String, String), Failure> {
+) -> Result<String, Failure> {
     let mut words = vec![client(host, server, "mariadb-dump", "mysqldump")?];
-    words.extend(login_words(args, host, as_admin));
-    words.extend(args.force.then(|| "--force".to_owned()));
-    words.push(place_words(args));
+    words.extend(login.iter().cloned());
     words.push(match args.name.as_slice() {
         [all] if all == "all" => "--all-databases".into(),
         [one] => shell_word(one),
         many => format!("--databases {}", many.join(" ")),
     });
     words.extend(args.skip_lock_tables.then(|| "--skip-lock-tables".to_owned()));
-    if !args.encoding.is_empty() {
-        words.push(format!("--default-character-set={}", shell_word(&args.encoding)));
-    }
+    words.extend(character_set(args));
     words.extend(args.single_transaction.then(|| "--single-transaction=true".to_owned()));
     words.extend(args.quick.then(|| "--quick".to_owned()));
     words.extend(args.ignore_tables.iter().map(|table| format!("--ignore-table={table}")));
@@ -156,44 +160,61 @@ fn dump(
         words.push(format!("{option}={}", args.master_data));
     }
     words.extend(args.dump_extra_args.clone());
-    let mut line = words.join(" ");
-    line = match packer(host, target)? {
+    let line = words.join(" ");
+    let line = match packer(host, target)? {
         Some(packer) => format!("{line} | {packer} > {}", shell_word(target)),
         None => format!("{line} > {}", shell_word(target)),
     };
-    if args.pipefail {
-        line = format!("set -o pipefail && {line}");
-    }
-    let said = shell(host, if args.pipefail { "bash" } else { "/bin/sh" }, &line)?;
-    Ok((said, line))
+    Ok(if args.pipefail { format!("set -o pipefail && {line}") } else { line })
 }
 
+/// The command line of an import, with the words to log in.
 fn import(
+    args: &Args,
+    host: &Host,
+    server: &Session,
+    login: &[String],
+    target: &str,
+) -> Result<String, Failure> {
+    if !Path::new(target).exists() {
+        return Err(Failure::new(format!("target {target} does not exist on the host")));
+    }
+    let mut words = vec![client(host, server, "mariadb", "mysql")?];
+    words.extend(login.iter().cloned());
+    words.extend(character_set(args));
+    if args.name != ["all"] {
+        words.extend(["--one-database".to_owned(), shell_word(&args.name.concat())]);
+    }
+    let line = words.join(" ");
+    Ok(match packer(host, target)? {
+        Some(packer) => format!("{packer} -dc {} | {line}", shell_word(target)),
+        None => format!("{line} < {}", shell_word(target)),
+    })
+}
+
+fn character_set(args: &Args) -> Option<String> {
+    (!args.encoding.is_empty()).then(|| format!("--default-character-set={}", shell_word(&args.encoding)))
+}
+
+/// Dumps or imports; what was said, and the command line as it is returned.
+fn carry(
     args: &Args,
     host: &Host,
     server: &Session,
     as_admin: bool,
     target: &str,
 ) -> Result<(String, String), Failure> {
-    if !Path::new(target).exists() {
-        return Err(Failure::new(format!("target {target} does not exist on the host")));
+    let make = if args.state == "dump" { dump } else { import };
+    let hidden = with_password(args, host)?.filter(|_| !as_admin);
+    let line =
+        |hidden: Option<&Path>| make(args, host, server, &login_words(args, host, as_admin, hidden), target);
+    let real = line(hidden.as_ref().map(tempfile::NamedTempFile::path))?;
+    let shell = if args.pipefail { "bash" } else { "/bin/sh" };
+    let output = host.try_run(&[shell, "-c", &real])?;
+    if !output.success() {
+        return Err(Failure::new(output.error_text()));
     }
-    let mut words = vec![client(host, server, "mariadb", "mysql")?];
-    words.extend(login_words(args, host, as_admin));
-    words.extend(args.force.then(|| "-f".to_owned()));
-    words.push(place_words(args));
-    if !args.encoding.is_empty() {
-        words.push(format!("--default-character-set={}", shell_word(&args.encoding)));
-    }
-    if args.name != ["all"] {
-        words.extend(["--one-database".to_owned(), shell_word(&args.name.concat())]);
-    }
-    let line = words.join(" ");
-    let line = match packer(host, target)? {
-        Some(packer) => format!("{packer} -dc {} | {line}", shell_word(target)),
-        None => format!("{line} < {}", shell_word(target)),
-    };
-    Ok((shell(host, "/bin/sh", &line)?, line))
+    Ok((output.text(), line(None)?))
 }
 
 fn create(
@@ -288,13 +309,11 @@ fn run(mut args: Args, host: &mut Host) -> Run {
             }
         }
         "present" => create(&mut server, &args, &missing, &mut commands)?,
-        "dump" => {
-            let (text, line) = dump(&args, host, &server, as_admin, &target)?;
-            (said, commands) = (Some(text), vec![line]);
-        }
-        _ => {
-            create(&mut server, &args, &missing, &mut commands)?;
-            let (text, line) = import(&args, host, &server, as_admin, &target)?;
+        state => {
+            if state == "import" {
+                create(&mut server, &args, &missing, &mut commands)?;
+            }
+            let (text, line) = carry(&args, host, &server, as_admin, &target)?;
             said = Some(text);
             commands.push(line);
         }

@@ -87,10 +87,7 @@ impl Npm<'_> {
         }
         let output = command.output()?;
         if must_succeed && !output.success() {
-            return Err(Failure::new(output.error_text().trim().to_owned())
-                .with("rc", output.code)
-                .with("stdout", output.text())
-                .with("stderr", output.error_text()));
+            return Err(Failure::new(output.error_text().trim().to_owned()).with_output(&output));
         }
         Ok(output.text())
     }

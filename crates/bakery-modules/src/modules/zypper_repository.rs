@@ -53,25 +53,13 @@ impl Zypper<'_> {
 
     fn must(&self, words: &[&str]) -> Result<(), Failure> {
         let output = self.run(words)?;
-        if output.success() {
-            Ok(())
-        } else {
-            Err(Failure::new(output.error_text())
-                .with("rc", output.code)
-                .with("stdout", output.text())
-                .with("stderr", output.error_text()))
-        }
+        if output.success() { Ok(()) } else { Err(Failure::new(output.error_text()).with_output(&output)) }
     }
 
     /// The repositories that there are.
     fn all(&self) -> Result<Vec<Map>, Failure> {
         let output = self.run(&["--xmlout", "repos"])?;
-        let failed = |msg: String| {
-            Failure::new(msg)
-                .with("rc", output.code)
-                .with("stdout", output.text())
-                .with("stderr", output.error_text())
-        };
+        let failed = |msg: String| Failure::new(msg).with_output(&output);
         match output.code {
             0 => {}
             // There are none.
@@ -290,10 +278,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     if !output.success() {
         let fields = done(false).fields;
-        return Err(Failure { msg: format!("Zypper failed with rc {}", output.code), fields }
-            .with("rc", output.code)
-            .with("stdout", output.text())
-            .with("stderr", output.error_text()));
+        return Err(
+            Failure { msg: format!("Zypper failed with rc {}", output.code), fields }.with_output(&output)
+        );
     }
     let outcome = done(true);
     for warning in warnings {
