@@ -95,7 +95,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut commands = vec![shown.clone()];
     let output = host.try_run(&command(args.rename, test, &words))?;
     let refused = |msg: &str, output: &bakery_host::Output| {
-        Failure::new(msg).with("cmd", shown.as_str()).with_output(&output).with("diversion", before.value())
+        Failure::new(msg).with("cmd", shown.as_str()).with_output(output).with("diversion", before.value())
     };
     let line = |output: &bakery_host::Output| output.text().trim_end().to_owned();
     let mut messages = vec![line(&output)];
