@@ -215,15 +215,33 @@ fn core() -> Option<&'static Path> {
     core_with_python().map(|(_, core)| core)
 }
 
-/// An interpreter for which ansible-core is installed, and its folder; they are searched once.
+/// An interpreter for which ansible-core is installed, and its folder; they are searched once: the path's first, then
+/// those that Ansible's programs are started with, for pipx and virtual environments put only those on the path.
 pub(crate) fn core_with_python() -> Option<(&'static str, &'static Path)> {
-    static CORE: OnceLock<Option<(&str, PathBuf)>> = OnceLock::new();
+    static CORE: OnceLock<Option<(String, PathBuf)>> = OnceLock::new();
     let found = CORE.get_or_init(|| {
         let ask = "import os, ansible; print(os.path.dirname(ansible.__file__))";
-        ["python3", "python"].into_iter().find_map(|python| {
-            let output = Cmd::new(python).args(["-c", ask]).output().ok()?;
+        let plain = ["python3", "python"].into_iter().map(str::to_owned);
+        plain.chain(interpreters_of_programs()).find_map(|python| {
+            let output = Cmd::new(&python).args(["-c", ask]).output().ok()?;
             output.success().then(|| (python, PathBuf::from(output.text().trim())))
         })
     });
-    found.as_ref().map(|(python, core)| (*python, core.as_path()))
+    found.as_ref().map(|(python, core)| (python.as_str(), core.as_path()))
+}
+
+/// What the first lines of Ansible's programs name as their interpreter. Programs that bakery answers to are no scripts.
+fn interpreters_of_programs() -> impl Iterator<Item = String> {
+    const NAMES: [&str; 5] =
+        ["ansible", "ansible-playbook", "ansible-galaxy", "ansible-doc", "ansible-config"];
+    /// A path in a first line is at most this long on Linux (`BINPRM_BUF_SIZE`).
+    const FIRST_LINE: u64 = 256;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    folders.into_iter().flat_map(|folder| NAMES.map(|name| folder.join(name))).filter_map(|program| {
+        let start = fs::read_start(&program, FIRST_LINE).ok()?;
+        let line = std::str::from_utf8(start.strip_prefix(b"#!")?.split(|b| *b == b'\n').next()?).ok()?;
+        let interpreter = line.trim();
+        interpreter.contains("python").then(|| interpreter.to_owned())
+    })
 }

@@ -6,6 +6,7 @@
 //! module call on a `connection`. What happens is told to a [`Callback`]; nothing here prints.
 
 mod actions;
+mod addresses;
 mod argspec;
 mod bundle;
 pub mod callback;

@@ -11,7 +11,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value};
 use crate::playbook::Loader;
 use crate::plugins::{Call, Kind};
 use crate::vars::Layers;
-use crate::{filters, lookups, tests};
+use crate::{addresses, filters, lookups, tests};
 
 /// What is said of text that no person wrote where an expression is expected.
 const UNTRUSTED: &str = "Encountered untrusted template or expression.";
@@ -397,8 +397,7 @@ impl Scope for Templar {
     }
 
     fn filter(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
-        let short = bakery_modules::canonical_name(name);
-        if let Some(result) = filters::call(self, short, value, args) {
+        if let Some(result) = filters::call(self, name, value, args) {
             return Some(result);
         }
         if !bakery_jinja::FILTERS.contains(&name)
@@ -406,15 +405,18 @@ impl Scope for Templar {
         {
             return Some(result);
         }
-        // Old roles use tests as filters: `result|succeeded`.
-        if matches!(short, "succeeded" | "success" | "failed" | "changed" | "skipped" | "change" | "skip") {
-            return tests::call(short, value, args).map(|r| r.map(Value::Bool));
-        }
-        None
+        // Old roles use tests as filters: `result|succeeded`, `version|version_compare('2', '<')`.
+        let short = bakery_modules::canonical_name(name);
+        tests::call(short, value, args).map(|r| r.map(Value::Bool))
     }
 
     fn test(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<bool>> {
         let short = bakery_modules::canonical_name(name);
+        if let Some(of_addresses) = name.strip_prefix("ansible.utils.")
+            && let Some(result) = addresses::test(of_addresses, value, args)
+        {
+            return Some(result);
+        }
         if let Some(result) = tests::call(short, value, args) {
             return Some(result);
         }

@@ -144,7 +144,7 @@ fn parts(version: &str) -> Vec<Part> {
     out
 }
 
-fn compare(left: &str, right: &str) -> std::cmp::Ordering {
+pub(crate) fn compare(left: &str, right: &str) -> std::cmp::Ordering {
     parts(left).cmp(&parts(right))
 }
 

@@ -73,6 +73,14 @@ pub fn read(path: impl AsRef<Path>) -> Result<Vec<u8>> {
     std::fs::read(&path).at("read", path)
 }
 
+/// The first bytes of a file, at most `count`.
+pub fn read_start(path: impl AsRef<Path>, count: u64) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
+    let file = std::fs::File::open(&path).at("open", &path)?;
+    file.take(count).read_to_end(&mut start).at("read", path)?;
+    Ok(start)
+}
+
 /// The text of a file, with anything that is no UTF-8 replaced.
 pub fn read_to_string(path: impl AsRef<Path>) -> Result<String> {
     read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

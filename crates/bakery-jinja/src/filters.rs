@@ -1,5 +1,6 @@
 //! Jinja2's own filters (`jinja2/filters.py`).
 
+use bakery_lang::random::Random;
 use bakery_lang::{Map, Value, json};
 
 use crate::eval::{Evaluator, attribute, item};
@@ -194,27 +195,10 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             best.map_or_else(|| Value::undefined("No aggregated item, sequence was empty."), |(item, _)| item)
         }
         "pprint" => bakery_lang::repr::repr(&sorted_deep(value)).into(),
-        "random" => {
-            let items = match value {
-                // A number stands for the range below it.
-                Value::Int(end) => {
-                    let (start, step) = (args.int(0, "start", 0), args.int(1, "step", 1).max(1));
-                    let count = (end - start + step - 1) / step;
-                    let nanos = std::time::SystemTime::now()
-                        .duration_since(std::time::UNIX_EPOCH)
-                        .map_or(0, |d| d.as_nanos() as i128);
-                    return Ok(Value::Int(start + (nanos / 1000).rem_euclid(count.max(1)) * step));
-                }
-                _ => items()?,
-            };
-            let nanos = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |d| d.subsec_nanos());
-            items
-                .get(nanos as usize % items.len().max(1))
-                .cloned()
-                .unwrap_or_else(|| Value::undefined("No random item, sequence was empty."))
-        }
+        "random" => Random::of_system()
+            .choice(&items()?)
+            .cloned()
+            .unwrap_or_else(|| Value::undefined("No random item, sequence was empty.")),
         "select" | "reject" | "selectattr" | "rejectattr" => select(evaluator, name, value, args)?,
         "replace" => {
             let most = args.get(2, "count").and_then(|v| v.as_int()).and_then(|n| usize::try_from(n).ok());

@@ -16,6 +16,14 @@ fn unsupported(operator: &str, left: &Value, right: &Value) -> Error {
     ))
 }
 
+/// `left + right`.
+///
+/// # Errors
+/// For values that cannot be added.
+pub fn add(left: &Value, right: &Value) -> Result<Value> {
+    binary(Binary::Add, left, right)
+}
+
 /// `left operator right`.
 ///
 /// # Errors

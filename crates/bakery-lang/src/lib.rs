@@ -8,6 +8,7 @@ pub mod hcl;
 pub mod ini;
 pub mod json;
 pub mod quote;
+pub mod random;
 pub mod regex;
 pub mod repr;
 pub mod source;

@@ -7,10 +7,12 @@ mod tables;
 
 use bakery_host::{Cmd, fs};
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
+use bakery_lang::random::Random;
 use bakery_lang::{Map, Value};
 
 use crate::Templar;
 use crate::plugins::{Call, Kind};
+pub(crate) use tables::rows;
 
 /// The lookups of this crate.
 pub(crate) const NAMES: &[&str] = &[
@@ -165,13 +167,7 @@ fn found(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Resul
         }
         "subelements" => tables::subelements(&listify(terms))?,
         "sequence" => sequence::run(terms, options)?,
-        "random_choice" => {
-            let list = listify(terms);
-            let nanos = std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, |d| d.subsec_nanos());
-            list.get(nanos as usize % list.len().max(1)).cloned().into_iter().collect()
-        }
+        "random_choice" => Random::of_system().choice(&listify(terms)).cloned().into_iter().collect(),
         "env" => texts()
             .iter()
             .map(|name| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bakery_host::fs;
 use bakery_jinja::{Error, Result};
+use bakery_lang::random::Random;
 use bakery_lang::{Map, Value};
 
 use crate::Templar;
@@ -160,28 +161,11 @@ fn characters(name: &str) -> Vec<char> {
     }
 }
 
+/// A seed makes the same password each time (`random_password` of `ansible/utils/encrypt.py`).
 fn random(wanted: &Parameters) -> Result<String> {
-    let mut made = String::new();
-    // A seed makes the same password each time; nobody promises which one.
-    let mut stream =
-        wanted.seed.as_ref().map(|seed| blake3::Hasher::new().update(seed.as_bytes()).finalize_xof());
-    let whole = u32::MAX - u32::MAX % wanted.chars.len() as u32;
-    for _ in 0..wanted.length {
-        // Numbers past the last whole multiple would favour the first letters.
-        let number = loop {
-            let mut bytes = [0u8; 4];
-            match &mut stream {
-                Some(stream) => stream.fill(&mut bytes),
-                None => getrandom::fill(&mut bytes).map_err(|e| Error::new(e.to_string()))?,
-            }
-            let number = u32::from_le_bytes(bytes);
-            if number < whole {
-                break number;
-            }
-        };
-        made.push(wanted.chars[number as usize % wanted.chars.len()]);
-    }
-    Ok(made)
+    let seed = wanted.seed.as_deref().map_or(Value::None, Value::from);
+    let mut random = Random::seeded(&seed).map_err(Error::new)?;
+    Ok((0..wanted.length).filter_map(|_| random.choice(&wanted.chars)).collect())
 }
 
 fn parse(text: &str) -> Kept {

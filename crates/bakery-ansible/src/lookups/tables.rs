@@ -241,7 +241,7 @@ pub(super) fn csv(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
 }
 
 /// Rows of cells; `"` quotes, and `""` in quotes is one.
-fn rows(content: &str, delimiter: char) -> Vec<Vec<String>> {
+pub(crate) fn rows(content: &str, delimiter: char) -> Vec<Vec<String>> {
     let mut rows = vec![];
     let mut row = vec![];
     let mut cell = String::new();

@@ -174,5 +174,5 @@ fn sources(reference: &Path) -> Result<PathBuf, Failed> {
     let script = "import sys, tarfile, glob\n\
         tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
     let download = ["--no-binary", ":all:", &format!("ansible-core=={RELEASE}")];
-    unpacked(reference, &format!("ansible_core-{RELEASE}"), &download, script)
+    unpacked(reference, &format!("ansible_core-{RELEASE}"), &download, script, &[])
 }

@@ -1,5 +1,6 @@
-"""Runs a list of tasks with ansible-core and with bakery, each on an overlay of its own over this machine's files: in check
-mode, then for real, then again. Says where results or the files left behind differ.
+"""Runs a list of tasks or a playbook with ansible-core and with bakery, each on an overlay of its own over this machine's
+files: in check mode, then for real, then again. Says where results or the files left behind differ; of a playbook, whose
+tasks are its roles' own, what both programs print is compared line by line.
 
     compare.py CASE.yml      the exit code is 0 when nothing differs
 
@@ -14,6 +15,7 @@ PROGRAMS: the folder of bakery. VENV: that of ansible-core's programs. COLLECTIO
 KEEP: a folder where ansible-core's side is kept for the next time.
 """
 
+import difflib
 import hashlib
 import json
 import os
@@ -89,6 +91,18 @@ def tree():
     return found
 
 
+def is_playbook(content):
+    return any({"hosts", "import_playbook"} & item.keys() for item in content)
+
+
+def printed(output):
+    """The lines that a playbook's run prints, without its warnings (a paragraph each) and what is another on every run."""
+    paragraphs = re.split(r"\n(?=\n|\[(?:WARNING|DEPRECATION WARNING)\])|(?<=\n)\n", output)
+    kept = [p for p in paragraphs if not re.match(r"\n*\[(WARNING|DEPRECATION WARNING|ERROR)\]", p)]
+    lines = [re.sub(r"\*{3,}", "***", line.rstrip()) for p in kept for line in p.splitlines()]
+    return [steady(line) for line in lines if line and not line.startswith("[WARNING]")]
+
+
 def wrapped(tasks, prefix=""):
     """The tasks with names to register their results under, and the names."""
     names = []
@@ -116,11 +130,15 @@ def inside(case, who):
             subprocess.run(line[7:], shell=True, check=True, stdout=sys.stderr, env=environment)
     os.makedirs("/oracle")
     tasks = yaml.safe_load(text)
-    names = wrapped(tasks)
-    values = ", ".join(f"'{name}': {name} | default(none)" for name in names)
-    results = {"copy": {"dest": "/oracle/results", "content": "{{ {" + values + "} | to_json }}"}, "check_mode": False}
-    play = [{"hosts": "all", "gather_facts": "facts" in head, "tasks": [*tasks, results]}]
-    pathlib.Path("/oracle/play.yml").write_text(json.dumps(play))
+    names = []
+    if is_playbook(tasks):
+        pathlib.Path("/oracle/play.yml").write_text(text)
+    else:
+        names = wrapped(tasks)
+        values = ", ".join(f"'{name}': {name} | default(none)" for name in names)
+        results = {"copy": {"dest": "/oracle/results", "content": "{{ {" + values + "} | to_json }}"}, "check_mode": False}
+        play = [{"hosts": "all", "gather_facts": "facts" in head, "tasks": [*tasks, results]}]
+        pathlib.Path("/oracle/play.yml").write_text(json.dumps(play))
     venv, programs = os.environ["VENV"], os.environ["PROGRAMS"]
     program = [f"{venv}/ansible-playbook"] if who == "ansible" else [f"{programs}/bakery", "play"]
     environment = dict(
@@ -128,6 +146,9 @@ def inside(case, who):
         NO_COLOR="1", ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="1", ANSIBLE_LOCALHOST_WARNING="false",
         BAKERY_HOME="/oracle/store", ANSIBLE_COLLECTIONS_PATH=os.environ["COLLECTIONS"],
     )
+    if is_playbook(tasks):
+        # Its plugins in Python want an installed ansible-core.
+        environment.update(PATH=f"{environment['PATH']}:{venv}", ANSIBLE_ALLOW_BROKEN_CONDITIONALS="1")
     rounds = []
     for which in ROUNDS:
         pathlib.Path("/oracle/results").unlink(missing_ok=True)
@@ -139,6 +160,9 @@ def inside(case, who):
         )
         if os.environ.get("SAY"):
             print(run.stdout, file=sys.stderr)
+        if is_playbook(tasks):
+            rounds.append({"results": {}, "output": printed(run.stdout), "tree": tree()})
+            continue
         try:
             told = json.loads(pathlib.Path("/oracle/results").read_text())
         except OSError:
@@ -222,7 +246,7 @@ def differences(theirs, ours, differs, where, which):
 def main(case):
     theirs, ours = observe(case, "ansible"), observe(case, "bakery")
     tasks = yaml.safe_load(pathlib.Path(case).read_text())
-    names = wrapped(tasks)
+    names = [] if is_playbook(tasks) else wrapped(tasks)
     flat = {}
 
     def remember(tasks):
@@ -241,6 +265,8 @@ def main(case):
             differs = flat[name].get("vars", {}).get("differs", {})
             for line in differences(left["results"][name], right["results"][name], differs, name, which):
                 wrong.setdefault(line, which)
+        for line in difflib.unified_diff(left.get("output", []), right.get("output", []), "", "", n=1, lineterm=""):
+            wrong.setdefault(f"{line:.300}", which)
         for path in sorted(left["tree"].keys() | right["tree"].keys()):
             if path.startswith(tuple(without)):
                 continue

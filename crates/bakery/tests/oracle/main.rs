@@ -1,7 +1,8 @@
 //! Modules beside ansible-core's and the community's own: lists of tasks that both programs run, each on an overlay of its
 //! own over this machine's files, in check mode, for real, and again. `compare.py` says what is compared.
 //!
-//! Every file of `cases/` is a test; a module without a case is named here with its reason.
+//! Every file of `cases/` is a test; a module without a case is named here with its reason. Every file of `roles/` is a
+//! playbook of a public role, whose tasks nobody here has written.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
@@ -16,6 +17,9 @@ use reference::{programs_of_bakery, programs_of_reference, unpacked};
 
 /// The release of the package `ansible`, which brings the community's collections.
 const COLLECTIONS: &str = "12.3.0";
+
+/// The release of DebOps, whose 201 roles set up servers on Debian.
+const DEBOPS: &str = "3.3.2";
 
 /// Modules that no case names, and why.
 const WITHOUT_CASE: &[(&str, &str)] = &[
@@ -36,18 +40,21 @@ const WITHOUT_CASE: &[(&str, &str)] = &[
 
 fn main() {
     let args = Arguments::from_args();
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle/cases");
-    let mut files: Vec<PathBuf> =
-        std::fs::read_dir(&folder).expect("cases").map(|entry| entry.expect("an entry").path()).collect();
-    files.sort();
+    let in_folder = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(name);
+        let mut files: Vec<PathBuf> =
+            std::fs::read_dir(&folder).expect("cases").map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        files
+    };
+    let files = in_folder("cases");
     let text: String = files.iter().map(|file| std::fs::read_to_string(file).expect("readable")).collect();
-    let mut trials: Vec<Trial> = files
-        .into_iter()
-        .map(|file| {
-            let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            Trial::test(name, move || compare(&file))
-        })
-        .collect();
+    let trial = |kind: &str, file: PathBuf| {
+        let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        Trial::test(format!("{kind}{name}"), move || compare(&file))
+    };
+    let mut trials: Vec<Trial> = files.into_iter().map(|file| trial("", file)).collect();
+    trials.extend(in_folder("roles").into_iter().map(|file| trial("role ", file)));
     trials.push(Trial::test("every module has a case", move || every_module(&text)));
     trials.push(Trial::test("every documented option is known", every_option));
     libtest_mimic::run(&args, trials).exit();
@@ -135,12 +142,23 @@ fn compare(case: &Path) -> Result<(), Failed> {
     Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned().into())
 }
 
-/// The community's collections, fetched on first use; some of the hundred, the rest would only take room.
-fn collections(reference: &Path) -> Result<PathBuf, Failed> {
-    let script = "import sys, zipfile, glob\n\
-        archive = zipfile.ZipFile(glob.glob(sys.argv[1] + '/*.whl')[0])\n\
-        wanted = ('ansible/posix', 'community/general', 'community/crypto', 'community/mysql', 'community/postgresql')\n\
-        names = [n for n in archive.namelist() if n.startswith(tuple(f'ansible_collections/{w}/' for w in wanted))]\n\
-        archive.extractall(sys.argv[1] + '/collections', names)";
-    unpacked(reference, "collections", &[&format!("ansible=={COLLECTIONS}")], script)
+/// The collections that cases use, of the hundred of the package `ansible`; the rest would only take room.
+const WANTED: [&str; 6] = [
+    "ansible/posix",
+    "ansible/utils",
+    "community/general",
+    "community/crypto",
+    "community/mysql",
+    "community/postgresql",
+];
+
+/// The folders of collections, fetched on first use: the community's, and DebOps with its roles.
+fn collections(reference: &Path) -> Result<String, Failed> {
+    let unpack = |name: String, package: String, wanted: &[&str]| {
+        unpacked(reference, &name, &[&package], include_str!("unpack.py"), wanted)
+    };
+    let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
+    let community = unpack(name, format!("ansible=={COLLECTIONS}"), &WANTED)?;
+    let debops = unpack(format!("debops-{DEBOPS}"), format!("debops=={DEBOPS}"), &["debops/debops"])?;
+    Ok(format!("{}:{}", community.display(), debops.display()))
 }

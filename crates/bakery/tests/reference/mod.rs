@@ -22,12 +22,13 @@ pub(crate) fn programs_of_bakery() -> PathBuf {
 }
 
 /// A folder that is made of a package of PyPI on first use: `pip download` with these words, then a script in Python that
-/// is told the folder of the download and makes `name` in it.
+/// is told the folder of the download, the folder to make, which is `name` in it, and further words.
 pub(crate) fn unpacked(
     reference: &Path,
     name: &str,
     download: &[&str],
     script: &str,
+    words: &[&str],
 ) -> Result<PathBuf, Failed> {
     static ONE_AT_A_TIME: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -48,7 +49,10 @@ pub(crate) fn unpacked(
         .args(["download", "-q", "--no-deps", "-d"])
         .arg(scratch.path())
         .args(download))?;
-    run(Command::new(reference.join("python")).args(["-c", script]).arg(scratch.path()))?;
+    run(Command::new(reference.join("python"))
+        .args(["-c", script])
+        .args([scratch.path(), &scratch.path().join(name)])
+        .args(words))?;
     // Whole or not at all: a test that is killed leaves no half of it.
     std::fs::rename(scratch.path().join(name), &unpacked)?;
     Ok(unpacked.canonicalize()?)

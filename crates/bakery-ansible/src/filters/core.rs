@@ -1,6 +1,7 @@
-//! Ansible's filters (`ansible/plugins/filter/{core,mathstuff,urls,urlsplit}.py` and the usual ones of collections).
+//! ansible-core's own filters (`ansible/plugins/filter/{core,mathstuff,urls,urlsplit}.py`).
 
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
+use bakery_lang::random::Random;
 use bakery_lang::regex::{Flags, compile, expand, replace};
 use bakery_lang::{Map, Value, json, repr, units, yaml};
 use base64::Engine as _;
@@ -49,7 +50,7 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
         "pow",
         "product",
         "quote",
-        "random_mac",
+        "random",
         "realpath",
         "regex_escape",
         "regex_findall",
@@ -462,10 +463,16 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             }
             out.into()
         }
-        "random_mac" => {
-            format!("{}{}", text(), ":00".repeat(6usize.saturating_sub(text().split(':').count()))).into()
+        "random" => random(value, args)?,
+        "shuffle" => {
+            // What cannot be put into another order stays as it is, and an empty seed is none.
+            let seed = args.get(0, "seed").filter(Value::is_true);
+            let (Ok(mut items), Ok(mut random)) = (items(value), seeded(seed.as_ref())) else {
+                return Ok(value.clone());
+            };
+            random.shuffle(&mut items);
+            items.into()
         }
-        "shuffle" => value.clone(),
         "split" => Value::strings(match args.get(0, "sep").filter(|v| !v.is_none()) {
             Some(separator) => text().split(&separator.to_string()).map(str::to_owned).collect::<Vec<_>>(),
             None => text().split_whitespace().map(str::to_owned).collect(),
@@ -511,6 +518,36 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         "urlsplit" => urlsplit(&text(), args)?,
         other => return Err(Error::new(format!("No filter named '{other}'."))),
     })
+}
+
+/// The numbers of the argument `seed`, or the system's.
+pub(super) fn seeded(seed: Option<&Value>) -> Result<Random> {
+    Random::seeded(seed.unwrap_or(&Value::None)).map_err(Error::new)
+}
+
+/// An item of a sequence, or one of the numbers below a number.
+fn random(value: &Value, args: &Arguments) -> Result<Value> {
+    let given =
+        |position, name: &str| args.get(position, name).filter(Value::is_true).and_then(|v| v.as_int());
+    let (start, step) = (given(0, "start"), given(1, "step"));
+    let mut random = seeded(args.get(2, "seed").as_ref())?;
+    match value.as_int() {
+        Some(end) => {
+            let (start, step) = (start.unwrap_or(0), step.unwrap_or(1));
+            let count = (end - start + step - step.signum()) / step;
+            let empty = || Error::new(format!("empty range for randrange() ({start}, {end}, {step})"));
+            let count = u128::try_from(count).ok().filter(|count| *count > 0).ok_or_else(empty)?;
+            Ok(Value::Int(start + step * random.below(count) as i128))
+        }
+        None if start.is_some() || step.is_some() => {
+            Err(Error::new("start and step can only be used with integer values"))
+        }
+        None => {
+            let items = bakery_jinja::ops::iterate(value)
+                .map_err(|_| Error::new("random can only be used on sequences and integers"))?;
+            random.choice(&items).cloned().ok_or_else(|| Error::new("Cannot choose from an empty sequence"))
+        }
+    }
 }
 
 fn lookup_glob(pattern: &str, name: &str) -> bool {
@@ -588,7 +625,7 @@ fn combine(value: &Value, args: &Arguments) -> Result<Value> {
     Ok(out.into())
 }
 
-fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
+pub(super) fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
     for (key, value) in map.pairs() {
         let merged = match (out.get_value(&key), &value) {
             (Some(Value::Map(old)), Value::Map(new)) if recursive => {
