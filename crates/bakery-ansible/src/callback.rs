@@ -31,6 +31,10 @@ pub struct TaskInfo {
     pub name: String,
     /// The action or module.
     pub action: String,
+    /// Its arguments as they are written.
+    pub args: Map,
+    /// The role that it is in.
+    pub role: Option<String>,
     /// Where it is written.
     pub origin: Origin,
     /// Whether it is a handler.

@@ -46,6 +46,12 @@ impl std::fmt::Debug for DefaultOutput<'_> {
     }
 }
 
+/// A title, after an empty line and filled up with stars.
+pub(crate) fn banner(title: &str) -> String {
+    let width = WIDTH.saturating_sub(title.chars().count()).max(3);
+    format!("\n{title} {}", "*".repeat(width))
+}
+
 impl<'a> DefaultOutput<'a> {
     /// Writes results to `out` and errors to `err`.
     pub fn new(
@@ -72,6 +78,13 @@ impl<'a> DefaultOutput<'a> {
         Self { out, err, colour, verbosity, check, wants, format, reasons: HashMap::new(), last_task: 0 }
     }
 
+    /// Writes results as YAML, as the callback `yaml` did.
+    #[must_use]
+    pub(crate) fn as_yaml(mut self) -> Self {
+        self.format = self.format.as_yaml();
+        self
+    }
+
     fn line(&mut self, text: &str) {
         // A reader that went away is noticed by the signal, not here.
         let _ = writeln!(self.out, "{text}");
@@ -90,9 +103,7 @@ impl<'a> DefaultOutput<'a> {
     }
 
     fn banner(&mut self, text: &str) {
-        let width = WIDTH.saturating_sub(text.chars().count()).max(3);
-        self.line("");
-        self.line(&format!("{text} {}", "*".repeat(width)));
+        self.line(&banner(text));
     }
 
     /// Names the task.
@@ -179,7 +190,7 @@ impl<'a> DefaultOutput<'a> {
         let text = |loud: bool| {
             if loud { format!(" => {}", self.format.text(&shown, action)) } else { String::new() }
         };
-        let item = item.map(|i| if secret { "None" } else { i });
+        let item = item.map(|i| if secret { "(censored due to no_log)" } else { i });
         let of_item = item.map(|i| format!(" => (item={i})")).unwrap_or_default();
         let line = match (status, item) {
             (Status::Failed, None) => format!("fatal: [{host}]: FAILED!{}", text(true)),

@@ -5,10 +5,11 @@
 
 mod adhoc;
 mod colour;
+mod companions;
 mod default_output;
 mod inventory;
-
 mod json_output;
+pub mod junit;
 mod listing;
 mod minimal_output;
 mod options;
@@ -17,6 +18,7 @@ mod vault;
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bakery_ansible::connection::Connections;
 use bakery_ansible::inventory::Inventory;
@@ -26,6 +28,7 @@ use bakery_events::exit;
 
 pub use adhoc::{AdhocArgs, adhoc};
 pub use colour::Colour;
+use companions::Chorus;
 pub use default_output::DefaultOutput;
 pub use inventory::{InventoryArgs, inventory};
 pub use json_output::JsonOutput;
@@ -124,14 +127,49 @@ pub fn with_output(
     colour: Colour,
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {
-    match args.output() {
-        Output::Default => {
-            run(&mut DefaultOutput::new(out, err, colour, args.common.verbose, args.common.check))
+    let settings = bakery_ansible::Settings::load();
+    let (output, unknown) = args.output(&settings);
+    let verbosity = args.common.verbose;
+    let out = Shared(Arc::new(Mutex::new(out)));
+    // What prints one document at the end prints nothing else.
+    let (others, further) = match output {
+        Output::Json => (vec![], vec![]),
+        _ => companions::enabled(&settings, &|| Box::new(out.clone()), verbosity),
+    };
+    for name in unknown.into_iter().chain(further) {
+        let text = format!("[WARNING]: the callback '{name}' is none of bakery's; its output is left out");
+        // Nothing else can be done when stderr is gone.
+        let _ = writeln!(err, "{}", colour.purple(&text));
+    }
+    let run = |first: &mut dyn Callback| run(&mut Chorus { first, others });
+    let mut out = out.clone();
+    match output {
+        Output::Default => run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check)),
+        Output::Yaml => {
+            run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check).as_yaml())
         }
-        Output::Minimal => run(&mut MinimalOutput::new(out, err, colour)),
+        Output::Minimal | Output::Oneline => {
+            let mut minimal = MinimalOutput::new(&mut out, err, colour);
+            minimal.one_line = output == Output::Oneline;
+            run(&mut minimal)
+        }
         Output::Json => {
-            let mut json = JsonOutput::new(out, err);
+            let mut json = JsonOutput::new(&mut out, err);
             run(&mut json)
         }
+    }
+}
+
+/// A stream that several write to, a line at a time.
+#[derive(Clone)]
+struct Shared<'a>(Arc<Mutex<&'a mut (dyn Write + Send)>>);
+
+impl Write for Shared<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).flush()
     }
 }

@@ -16,6 +16,10 @@ pub enum Output {
     Json,
     /// One line or document for each host, as the `minimal` callback.
     Minimal,
+    /// One line for each host, as the `oneline` callback.
+    Oneline,
+    /// Banners, lines, and results in YAML, as the `yaml` callback.
+    Yaml,
 }
 
 /// What `ansible-playbook`, `ansible` and `ansible-inventory` take alike (`ansible/cli/arguments/option_helpers.py`).
@@ -265,13 +269,23 @@ fn ask(wanted: bool, file: Option<&str>, prompt: &str) -> Result<Option<Secret>,
 }
 
 impl PlayArgs {
-    /// The output format.
-    pub fn output(&self) -> Output {
-        self.output.unwrap_or_else(|| match std::env::var("ANSIBLE_STDOUT_CALLBACK").as_deref() {
-            Ok("json" | "ansible.posix.json") => Output::Json,
-            Ok("minimal" | "ansible.builtin.minimal") => Output::Minimal,
-            _ => Output::Default,
-        })
+    /// The output format: the option's, else the callback's that settings name, and the name of a callback that is not
+    /// native.
+    pub fn output(&self, settings: &Settings) -> (Output, Option<String>) {
+        if let Some(output) = self.output {
+            return (output, None);
+        }
+        let Some(name) = settings.text("ANSIBLE_STDOUT_CALLBACK", "defaults", "stdout_callback") else {
+            return (Output::Default, None);
+        };
+        match name.rsplit('.').next().unwrap_or(&name) {
+            "json" => (Output::Json, None),
+            "minimal" => (Output::Minimal, None),
+            "oneline" => (Output::Oneline, None),
+            "yaml" => (Output::Yaml, None),
+            "default" => (Output::Default, None),
+            _ => (Output::Default, Some(name)),
+        }
     }
 
     /// What the executor needs to know.

@@ -69,6 +69,11 @@ impl Format {
         }
     }
 
+    /// The same, in YAML.
+    pub(crate) fn as_yaml(self) -> Self {
+        Self { yaml: true, ..self }
+    }
+
     /// The text of a result.
     pub(crate) fn text(self, result: &Map, action: &str) -> String {
         let always = result.get("_ansible_verbose_always").is_some_and(|v| v.is_true());

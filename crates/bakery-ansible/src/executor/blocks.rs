@@ -164,6 +164,8 @@ impl Runner<'_> {
             lockstep,
             name,
             action: task.action.clone(),
+            args: task.args.clone(),
+            role: context.role.as_ref().map(|used| used.role.name.clone()),
             origin: task.origin.clone(),
             handler: context.handler,
             no_log: false,

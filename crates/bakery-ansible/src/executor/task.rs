@@ -240,6 +240,14 @@ impl Runner<'_> {
             for include in &mut end.includes {
                 include.label = Some(label.clone());
             }
+            // Whether an item may be seen can depend on the item; who cannot tell hides it.
+            if let Some(secret) = context.no_log.as_ref().filter(|secret| secret.has_template()) {
+                let local = Map::from_iter([(variable.as_str(), item.clone())]);
+                let secret = self.templar(host, context, local, Some(task)).value(secret);
+                if secret.map_or(true, |s| bakery_modules::args::boolean(&s).unwrap_or(true)) {
+                    one.set("_ansible_no_log", true);
+                }
+            }
             one.set(&variable, item.clone());
             one.set("ansible_loop_var", variable.as_str());
             if let Some(name) = control("index_var") {

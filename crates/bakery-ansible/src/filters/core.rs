@@ -273,7 +273,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             out.into()
         }
         "combine" => combine(value, args)?,
-        "comment" => comment(&text(), args).into(),
+        "comment" => comment(&text(), args)?.into(),
         "dict2items" => {
             let (key, val) = (args.text(0, "key_name", "key"), args.text(1, "value_name", "value"));
             let map = value.as_map().ok_or_else(|| Error::new("dict2items requires a dictionary"))?;
@@ -685,41 +685,41 @@ fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
     Ok(out.into())
 }
 
-fn comment(text: &str, args: &Arguments) -> String {
+fn comment(text: &str, args: &Arguments) -> Result<String> {
     let style = args.text(0, "style", "plain");
     let (beginning, decoration, end) = match style.as_str() {
+        "plain" => ("", "# ", ""),
         "erlang" => ("", "% ", ""),
         "c" => ("", "// ", ""),
         "cblock" => ("/*", " * ", " */"),
         "xml" => ("<!--", " - ", "-->"),
-        _ => ("", "# ", ""),
+        other => return Err(Error::new(format!("Invalid style '{other}'."))),
     };
     let get =
         |name: &str, default: &str| args.named(name).map_or_else(|| default.to_owned(), |v| v.to_string());
+    let count = |name: &str| args.named(name).and_then(|v| v.as_int()).unwrap_or(1).clamp(0, 1000) as usize;
     let decoration = get("decoration", decoration);
+    let newline = get("newline", "\n");
+    let (beginning, end) = (get("beginning", beginning), get("end", end));
     let prefix = get("prefix", decoration.trim_end());
     let postfix = get("postfix", decoration.trim_end());
-    let newline = get("newline", "\n");
-    let count = |name: &str| args.named(name).and_then(|v| v.as_int()).unwrap_or(1).clamp(0, 100) as usize;
-    let mut out = Vec::new();
-    let beginning = get("beginning", beginning);
+    let mut out = String::new();
     if !beginning.is_empty() {
-        out.push(beginning);
+        out += &format!("{beginning}{newline}");
     }
-    out.extend(std::iter::repeat_n(
-        prefix.clone(),
-        if prefix.is_empty() { 0 } else { count("prefix_count") },
-    ));
-    out.extend(text.lines().map(|line| format!("{decoration}{line}").trim_end().to_owned()));
-    out.extend(std::iter::repeat_n(
-        postfix.clone(),
-        if postfix.is_empty() { 0 } else { count("postfix_count") },
-    ));
-    let end = get("end", end);
+    if prefix == newline {
+        out += &newline.repeat(count("prefix_count"));
+    } else if !prefix.is_empty() {
+        out += &format!("{prefix}{newline}").repeat(count("prefix_count"));
+    }
+    let lines = format!("{decoration}{}", text.replace(&newline, &format!("{newline}{decoration}")));
+    // Lines without text have no space at their end.
+    out += &lines.replace(&format!("{decoration}{newline}"), &format!("{}{newline}", decoration.trim_end()));
+    out += &format!("{newline}{postfix}").repeat(count("postfix_count"));
     if !end.is_empty() {
-        out.push(end);
+        out += &format!("{newline}{end}");
     }
-    out.join(&newline)
+    Ok(out)
 }
 
 /// What `to_yaml` and `to_nice_yaml` hand on to PyYAML.

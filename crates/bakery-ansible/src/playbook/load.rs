@@ -647,7 +647,7 @@ impl Loader {
                     }
                 }
                 let from = |key: &str| task.args.get(key).map(|v| v.to_string());
-                let used = self.use_role(&name, Map::new(), role, &task, &from)?;
+                let used = self.use_role(&name, Map::new(), role, &task, &gathered.collections, &from)?;
                 let public = task.args.get("public").and_then(|v| bakery_modules::args::boolean(&v).ok());
                 let public = public.unwrap_or_else(|| {
                     !self.settings.flag("ANSIBLE_PRIVATE_ROLE_VARS", "defaults", "private_role_vars", false)

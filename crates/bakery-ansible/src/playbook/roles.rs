@@ -20,14 +20,15 @@ impl Loader {
         params: Map,
         parent: Option<&Arc<RoleUse>>,
         task: &Task,
+        collections: &[String],
         from: &dyn Fn(&str) -> Option<String>,
     ) -> Result<Arc<RoleUse>> {
-        let path = self.find_role(name, parent).map_err(|e| Error {
+        let (name, path) = self.find_role(name, parent, collections).map_err(|e| Error {
             diagnostic: Diagnostic { origin: Some(task.origin.clone()), ..e.diagnostic },
             code: e.code,
         })?;
         let role = Arc::new(self.role(
-            name,
+            &name,
             &path,
             from("defaults_from").as_deref(),
             from("vars_from").as_deref(),
@@ -47,7 +48,8 @@ impl Loader {
             Error::parse(Diagnostic::at(&task.origin, "'name' is a required field for include_role."))
         })?;
         let from = |key: &str| args.get(key).map(|v| v.to_string());
-        let used = self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, &from)?;
+        let used =
+            self.use_role(&name.to_string(), Map::new(), task.role.as_ref(), task, collections, &from)?;
         let mut gathered = Gathered { collections: collections.to_vec(), ..Gathered::default() };
         let mut block = self.role_block(&used, from("tasks_from").as_deref(), &mut gathered)?;
         once_if_told(&mut block, &used, args);
@@ -56,8 +58,37 @@ impl Loader {
         Ok((used, block, gathered))
     }
 
-    /// Where a role is.
-    pub(crate) fn find_role(&self, name: &str, parent: Option<&Arc<RoleUse>>) -> Result<PathBuf> {
+    /// Where a role is, and its name with its collection if it is in one. Without a collection in its name it is searched
+    /// in those that the role above it is of and names, or the play does, before any folder of roles
+    /// (`RoleDefinition._load_role_path`, `RoleMetadata._load_dependencies`).
+    pub(crate) fn find_role(
+        &self,
+        name: &str,
+        parent: Option<&Arc<RoleUse>>,
+        collections: &[String],
+    ) -> Result<(String, PathBuf)> {
+        let direct = Path::new(name);
+        if direct.is_absolute() && direct.is_dir() {
+            return Ok((name.to_owned(), direct.to_path_buf()));
+        }
+        if let Some(path) = self.role_of_collection(name) {
+            return Ok((name.to_owned(), path));
+        }
+        let named: Vec<&str> = match parent {
+            Some(parent) => parent
+                .role
+                .collection()
+                .into_iter()
+                .chain(parent.role.collections.iter().map(String::as_str))
+                .collect(),
+            None => collections.iter().map(String::as_str).collect(),
+        };
+        let searched = named.iter().map(|collection| format!("{collection}.{name}"));
+        let found =
+            searched.filter_map(|full| self.role_of_collection(&full).map(|path| (full, path))).next();
+        if let Some(found) = found {
+            return Ok(found);
+        }
         let mut folders = vec![self.playbook_dir.join("roles")];
         if let Some(parent) = parent {
             folders.extend(parent.role.path.parent().map(Path::to_path_buf));
@@ -65,27 +96,25 @@ impl Loader {
         }
         folders.extend(self.roles_paths.iter().cloned());
         folders.push(self.playbook_dir.clone());
-        let direct = Path::new(name);
-        if direct.is_absolute() && direct.is_dir() {
-            return Ok(direct.to_path_buf());
-        }
-        // Folders of roles may nest in collections: `ns.name.group.role` is in `roles/group/role`.
-        if let [namespace, collection, role @ ..] = &name.split('.').collect::<Vec<_>>()[..]
-            && !role.is_empty()
-        {
-            let inner: PathBuf = role.iter().collect();
-            let found =
-                self.collection(namespace, collection).into_iter().map(|c| c.join("roles").join(&inner));
-            if let Some(found) = found.into_iter().find(|p| p.is_dir()) {
-                return Ok(found);
-            }
-        }
-        folders.iter().map(|folder| folder.join(name)).find(|path| path.is_dir()).ok_or_else(|| {
-            let searched: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
+        let path = folders.iter().map(|folder| folder.join(name)).find(|path| path.is_dir()).ok_or_else(|| {
+            let folders = folders.iter().map(|f| f.display().to_string());
+            let searched: Vec<String> = named.iter().map(ToString::to_string).chain(folders).collect();
             Error::message(format!("the role '{name}' was not found in {}", searched.join(":"))).with_hint(
                 "install what the project needs with `bakery galaxy install -r requirements.yml -p roles`",
             )
-        })
+        })?;
+        Ok((name.to_owned(), path))
+    }
+
+    /// The folder of a role with its collection in its name. Folders of roles may nest in collections:
+    /// `ns.name.group.role` is in `roles/group/role`.
+    fn role_of_collection(&self, name: &str) -> Option<PathBuf> {
+        let [namespace, collection, role @ ..] = &name.split('.').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        let inner: PathBuf = role.iter().collect();
+        let roots = self.collection(namespace, collection);
+        roots.into_iter().map(|c| c.join("roles").join(&inner)).find(|path| !role.is_empty() && path.is_dir())
     }
 
     pub(super) fn role(
@@ -289,7 +318,7 @@ impl Loader {
                 params.insert(key.to_value().untrusted(), value.to_value());
             }
         }
-        let path = self.find_role(&name, parent).map_err(|e| Error {
+        let (name, path) = self.find_role(&name, parent, &gathered.collections).map_err(|e| Error {
             diagnostic: Diagnostic { origin: Some(node.origin.clone()), ..e.diagnostic },
             code: e.code,
         })?;

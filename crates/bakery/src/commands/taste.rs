@@ -6,6 +6,7 @@ use std::time::Duration;
 use bakery_events::{Event, Reporter as _, Step, exit};
 use bakery_host::{Cmd, fs};
 use bakery_launch::{ApplyOptions, Instance};
+use bakery_play::junit::{Case, Verdict, report};
 use bakery_store::Store;
 use serde_json::Value as Json;
 
@@ -112,40 +113,26 @@ fn check(
 
 /// Every task as a test case; also what the failed ones say.
 fn junit_xml(document: &Json) -> (String, Vec<String>) {
-    let escaped = |text: &str| {
-        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-    };
-    let (mut cases, mut count, mut skipped, mut failures) = (String::new(), 0, 0, Vec::new());
+    let (mut cases, mut failures) = (Vec::new(), Vec::new());
     for play in document["plays"].as_array().into_iter().flatten() {
-        let name = play["play"]["name"].as_str().unwrap_or_default();
+        let class = play["play"]["name"].as_str().unwrap_or_default();
         for task in play["tasks"].as_array().into_iter().flatten() {
             let title = task["task"]["name"].as_str().unwrap_or_default();
             for (host, result) in task["hosts"].as_object().into_iter().flatten() {
-                count += 1;
                 let is = |key: &str| result[key] == true;
-                let inner = if is("failed") || is("unreachable") {
+                let verdict = if is("failed") || is("unreachable") {
                     let said = result["msg"].as_str().map_or_else(|| result.to_string(), str::to_owned);
                     failures.push(format!("{title}: {said}"));
-                    format!(
-                        "<failure message=\"{}\">{}</failure>",
-                        escaped(&said),
-                        escaped(&result.to_string())
-                    )
+                    Verdict::Failed(said, result.to_string())
                 } else if is("skipped") {
-                    skipped += 1;
-                    "<skipped/>".to_owned()
+                    Verdict::Skipped("skipped".into())
                 } else {
-                    String::new()
+                    Verdict::Passed(None)
                 };
-                let (title, name) = (escaped(&format!("[{host}] {title}")), escaped(name));
-                let _ =
-                    writeln!(cases, "    <testcase name=\"{title}\" classname=\"{name}\">{inner}</testcase>");
+                let (name, class) = (format!("[{host}] {title}"), class.to_owned());
+                cases.push(Case { name, class, seconds: None, verdict });
             }
         }
     }
-    let failed = failures.len();
-    let xml = format!(
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<testsuites>\n  <testsuite name=\"taste\" tests=\"{count}\" failures=\"{failed}\" errors=\"0\" skipped=\"{skipped}\">\n{cases}  </testsuite>\n</testsuites>\n"
-    );
-    (xml, failures)
+    (report("taste", &cases), failures)
 }
