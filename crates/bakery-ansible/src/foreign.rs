@@ -10,6 +10,7 @@ use bakery_lang::{Map, Value, json, yaml};
 use base64::Engine as _;
 
 use crate::playbook::{Loader, RoleUse};
+use crate::plugins::Kind;
 use crate::{Error, Result};
 
 /// Where a task looks for modules.
@@ -31,6 +32,21 @@ pub(crate) struct Foreign {
 
 /// How deep redirections of collections may go.
 const MAX_REDIRECTS: usize = 10;
+
+/// The groups of `module_defaults` that have no collection in their names, and whose groups they are
+/// (`ansible/config/ansible_builtin_runtime.yml`).
+const CORE_GROUPS: &[(&str, &[&str])] = &[
+    ("acme", &["community.crypto.acme"]),
+    ("aws", &["amazon.aws.aws", "community.aws.aws"]),
+    ("azure", &["azure.azcollection.azure"]),
+    ("cpm", &["wti.remote.cpm"]),
+    ("docker", &["community.general.docker", "community.docker.docker"]),
+    ("gcp", &["google.cloud.gcp"]),
+    ("k8s", &["community.kubernetes.k8s", "community.okd.k8s", "kubernetes.core.k8s"]),
+    ("os", &["openstack.cloud.os"]),
+    ("ovirt", &["ovirt.ovirt.ovirt"]),
+    ("vmware", &["community.vmware.vmware"]),
+];
 
 impl Scope<'_> {
     /// A module in the playbook's, a role's or a configured `library`: these come before bakery's own.
@@ -59,13 +75,29 @@ impl Scope<'_> {
         if name.matches('.').count() >= 2 {
             return self.of_collection(name, MAX_REDIRECTS);
         }
-        let own = self.role.and_then(|used| used.role.collection().map(str::to_owned));
+        let found = self.in_collections(name).find_map(|full| self.of_collection(&full, MAX_REDIRECTS));
+        found.or_else(|| of_core(name))
+    }
+
+    /// What a name without a collection may mean: in the collections of the role and its own, in those that the play names,
+    /// and in the one that it went to when it left ansible-core.
+    fn in_collections<'n>(&'n self, name: &'n str) -> impl Iterator<Item = String> + 'n {
+        let own = self.role.and_then(|used| used.role.collection());
         let of_role = self.role.map(|used| used.role.collections.as_slice()).unwrap_or_default();
-        own.iter()
-            .chain(of_role)
-            .chain(self.collections)
-            .find_map(|collection| self.of_collection(&format!("{collection}.{name}"), MAX_REDIRECTS))
-            .or_else(|| of_core(name))
+        own.into_iter()
+            .chain(of_role.iter().map(String::as_str))
+            .chain(self.collections.iter().map(String::as_str))
+            .chain(bakery_modules::collection_of(name))
+            .map(move |collection| format!("{collection}.{name}"))
+    }
+
+    /// The full name of an action in Python, if there is one of this name.
+    pub(crate) fn action(&self, name: &str) -> Option<String> {
+        let has = |name: &str| self.loader.plugins.has(self.loader, Kind::Action, name);
+        if has(name) {
+            return Some(name.to_owned());
+        }
+        if name.contains('.') { None } else { self.in_collections(name).find(|full| has(full)) }
     }
 
     fn of_collection(&self, name: &str, redirects: usize) -> Option<Foreign> {
@@ -86,6 +118,97 @@ impl Scope<'_> {
             }
         }
         None
+    }
+
+    /// The names with their collections that a module is known under: as it is named, as it is found, and where that is
+    /// redirected to.
+    pub(crate) fn full_names(&self, name: &str) -> Vec<String> {
+        let mut names = Vec::new();
+        let native = bakery_modules::find(name).filter(|_| self.local(name).is_none());
+        match native {
+            Some(module) => names.push(format!("{}.{}", module.collection, module.name)),
+            None if name.matches('.').count() >= 2 => names.push(name.to_owned()),
+            None => {
+                let is_there = |full: &String| {
+                    self.of_collection(full, MAX_REDIRECTS).is_some() || self.action(full).is_some()
+                };
+                names.extend(self.in_collections(name).filter(is_there));
+                names.push(format!("ansible.builtin.{name}"));
+            }
+        }
+        if let Some(plain) = names[0].strip_prefix("ansible.legacy.") {
+            names.push(format!("ansible.builtin.{plain}"));
+        }
+        // A redirection of a redirection is looked up as the first one is.
+        for at in 0..MAX_REDIRECTS {
+            let Some(full) = names.get(at) else { break };
+            let mut parts = full.splitn(3, '.');
+            let (Some(namespace), Some(collection), Some(rest)) = (parts.next(), parts.next(), parts.next())
+            else {
+                continue;
+            };
+            let folders = self.loader.collection(namespace, collection);
+            if let Some(other) = folders.iter().find_map(|folder| redirect(folder, rest))
+                && !names.contains(&other)
+            {
+                names.push(other);
+            }
+        }
+        names
+    }
+
+    /// The modules of a group of `module_defaults`, with their collections; `None` for a group that is nowhere
+    /// (`Base._resolve_group`).
+    pub(crate) fn group(&self, name: &str) -> Option<Vec<String>> {
+        let mut members = Vec::new();
+        let mut waiting = vec![name.to_owned()];
+        let mut seen: Vec<String> = vec![];
+        let mut found = false;
+        while let Some(group) = waiting.pop() {
+            if seen.contains(&group) {
+                continue;
+            }
+            seen.push(group.clone());
+            if let Some((_, others)) =
+                CORE_GROUPS.iter().find(|(own, _)| group.trim_start_matches("ansible.builtin.") == *own)
+            {
+                found = true;
+                waiting.extend(others.iter().map(ToString::to_string));
+                continue;
+            }
+            let mut parts = group.splitn(3, '.');
+            let (Some(namespace), Some(collection), Some(short)) = (parts.next(), parts.next(), parts.next())
+            else {
+                continue;
+            };
+            let full = |entry: String| {
+                if entry.matches('.').count() >= 2 {
+                    entry
+                } else {
+                    format!("{namespace}.{collection}.{entry}")
+                }
+            };
+            let groups = self.loader.collection(namespace, collection).iter().find_map(|folder| {
+                let text = fs::read_to_string(folder.join("meta/runtime.yml")).ok()?;
+                yaml::parse_data("meta/runtime.yml", &text).ok()?.get("action_groups")
+            });
+            let entries = groups.and_then(|groups| groups.get(&group).or_else(|| groups.get(short)));
+            let Some(entries) = entries.and_then(|e| e.as_items()) else { continue };
+            found = true;
+            for entry in entries {
+                match entry.get("metadata").and_then(|m| m.get("extend_group")) {
+                    None if entry.as_str().is_some() => members.push(full(entry.to_string())),
+                    None => {}
+                    Some(Value::Str(other)) => waiting.push(full(other.as_str().to_owned())),
+                    Some(others) => {
+                        waiting.extend(
+                            others.as_items().unwrap_or_default().iter().map(|o| full(o.to_string())),
+                        );
+                    }
+                }
+            }
+        }
+        found.then_some(members)
     }
 
     /// The call of [`bakery_modules`]' `foreign` that runs a module with parameters.

@@ -77,6 +77,8 @@ pub(crate) trait Modules {
     /// Runs a module that bakery does not have itself; `None` when it is not found. With `local_only`, only one that
     /// comes with the playbook, its roles or its configuration.
     fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<Outcome>;
+    /// The full name of an action in Python, if there is one of a name.
+    fn python_action(&self, name: &str) -> Option<String>;
     /// How much is said.
     fn verbosity(&self) -> u8;
     /// What reads files.
@@ -172,19 +174,20 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         "reboot" => machines::reboot(args, modules),
         "synchronize" => machines::synchronize(args, templar, modules),
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
-        _ if modules.loader().plugins.has(modules.loader(), Kind::Action, name) => {
-            let call = Call {
-                named: args.clone(),
-                variables: templar.everything(),
-                check: modules.check(),
-                ..Call::new(Kind::Action, name)
-            };
-            let loader = modules.loader();
-            let result = loader.plugins.run(loader, &call);
-            let result = result.map_err(|why| fail(format!("Task failed: {why}")))?;
-            result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"))
-        }
-        _ => modules.foreign(name, args, false).unwrap_or_else(|| {
+        _ => {
+            if let Some(action) = modules.python_action(name) {
+                let call = Call {
+                    named: args.clone(),
+                    variables: templar.everything(),
+                    check: modules.check(),
+                    ..Call::new(Kind::Action, &action)
+                };
+                let loader = modules.loader();
+                let result = loader.plugins.run(loader, &call);
+                let result = result.map_err(|why| fail(format!("Task failed: {why}")))?;
+                return result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"));
+            }
+            modules.foreign(name, args, false).unwrap_or_else(|| {
             let collection = match name.splitn(3, '.').collect::<Vec<_>>()[..] {
                 [namespace, collection, _] => Some(format!("{namespace}.{collection}")),
                 _ => bakery_modules::collection_of(short).map(str::to_owned),
@@ -197,7 +200,8 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
             Err(fail(format!(
                 "the module `{name}` is not one that bakery has, and it was found in no `library` folder, collection or installed ansible-core; {install}, or use a module that bakery has (`bakery doc --list`)"
             )))
-        }),
+        })
+        }
     }
 }
 

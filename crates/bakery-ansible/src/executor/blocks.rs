@@ -429,6 +429,7 @@ impl Runner<'_> {
                         ignored: false,
                         delegated: None,
                         includes: vec![],
+                        notify: vec![],
                         silent: false,
                     };
                     self.finish(info, context, host, &end);

@@ -223,6 +223,10 @@ impl Modules for Calls<'_> {
         self.scope.loader
     }
 
+    fn python_action(&self, name: &str) -> Option<String> {
+        self.scope.action(name)
+    }
+
     fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<actions::Outcome> {
         let found = if local_only { self.scope.local(name) } else { self.scope.find(name) }?;
         let call = match self.scope.call(name, &found, args, &self.internal, self.interpreter.clone()) {

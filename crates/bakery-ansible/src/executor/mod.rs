@@ -1,10 +1,12 @@
 //! Runs plays on hosts.
 //!
 //! `run` is a run with what it knows, `play` the way through a play, `strategy` how its hosts go side by side, `blocks` the
-//! way through blocks and tasks, `task` one task on one host, `reach` how it gets to its host, `calls` its module calls,
+//! way through blocks and tasks, `task` one task on one host, `arguments` what its module
+//! is given, `reach` how it gets to its host, `calls` its module calls,
 //! `outcome` what its result does, `prompt` what is asked of people, `handlers` and `meta` what their names say, `context`
 //! what a task inherits, `scene` what templates see.
 
+mod arguments;
 mod blocks;
 mod calls;
 mod context;

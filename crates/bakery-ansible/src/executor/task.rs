@@ -12,7 +12,7 @@ use crate::actions::{self, Trouble, failure};
 use crate::callback::{Status, TaskInfo};
 use crate::connection::Endpoint;
 use crate::playbook::{Loop, Task};
-use crate::{Templar, foreign, lookups};
+use crate::{foreign, lookups};
 
 /// How a task ended on a host.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub(super) struct End {
     pub(super) ignored: bool,
     pub(super) delegated: Option<String>,
     pub(super) includes: Vec<Include>,
+    /// The handlers that are notified if the task is changed.
+    pub(super) notify: Vec<String>,
     /// Whether nothing is shown, as for a role that was included.
     pub(super) silent: bool,
 }
@@ -56,6 +58,12 @@ impl Runner<'_> {
             Some(each) => self.run_loop(task, each, info, host, context),
         };
         explained(&end.result);
+        // Of a loop, every item that ran notifies what it names, once one of them is changed and none failed.
+        if end.status == Status::Changed
+            && let Err(error) = self.notify(host, &end.notify, task, context.handler)
+        {
+            self.progress().broken = Some(error);
+        }
         if let (Some(name), Some(state)) = (&task.register, self.host(host)) {
             let kept = end.result.copied();
             kept.remove("invocation");
@@ -81,6 +89,7 @@ impl Runner<'_> {
             ignored,
             delegated: None,
             includes: vec![],
+            notify: vec![],
             silent: false,
         }
     }
@@ -166,6 +175,7 @@ impl Runner<'_> {
                 ignored: false,
                 delegated: None,
                 includes: vec![],
+                notify: vec![],
                 silent: false,
             };
         }
@@ -179,7 +189,7 @@ impl Runner<'_> {
             control("pause").map(templated).and_then(|p| p.as_float().or_else(|| p.to_string().parse().ok()));
         let pause = pause.unwrap_or(0.0);
         let mut results = Vec::new();
-        let mut includes = Vec::new();
+        let (mut includes, mut notify) = (Vec::new(), vec![]);
         let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) =
             (false, false, false, true, false);
         let mut delegated = None;
@@ -272,6 +282,7 @@ impl Runner<'_> {
                 self.callback().item(info, host, &label, end.status, &one);
             }
             includes.extend(end.includes);
+            notify.extend(end.notify);
             results.push(Value::Map(one.clone()));
             if let Some(stop) = control("break_when") {
                 let local = Map::new();
@@ -317,7 +328,7 @@ impl Runner<'_> {
             Status::Ok
         };
         let ignored = ignored.unwrap_or(false);
-        End { status, result, ignored, delegated, includes, silent }
+        End { status, result, ignored, delegated, includes, notify, silent }
     }
 
     fn run_item(
@@ -346,6 +357,7 @@ impl Runner<'_> {
                     ignored: false,
                     delegated: None,
                     includes: vec![],
+                    notify: vec![],
                     silent: false,
                 };
             }
@@ -403,119 +415,14 @@ impl Runner<'_> {
             || end.status == Status::Unreachable
                 && self.truth(context.ignore_unreachable.as_ref(), context, host, &local);
         end.delegated = delegated.filter(|d| d != host);
-        if end.status == Status::Changed {
-            let mut names = Vec::new();
-            let templar = self.templar(host, context, local, Some(task));
-            for notify in &context.notify {
-                if let Ok(value) = templar.value(notify) {
-                    names.extend(
-                        value
-                            .as_items()
-                            .unwrap_or_else(|| vec![value.clone()])
-                            .iter()
-                            .map(ToString::to_string),
-                    );
-                }
-            }
-            if let Err(error) = self.notify(host, &names, task, context.handler) {
-                self.progress().broken = Some(error);
+        let templar = self.templar(host, context, local, Some(task));
+        for notify in &context.notify {
+            if let Ok(value) = templar.value(notify) {
+                let names = value.as_items().unwrap_or_else(|| vec![value.clone()]);
+                end.notify.extend(names.iter().map(ToString::to_string));
             }
         }
         end
-    }
-
-    /// The arguments, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
-    fn arguments(
-        &self,
-        task: &Task,
-        action: &str,
-        templar: &Templar,
-        context: &Context,
-    ) -> Result<Map, Diagnostic> {
-        let mut raw = task.args.copied();
-        if action == "set_fact" {
-            // Names of facts may be templates, too.
-            raw = raw
-                .pairs()
-                .into_iter()
-                .map(|(k, v)| (Value::Str(Text::written(k.to_string(), task.origin.clone())), v))
-                .collect();
-        }
-        let mut kept = Vec::new();
-        for name in match action {
-            "debug" => &["var"][..],
-            "assert" => &["that"][..],
-            _ => &[][..],
-        } {
-            if let Some(value) = raw.remove(name) {
-                kept.push((*name, value));
-            }
-        }
-        let variable = raw.remove("_variable_params");
-        if raw.contains("_raw_params") && !crate::playbook::is_free_form(action) {
-            let text = format!("Action '{}' does not support raw params.", full_name(action));
-            return Err(Diagnostic::at(&task.origin, text));
-        }
-        let args = Map::new();
-        for (key, value) in raw.pairs() {
-            // A key may be a template, too.
-            let one = Map::from_iter([(key.clone(), value)]);
-            match templar.value(&Value::Map(one)) {
-                Ok(evaluated) => args.extend(evaluated.as_map().unwrap_or(&Map::new())),
-                Err(mut error) => {
-                    error.message = format!(
-                        "Finalization of task args for '{}' failed: Error while resolving value for '{key}': {}",
-                        full_name(action),
-                        error.message
-                    );
-                    return Err(error);
-                }
-            }
-        }
-        if let Some(variable) = variable {
-            match templar.value(&variable)? {
-                Value::Map(more) => {
-                    for (key, value) in more.pairs() {
-                        if args.get_value(&key).is_none() {
-                            args.insert(key, value);
-                        }
-                    }
-                }
-                // Old playbooks keep `key=value` words in a variable.
-                Value::Str(text) if text.as_str().contains('=') => {
-                    args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None));
-                }
-                Value::Omit | Value::None => {}
-                other => {
-                    return Err(Diagnostic::at(
-                        &task.origin,
-                        format!(
-                            "Finalization of task args for '{}' failed: the arguments must be a mapping, not '{}'",
-                            full_name(action),
-                            other.type_name()
-                        ),
-                    ));
-                }
-            }
-        }
-        for (name, value) in kept {
-            args.set(name, value);
-        }
-        for defaults in &context.module_defaults {
-            let Value::Map(defaults) = templar.value(defaults)? else { continue };
-            for (name, own) in defaults.pairs() {
-                if bakery_modules::canonical_name(&name.to_string()) == action
-                    && let Value::Map(own) = own
-                {
-                    for (key, value) in own.pairs() {
-                        if args.get_value(&key).is_none() {
-                            args.insert(key, value);
-                        }
-                    }
-                }
-            }
-        }
-        Ok(args)
     }
 
     #[allow(clippy::too_many_arguments, reason = "a task's run is made of these")]
@@ -607,6 +514,7 @@ impl Runner<'_> {
             ignored: false,
             delegated: None,
             includes: vec![],
+            notify: vec![],
             silent: false,
         };
         let templar = self.templar(host, context, local.copied(), Some(task));
@@ -813,10 +721,6 @@ fn explained(result: &Map) {
 }
 
 /// The name of an action with its collection.
-fn full_name(action: &str) -> String {
-    if action.contains('.') { action.to_owned() } else { format!("ansible.builtin.{action}") }
-}
-
 fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
     let params = local;
     let role = action == "include_role";
@@ -839,5 +743,13 @@ fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
     let include = Include { role, file: name, args: args.copied(), params, label: label.map(str::to_owned) };
     let result = Map::new();
     result.set("changed", false);
-    End { status: Status::Ok, result, ignored: false, delegated: None, includes: vec![include], silent: role }
+    End {
+        status: Status::Ok,
+        result,
+        ignored: false,
+        delegated: None,
+        includes: vec![include],
+        notify: vec![],
+        silent: role,
+    }
 }

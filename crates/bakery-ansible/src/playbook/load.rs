@@ -10,7 +10,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 use super::roles::{no_roles, once_if_told, without_validation};
 use super::task::{self, Place, is_block, keywords, task};
 use super::{Block, Entry, Play, Playbook, RoleUse, Task};
-use crate::plugins::{Kind, Plugins};
+use crate::plugins::Plugins;
 use crate::vars::Layers;
 use crate::{Error, Result, Settings, Templar, vault};
 
@@ -544,8 +544,8 @@ impl Loader {
             }
             let library = |name: &str| {
                 let collections = gathered.collections.clone();
-                crate::foreign::Scope { loader: self, role, collections: &collections }.find(name).is_some()
-                    || self.plugins.has(self, Kind::Action, name)
+                let scope = crate::foreign::Scope { loader: self, role, collections: &collections };
+                scope.find(name).is_some() || scope.action(name).is_some()
             };
             let task = task(item, &Place { file, role, library: &library })?;
             out.push(self.expand(task, file, role, gathered)?);

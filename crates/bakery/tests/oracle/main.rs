@@ -1,8 +1,8 @@
 //! Modules beside ansible-core's and the community's own: lists of tasks that both programs run, each on an overlay of its
 //! own over this machine's files, in check mode, for real, and again. `compare.py` says what is compared.
 //!
-//! Every file of `cases/` is a test; a module without a case is named here with its reason. Every file of `roles/` is a
-//! playbook of a public role, whose tasks nobody here has written.
+//! Every file of `cases/` is a test; a module without a case is named here with its reason. Those of `playbooks/`
+//! are compared by what is printed, and those of `roles/` are playbooks of public roles, whose tasks nobody here has written.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
@@ -53,6 +53,11 @@ fn main() {
     let name = |file: &Path| file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let mut trials: Vec<Trial> =
         files.into_iter().map(|file| Trial::test(name(&file), move || compare(&file))).collect();
+    trials.extend(
+        in_folder("playbooks")
+            .into_iter()
+            .map(|file| Trial::test(format!("playbook {}", name(&file)), move || compare(&file))),
+    );
     // Roles start servers, and the network that they install packages by is the machine's own: one at a time.
     let ports = Arc::new(Mutex::new(()));
     trials.extend(in_folder("roles").into_iter().map(|file| {

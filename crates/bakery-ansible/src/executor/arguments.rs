@@ -1,0 +1,143 @@
+//! The arguments of a task's module, with the defaults that `module_defaults` gives.
+
+use bakery_lang::{Diagnostic, Map, Text, Value};
+
+use super::context::Context;
+use super::run::Runner;
+use crate::playbook::Task;
+use crate::{Templar, foreign};
+
+impl Runner<'_> {
+    /// The arguments, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
+    pub(super) fn arguments(
+        &self,
+        task: &Task,
+        action: &str,
+        templar: &Templar,
+        context: &Context,
+    ) -> Result<Map, Diagnostic> {
+        let mut raw = task.args.copied();
+        if action == "set_fact" {
+            // Names of facts may be templates, too.
+            raw = raw
+                .pairs()
+                .into_iter()
+                .map(|(k, v)| (Value::Str(Text::written(k.to_string(), task.origin.clone())), v))
+                .collect();
+        }
+        let mut kept = Vec::new();
+        for name in match action {
+            "debug" => &["var"][..],
+            "assert" => &["that"][..],
+            _ => &[][..],
+        } {
+            if let Some(value) = raw.remove(name) {
+                kept.push((*name, value));
+            }
+        }
+        let variable = raw.remove("_variable_params");
+        if raw.contains("_raw_params") && !crate::playbook::is_free_form(action) {
+            let text = format!("Action '{}' does not support raw params.", full_name(action));
+            return Err(Diagnostic::at(&task.origin, text));
+        }
+        let args = Map::new();
+        for (key, value) in raw.pairs() {
+            // A key may be a template, too.
+            let one = Map::from_iter([(key.clone(), value)]);
+            match templar.value(&Value::Map(one)) {
+                Ok(evaluated) => args.extend(evaluated.as_map().unwrap_or(&Map::new())),
+                Err(mut error) => {
+                    error.message = format!(
+                        "Finalization of task args for '{}' failed: Error while resolving value for '{key}': {}",
+                        full_name(action),
+                        error.message
+                    );
+                    return Err(error);
+                }
+            }
+        }
+        if let Some(variable) = variable {
+            match templar.value(&variable)? {
+                Value::Map(more) => {
+                    for (key, value) in more.pairs() {
+                        if args.get_value(&key).is_none() {
+                            args.insert(key, value);
+                        }
+                    }
+                }
+                // Old playbooks keep `key=value` words in a variable.
+                Value::Str(text) if text.as_str().contains('=') => {
+                    args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None));
+                }
+                Value::Omit | Value::None => {}
+                other => {
+                    return Err(Diagnostic::at(
+                        &task.origin,
+                        format!(
+                            "Finalization of task args for '{}' failed: the arguments must be a mapping, not '{}'",
+                            full_name(action),
+                            other.type_name()
+                        ),
+                    ));
+                }
+            }
+        }
+        for (name, value) in kept {
+            args.set(name, value);
+        }
+        for (key, value) in self.module_defaults(action, templar, context)?.pairs() {
+            if args.get_value(&key).is_none() {
+                args.insert(key, value);
+            }
+        }
+        Ok(args)
+    }
+
+    /// What is given where a module's arguments are not: first what groups that it is in have, over that what its name has;
+    /// of the same name, what is written further in (`_get_action_arg_defaults`).
+    fn module_defaults(&self, action: &str, templar: &Templar, context: &Context) -> Result<Map, Diagnostic> {
+        let out = Map::new();
+        if context.module_defaults.is_empty() {
+            return Ok(out);
+        }
+        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
+        let loader = self.loader();
+        let scope =
+            foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections };
+        let names = scope.full_names(action);
+        let by_name = Map::new();
+        for defaults in &context.module_defaults {
+            if let Value::Map(defaults) = templar.value(defaults)? {
+                by_name.extend(&defaults);
+            }
+        }
+        let (groups, modules): (Vec<_>, Vec<_>) =
+            by_name.pairs().into_iter().partition(|(name, _)| name.to_string().starts_with("group/"));
+        for (name, own) in groups {
+            let name = name.to_string();
+            let group = name.strip_prefix("group/").unwrap_or(&name);
+            let members = scope.group(group).ok_or_else(|| {
+                let text = format!(
+                    "Error loading module_defaults: could not resolve the module_defaults group {group}"
+                );
+                Diagnostic { message: text, origin: own.origin().cloned(), hint: None }
+            })?;
+            if let (Value::Map(own), true) = (&own, members.iter().any(|member| names.contains(member))) {
+                out.extend(own);
+            }
+        }
+        for (name, own) in modules {
+            if let (Value::Map(own), true) =
+                (&own, scope.full_names(&name.to_string()).iter().any(|n| names.contains(n)))
+            {
+                out.extend(own);
+            }
+        }
+        Ok(out)
+    }
+}
+
+/// A module's name with its collection, as errors have it.
+pub(super) fn full_name(action: &str) -> String {
+    if action.contains('.') { action.to_owned() } else { format!("ansible.builtin.{action}") }
+}
