@@ -298,14 +298,25 @@ impl Templar {
             .collect()
     }
 
-    /// Renders a template file.
+    /// The value of a template file: of the one expression that it consists of, else its text.
     ///
     /// # Errors
     /// As [`Templar::value`].
-    pub fn template(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<String, Diagnostic> {
+    pub fn template_value(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<Value, Diagnostic> {
         self.environment
             .parse(source, syntax)
-            .and_then(|template| self.environment.render(&template, self))
+            .and_then(|template| self.environment.native(&template, self))
+            .map_err(|e| Diagnostic { message: e.message, origin: e.origin, hint: None })
+    }
+
+    /// Renders a template file; `None` when it put out nothing at all.
+    ///
+    /// # Errors
+    /// As [`Templar::value`].
+    pub fn template(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<Option<String>, Diagnostic> {
+        self.environment
+            .parse(source, syntax)
+            .and_then(|template| self.environment.output(&template, self))
             .map_err(|e| Diagnostic { message: e.message, origin: e.origin, hint: None })
     }
 }
@@ -376,7 +387,10 @@ impl Scope for Templar {
         };
         let result = self
             .environment
-            .parse(&source, &Syntax { keep_trailing_newline: false, ..Syntax::default() })
+            .parse(
+                &source,
+                &Syntax { keep_trailing_newline: false, escape_backslashes: true, ..Syntax::default() },
+            )
             .and_then(|template| self.environment.native(&template, self))
             .map(|value| match &value {
                 // The last newline belongs to text; a list or a number does not end with one.

@@ -56,7 +56,17 @@ impl Environment {
         Evaluator::new(self, scope).render_root(template).map_err(|error| error.saying(RENDERING))
     }
 
-    /// The value of a template: of the one expression that it consists of, else its text.
+    /// Renders a template to text; `None` when it put out nothing at all, not even an empty value.
+    ///
+    /// # Errors
+    /// As [`Environment::render`].
+    pub fn output(&self, template: &Template, scope: &dyn Scope) -> Result<Option<String>> {
+        let mut evaluator = Evaluator::new(self, scope);
+        let text = evaluator.render_root(template).map_err(|error| error.saying(RENDERING))?;
+        Ok((evaluator.chunks > 0).then_some(text))
+    }
+
+    /// The value of a template: of the one expression that it consists of, else its text; none when it put out nothing.
     ///
     /// # Errors
     /// As [`Environment::render`].
@@ -69,6 +79,7 @@ impl Environment {
         let text = evaluator.render_root(template).map_err(|error| error.saying(RENDERING))?;
         // Statements around one piece leave it what it is.
         match evaluator.last.take() {
+            _ if evaluator.chunks == 0 && !template.nodes.is_empty() => Ok(Value::None),
             Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => {
                 Ok(value)
             }

@@ -19,6 +19,9 @@ pub struct Syntax {
     pub trim_blocks: bool,
     pub lstrip_blocks: bool,
     pub keep_trailing_newline: bool,
+    /// Whether a backslash in the texts of `{{ }}` is one and nothing else, as Ansible has it where templates are values:
+    /// what people write there are regular expressions. Statements and files of templates have Python's escapes.
+    pub escape_backslashes: bool,
 }
 
 impl Default for Syntax {
@@ -33,6 +36,7 @@ impl Default for Syntax {
             trim_blocks: true,
             lstrip_blocks: false,
             keep_trailing_newline: true,
+            escape_backslashes: false,
         }
     }
 }
@@ -102,7 +106,8 @@ pub(crate) fn segments(source: &Arc<Source>, syntax: &Syntax) -> Result<Vec<Segm
             at = after(text, end + close.len(), trimmed, syntax.trim_blocks);
             continue;
         }
-        let (tokens, end, last) = tokens(text, inner, close, source, line)?;
+        let (tokens, end, last) =
+            tokens(text, inner, close, (source, line), syntax.escape_backslashes && kind == 'v')?;
         at = end;
         if kind == 'b' && tokens == [Token::Name("raw".into())] {
             at = after(text, end, last == Some('-'), syntax.trim_blocks);
@@ -183,7 +188,13 @@ fn raw(text: &str, from: usize, syntax: &Syntax, source: &Arc<Source>, line: u32
 
 type Tokens = (Vec<Token>, usize, Option<char>);
 
-fn tokens(text: &str, from: usize, close: &str, source: &Arc<Source>, line: u32) -> Result<Tokens> {
+fn tokens(
+    text: &str,
+    from: usize,
+    close: &str,
+    (source, line): (&Arc<Source>, u32),
+    literal: bool,
+) -> Result<Tokens> {
     let mut out = Vec::new();
     let mut at = from;
     let mut depth = 0usize;
@@ -208,7 +219,7 @@ fn tokens(text: &str, from: usize, close: &str, source: &Arc<Source>, line: u32)
                 }
             }
         }
-        let (token, length) = token(trimmed).ok_or_else(|| {
+        let (token, length) = token(trimmed, literal).ok_or_else(|| {
             let c = trimmed.chars().next().unwrap_or(' ');
             Error::syntax(
                 source,
@@ -231,7 +242,7 @@ pub(crate) fn expression_tokens(source: &Arc<Source>) -> Result<Vec<Token>> {
     let mut out = Vec::new();
     let mut rest = source.text.trim();
     while !rest.is_empty() {
-        let (token, length) = token(rest).ok_or_else(|| {
+        let (token, length) = token(rest, false).ok_or_else(|| {
             let c = rest.chars().next().unwrap_or(' ');
             Error::syntax(source, 1, format!("unexpected char {}", bakery_lang::repr::quote(&c.to_string())))
         })?;
@@ -241,10 +252,10 @@ pub(crate) fn expression_tokens(source: &Arc<Source>) -> Result<Vec<Token>> {
     Ok(out)
 }
 
-fn token(text: &str) -> Option<(Token, usize)> {
+fn token(text: &str, literal: bool) -> Option<(Token, usize)> {
     let first = text.chars().next()?;
     if first == '"' || first == '\'' {
-        return string(text, first);
+        return string(text, first, literal);
     }
     if first.is_ascii_digit() {
         return Some(number(text));
@@ -288,8 +299,8 @@ fn number(text: &str) -> (Token, usize) {
     }
 }
 
-/// A Python string literal with its escapes.
-fn string(text: &str, quote: char) -> Option<(Token, usize)> {
+/// A Python string literal with its escapes, or with backslashes that are letters as any other.
+fn string(text: &str, quote: char, literal: bool) -> Option<(Token, usize)> {
     let mut out = String::new();
     let mut chars = text.char_indices().skip(1);
     while let Some((at, c)) = chars.next() {
@@ -301,6 +312,19 @@ fn string(text: &str, quote: char) -> Option<(Token, usize)> {
             continue;
         }
         let (_, escape) = chars.next()?;
+        if literal {
+            out.extend(['\\', escape]);
+            continue;
+        }
+        if let Some(first) = escape.to_digit(8) {
+            // Up to three octal digits, the first of which is read.
+            let more = chars.clone().take(2).map_while(|(_, c)| c.to_digit(8)).collect::<Vec<_>>();
+            for _ in &more {
+                chars.next();
+            }
+            out.push(char::from_u32(more.iter().fold(first, |number, digit| number * 8 + digit))?);
+            continue;
+        }
         let mut hex = |n: usize| -> Option<char> {
             let digits: String = (0..n).map(|_| chars.next().map(|(_, c)| c)).collect::<Option<_>>()?;
             char::from_u32(u32::from_str_radix(&digits, 16).ok()?)
@@ -313,7 +337,6 @@ fn string(text: &str, quote: char) -> Option<(Token, usize)> {
             'b' => out.push('\u{8}'),
             'f' => out.push('\u{c}'),
             'v' => out.push('\u{b}'),
-            '0' => out.push('\0'),
             'x' => out.push(hex(2)?),
             'u' => out.push(hex(4)?),
             'U' => out.push(hex(8)?),

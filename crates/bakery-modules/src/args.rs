@@ -165,8 +165,10 @@ impl Reader {
 
     /// The values as `invocation.module_args` shows them, secrets hidden.
     pub fn shown(&self) -> Map {
+        // What an action hands on, such as the whole text of a file, is nobody's argument.
         self.spec
             .iter()
+            .filter(|arg| !arg.name.starts_with('_') || self.values.contains(arg.name) && arg.name != "_data")
             .map(|arg| {
                 let value = self.values.get(arg.name).unwrap_or_default();
                 let value = if arg.secret && !value.is_none() {

@@ -80,8 +80,8 @@ impl<'a> DefaultOutput<'a> {
 
     /// Writes results as YAML, as the callback `yaml` did.
     #[must_use]
-    pub(crate) fn as_yaml(mut self) -> Self {
-        self.format = self.format.as_yaml();
+    pub(crate) fn in_yaml(mut self) -> Self {
+        self.format = self.format.in_yaml();
         self
     }
 

@@ -146,7 +146,7 @@ pub fn with_output(
     match output {
         Output::Default => run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check)),
         Output::Yaml => {
-            run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check).as_yaml())
+            run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check).in_yaml())
         }
         Output::Minimal | Output::Oneline => {
             let mut minimal = MinimalOutput::new(&mut out, err, colour);

@@ -70,7 +70,7 @@ impl Format {
     }
 
     /// The same, in YAML.
-    pub(crate) fn as_yaml(self) -> Self {
+    pub(crate) fn in_yaml(self) -> Self {
         Self { yaml: true, ..self }
     }
 

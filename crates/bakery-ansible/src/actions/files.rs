@@ -86,7 +86,7 @@ fn header(text: &str) -> Result<(Syntax, Cow<'_, str>), String> {
 
 /// A template file, rendered with the variables that describe it (`ansible/template/__init__.py`,
 /// `generate_ansible_template_vars`).
-fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<String, Diagnostic> {
+fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Prepared, Diagnostic> {
     let failed = |e: String| Diagnostic::new(e);
     let bytes = fs::read(path).map_err(|e| failed(e.to_string()))?;
     let whole = match &templar.loader {
@@ -147,14 +147,44 @@ fn render(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Stri
     if let Some(folder) = path.parent() {
         inner.search.insert(0, folder.to_path_buf());
     }
-    // As many newlines at the end as the file has, whatever its last statement took.
     syntax.keep_trailing_newline = false;
-    let newlines = |text: &str| text.len() - text.trim_end_matches('\n').len();
-    let wanted = newlines(&body);
     let source = Source::new(path.display().to_string(), body.as_ref());
-    let mut rendered = inner.template(&source, &syntax)?;
-    rendered.push_str(&"\n".repeat(wanted.saturating_sub(newlines(&rendered))));
-    Ok(rendered)
+    Ok(Prepared { templar: inner, source, syntax, newlines: newlines(&body) })
+}
+
+/// A template file, ready to be rendered.
+struct Prepared {
+    templar: Templar,
+    source: std::sync::Arc<Source>,
+    syntax: Syntax,
+    /// How many of them the file ends with.
+    newlines: usize,
+}
+
+fn newlines(text: &str) -> usize {
+    text.len() - text.trim_end_matches('\n').len()
+}
+
+impl Prepared {
+    /// As many newlines at the end as the file has, whatever its last statement took.
+    fn ended(&self, mut rendered: String) -> String {
+        rendered.push_str(&"\n".repeat(self.newlines.saturating_sub(newlines(&rendered))));
+        rendered
+    }
+
+    /// The text; empty where nothing was put out.
+    fn text(&self) -> Result<String, Diagnostic> {
+        let rendered = self.templar.template(&self.source, &self.syntax)?;
+        Ok(rendered.map(|text| self.ended(text)).unwrap_or_default())
+    }
+
+    /// The value: of the one expression that the file consists of, else its text.
+    fn value(&self) -> Result<Value, Diagnostic> {
+        Ok(match self.templar.template_value(&self.source, &self.syntax)? {
+            Value::Str(text) => self.ended(text.as_str().to_owned()).into(),
+            other => other,
+        })
+    }
 }
 
 /// `lookup('template', …)`.
@@ -163,9 +193,9 @@ pub(crate) fn render_lookup(templar: &Templar, name: &str, options: &Map) -> bak
         bakery_jinja::Error::new(format!("the template file {name} could not be found for the lookup"))
     })?;
     let vars = options.get("template_vars").and_then(|v| v.as_map().cloned()).unwrap_or_default();
-    let text =
-        render(&templar.with(&vars), &path, options, "").map_err(|d| bakery_jinja::Error::new(d.message))?;
-    Ok(if text.trim_end_matches('\n').is_empty() { Value::None } else { text.into() })
+    prepare(&templar.with(&vars), &path, options, "")
+        .and_then(|prepared| prepared.value())
+        .map_err(|d| bakery_jinja::Error::new(d.message))
 }
 
 pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
@@ -177,7 +207,7 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
             "Could not find or access '{src}'; it is searched in the role's and the playbook's templates"
         ))
     })?;
-    let mut rendered = render(templar, &path, args, &text(args, "dest").unwrap_or_default())?;
+    let mut rendered = prepare(templar, &path, args, &text(args, "dest").unwrap_or_default())?.text()?;
     // Text without any expression is no template for ansible-core, and its lines stay as they are.
     let is_template =
         || fs::read_to_string(&path).is_ok_and(|body| body.contains('{') || body.contains("#jinja2:"));

@@ -83,9 +83,8 @@ impl Loader {
                 .collect(),
             None => collections.iter().map(String::as_str).collect(),
         };
-        let searched = named.iter().map(|collection| format!("{collection}.{name}"));
-        let found =
-            searched.filter_map(|full| self.role_of_collection(&full).map(|path| (full, path))).next();
+        let mut searched = named.iter().map(|collection| format!("{collection}.{name}"));
+        let found = searched.find_map(|full| self.role_of_collection(&full).map(|path| (full, path)));
         if let Some(found) = found {
             return Ok(found);
         }

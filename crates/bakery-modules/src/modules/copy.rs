@@ -171,19 +171,20 @@ fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run 
     let contents_only = args.src.as_deref().is_some_and(|s| s.ends_with('/'));
     let root =
         if contents_only { dest.to_path_buf() } else { dest.join(source.file_name().unwrap_or_default()) };
+    let mut changed = false;
     if args.dest.ends_with('/') && !dest.exists() {
         if host.check {
             let msg = format!("dest directory {} would be created", args.dest.trim_end_matches('/'));
             return Ok(Outcome::changed(true).msg(msg).with("src", args.src.clone().unwrap_or_default()));
         }
         make_folders(host, dest, args)?;
+        changed = true;
     }
     let named = if dest.is_dir() {
         dest.join(super::file::base_name(args.src.as_deref().unwrap_or_default()))
     } else {
         dest.to_path_buf()
     };
-    let mut changed = false;
     let owner = FileAttributes {
         owner: args.attributes.owner.clone(),
         group: args.attributes.group.clone(),

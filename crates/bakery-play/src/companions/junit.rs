@@ -74,7 +74,7 @@ impl<'a> JUnit<'a> {
         let path = &task.origin.source.name;
         let mut file = match &self.relative_to {
             Some(from) => relative(Path::new(path), from),
-            None => path.to_string(),
+            None => path.clone(),
         };
         if let Some(instead) = self.elsewhere.as_ref().filter(|_| file.starts_with("../")) {
             file = format!("{instead}{}", file.rsplit('/').next().unwrap_or_default());

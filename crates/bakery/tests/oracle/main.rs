@@ -67,6 +67,8 @@ fn main() {
             compare(&file)
         })
     }));
+    let roles: Vec<String> = in_folder("roles").iter().map(|file| name(file)).collect();
+    trials.push(Trial::test("the table of roles is true", move || table(&roles)));
     trials.push(Trial::test("callbacks say the same", callbacks));
     trials.push(Trial::test("every module has a case", move || every_module(&text)));
     trials.push(Trial::test("every documented option is known", every_option));
@@ -136,6 +138,15 @@ fn every_option() -> Result<(), Failed> {
         }
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// Every role that the table calls equal is run, and no other.
+fn table(run: &[String]) -> Result<(), Failed> {
+    let rows = include_str!("roles.tsv").lines().filter(|line| !line.starts_with('#'));
+    let equal = rows.filter_map(|line| line.split_once("\tequal")).map(|(role, _)| role.to_owned());
+    let mut equal: Vec<String> = equal.collect();
+    equal.sort();
+    if equal == run { Ok(()) } else { Err(format!("the table has {equal:?}, the folder {run:?}").into()) }
 }
 
 /// What the callbacks that settings name print of a playbook, with both programs, without the times.
