@@ -79,7 +79,7 @@ impl Environment {
         let text = evaluator.render_root(template).map_err(|error| error.saying(RENDERING))?;
         // Statements around one piece leave it what it is.
         match evaluator.last.take() {
-            _ if evaluator.chunks == 0 && !template.nodes.is_empty() => Ok(Value::None),
+            _ if evaluator.chunks == 0 && !template.source.text.is_empty() => Ok(Value::None),
             Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => {
                 Ok(value)
             }

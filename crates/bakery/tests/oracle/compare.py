@@ -290,8 +290,22 @@ def main(case):
         raise SystemExit("ansible-core against bakery:\n" + "\n".join(f"{which} {line}" for line, which in wrong.items()))
 
 
+def as_first_process(work):
+    """Does the work in a child. The first process of its namespace takes note of daemons that end, or who stops them waits
+    for ever."""
+    child = os.fork()
+    if child == 0:
+        work()
+        sys.stdout.flush()
+        os._exit(0)
+    while True:
+        ended, status = os.wait()
+        if ended == child:
+            sys.exit(os.waitstatus_to_exitcode(status))
+
+
 if __name__ == "__main__":
     if sys.argv[1] == "--inside":
-        inside(sys.argv[2], sys.argv[3])
+        as_first_process(lambda: inside(sys.argv[2], sys.argv[3]))
     else:
         main(sys.argv[1])

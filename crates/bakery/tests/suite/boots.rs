@@ -111,7 +111,7 @@ fn taste(at: &Path) {
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("failed: not as wanted") && text.contains("does not taste as it should"), "{text}");
     let xml = std::fs::read_to_string(at.join("taste.xml")).expect("written");
-    assert!(xml.contains("tests=\"5\" failures=\"1\""), "{xml}");
+    assert!(xml.contains("failures=\"1\" tests=\"5\""), "{xml}");
     assert!(xml.contains("[taste] the volume &amp; its name"), "{xml}");
     // Nothing of it is left.
     let left = ok(bakery(at, &["ls", "--json"]));
