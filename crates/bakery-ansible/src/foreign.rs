@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use bakery_host::{Cmd, fs};
-use bakery_lang::{Map, Value, json, yaml};
+use bakery_lang::{Map, Value, json};
 use base64::Engine as _;
 
+use crate::collections::parts;
 use crate::playbook::{Loader, RoleUse};
 use crate::plugins::Kind;
 use crate::{Error, Result};
@@ -32,21 +33,6 @@ pub(crate) struct Foreign {
 
 /// How deep redirections of collections may go.
 const MAX_REDIRECTS: usize = 10;
-
-/// The groups of `module_defaults` that have no collection in their names, and whose groups they are
-/// (`ansible/config/ansible_builtin_runtime.yml`).
-const CORE_GROUPS: &[(&str, &[&str])] = &[
-    ("acme", &["community.crypto.acme"]),
-    ("aws", &["amazon.aws.aws", "community.aws.aws"]),
-    ("azure", &["azure.azcollection.azure"]),
-    ("cpm", &["wti.remote.cpm"]),
-    ("docker", &["community.general.docker", "community.docker.docker"]),
-    ("gcp", &["google.cloud.gcp"]),
-    ("k8s", &["community.kubernetes.k8s", "community.okd.k8s", "kubernetes.core.k8s"]),
-    ("os", &["openstack.cloud.os"]),
-    ("ovirt", &["ovirt.ovirt.ovirt"]),
-    ("vmware", &["community.vmware.vmware"]),
-];
 
 impl Scope<'_> {
     /// A module in the playbook's, a role's or a configured `library`: these come before bakery's own.
@@ -72,7 +58,7 @@ impl Scope<'_> {
         if let Some(found) = self.local(name) {
             return Some(found);
         }
-        if name.matches('.').count() >= 2 {
+        if parts(name).is_some() {
             return self.of_collection(name, MAX_REDIRECTS);
         }
         let found = self.in_collections(name).find_map(|full| self.of_collection(&full, MAX_REDIRECTS));
@@ -82,10 +68,9 @@ impl Scope<'_> {
     /// What a name without a collection may mean: in the collections of the role and its own, in those that the play names,
     /// and in the one that it went to when it left ansible-core.
     fn in_collections<'n>(&'n self, name: &'n str) -> impl Iterator<Item = String> + 'n {
-        let own = self.role.and_then(|used| used.role.collection());
-        let of_role = self.role.map(|used| used.role.collections.as_slice()).unwrap_or_default();
-        own.into_iter()
-            .chain(of_role.iter().map(String::as_str))
+        self.role
+            .into_iter()
+            .flat_map(|used| used.role.searched_collections())
             .chain(self.collections.iter().map(String::as_str))
             .chain(bakery_modules::collection_of(name))
             .map(move |collection| format!("{collection}.{name}"))
@@ -101,8 +86,7 @@ impl Scope<'_> {
     }
 
     fn of_collection(&self, name: &str, redirects: usize) -> Option<Foreign> {
-        let mut parts = name.splitn(3, '.');
-        let (namespace, collection, rest) = (parts.next()?, parts.next()?, parts.next()?);
+        let (namespace, collection, rest) = parts(name)?;
         if namespace == "ansible" && matches!(collection, "builtin" | "legacy") {
             return of_core(rest);
         }
@@ -113,7 +97,7 @@ impl Scope<'_> {
                 let package = format!("ansible_collections.{namespace}.{collection}.plugins.modules.{rest}");
                 return Some(Foreign { path, package: Some(package) });
             }
-            if let Some(other) = redirect(&folder, rest).filter(|_| redirects > 0) {
+            if let Some(other) = self.loader.runtimes.redirect(&folder, rest).filter(|_| redirects > 0) {
                 return self.of_collection(&other, redirects - 1);
             }
         }
@@ -127,7 +111,7 @@ impl Scope<'_> {
         let native = bakery_modules::find(name).filter(|_| self.local(name).is_none());
         match native {
             Some(module) => names.push(format!("{}.{}", module.collection, module.name)),
-            None if name.matches('.').count() >= 2 => names.push(name.to_owned()),
+            None if parts(name).is_some() => names.push(name.to_owned()),
             None => {
                 let is_there = |full: &String| {
                     self.of_collection(full, MAX_REDIRECTS).is_some() || self.action(full).is_some()
@@ -141,74 +125,14 @@ impl Scope<'_> {
         }
         // A redirection of a redirection is looked up as the first one is.
         for at in 0..MAX_REDIRECTS {
-            let Some(full) = names.get(at) else { break };
-            let mut parts = full.splitn(3, '.');
-            let (Some(namespace), Some(collection), Some(rest)) = (parts.next(), parts.next(), parts.next())
-            else {
+            let Some((namespace, collection, rest)) = names.get(at).and_then(|full| parts(full)) else {
                 continue;
             };
             let folders = self.loader.collection(namespace, collection);
-            if let Some(other) = folders.iter().find_map(|folder| redirect(folder, rest))
-                && !names.contains(&other)
-            {
-                names.push(other);
-            }
+            let other = folders.iter().find_map(|folder| self.loader.runtimes.redirect(folder, rest));
+            names.extend(other.filter(|other| !names.contains(other)));
         }
         names
-    }
-
-    /// The modules of a group of `module_defaults`, with their collections; `None` for a group that is nowhere
-    /// (`Base._resolve_group`).
-    pub(crate) fn group(&self, name: &str) -> Option<Vec<String>> {
-        let mut members = Vec::new();
-        let mut waiting = vec![name.to_owned()];
-        let mut seen: Vec<String> = vec![];
-        let mut found = false;
-        while let Some(group) = waiting.pop() {
-            if seen.contains(&group) {
-                continue;
-            }
-            seen.push(group.clone());
-            if let Some((_, others)) =
-                CORE_GROUPS.iter().find(|(own, _)| group.trim_start_matches("ansible.builtin.") == *own)
-            {
-                found = true;
-                waiting.extend(others.iter().map(ToString::to_string));
-                continue;
-            }
-            let mut parts = group.splitn(3, '.');
-            let (Some(namespace), Some(collection), Some(short)) = (parts.next(), parts.next(), parts.next())
-            else {
-                continue;
-            };
-            let full = |entry: String| {
-                if entry.matches('.').count() >= 2 {
-                    entry
-                } else {
-                    format!("{namespace}.{collection}.{entry}")
-                }
-            };
-            let groups = self.loader.collection(namespace, collection).iter().find_map(|folder| {
-                let text = fs::read_to_string(folder.join("meta/runtime.yml")).ok()?;
-                yaml::parse_data("meta/runtime.yml", &text).ok()?.get("action_groups")
-            });
-            let entries = groups.and_then(|groups| groups.get(&group).or_else(|| groups.get(short)));
-            let Some(entries) = entries.and_then(|e| e.as_items()) else { continue };
-            found = true;
-            for entry in entries {
-                match entry.get("metadata").and_then(|m| m.get("extend_group")) {
-                    None if entry.as_str().is_some() => members.push(full(entry.to_string())),
-                    None => {}
-                    Some(Value::Str(other)) => waiting.push(full(other.as_str().to_owned())),
-                    Some(others) => {
-                        waiting.extend(
-                            others.as_items().unwrap_or_default().iter().map(|o| full(o.to_string())),
-                        );
-                    }
-                }
-            }
-        }
-        found.then_some(members)
     }
 
     /// The call of [`bakery_modules`]' `foreign` that runs a module with parameters.
@@ -308,14 +232,6 @@ fn in_folder(folder: &Path, name: &str) -> Option<PathBuf> {
         .map(|file| folder.join(file))
         .chain(["sh", "pl", "rb"].iter().map(|end| folder.join(format!("{name}.{end}"))))
         .find(|path| path.is_file())
-}
-
-/// `plugin_routing` of a collection's `meta/runtime.yml`.
-fn redirect(collection: &Path, name: &str) -> Option<String> {
-    let text = fs::read_to_string(collection.join("meta/runtime.yml")).ok()?;
-    let routing = yaml::parse_data("meta/runtime.yml", &text).ok()?;
-    let entry = routing.get("plugin_routing")?.get("modules")?.get(name)?;
-    entry.get("redirect").map(|to| to.to_string())
 }
 
 fn of_core(name: &str) -> Option<Foreign> {

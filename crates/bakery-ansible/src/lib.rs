@@ -10,6 +10,7 @@ mod addresses;
 mod argspec;
 mod bundle;
 pub mod callback;
+mod collections;
 pub mod connection;
 mod error;
 mod executor;

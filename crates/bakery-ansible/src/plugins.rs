@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bakery_host::Cmd;
 use bakery_lang::{Map, Value, json};
 
+use crate::collections::parts;
 use crate::foreign;
 use crate::playbook::{Loader, RoleUse};
 
@@ -119,14 +120,10 @@ impl Plugins {
     /// Whether there is a plugin of a name. The helper is asked only if there are folders of such plugins, or if the name
     /// is of a collection that is there.
     pub(crate) fn has(&self, loader: &Loader, kind: Kind, name: &str) -> bool {
-        let mut parts = name.splitn(3, '.');
-        let in_collection = match (parts.next(), parts.next(), parts.next()) {
-            (Some(namespace), Some(collection), Some(_)) => loader
-                .collection(namespace, collection)
-                .iter()
-                .any(|c| c.join("plugins").join(kind.word()).is_dir()),
-            _ => false,
-        };
+        let in_collection = parts(name).is_some_and(|(namespace, collection, _)| {
+            let folders = loader.collection(namespace, collection);
+            folders.iter().any(|c| c.join("plugins").join(kind.word()).is_dir())
+        });
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let own =
             folders(loader, kind).next().is_some() || state.folders.iter().any(|(k, _)| *k == kind.word());

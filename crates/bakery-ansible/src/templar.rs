@@ -309,11 +309,11 @@ impl Templar {
             .map_err(|e| Diagnostic { message: e.message, origin: e.origin, hint: None })
     }
 
-    /// Renders a template file; `None` when it put out nothing at all.
+    /// Renders a template file, and says whether that is text: nothing at all, or one value of another type, is none.
     ///
     /// # Errors
     /// As [`Templar::value`].
-    pub fn template(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<Option<String>, Diagnostic> {
+    pub fn template(&self, source: &Arc<Source>, syntax: &Syntax) -> Result<(String, bool), Diagnostic> {
         self.environment
             .parse(source, syntax)
             .and_then(|template| self.environment.output(&template, self))
@@ -341,6 +341,10 @@ impl Scope for NoFunctions<'_> {
 
     fn is_strict_inside(&self) -> bool {
         true
+    }
+
+    fn own_name<'n>(&self, name: &'n str) -> &'n str {
+        self.0.own_name(name)
     }
 
     fn filter(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
@@ -410,6 +414,10 @@ impl Scope for Templar {
         result
     }
 
+    fn own_name<'n>(&self, name: &'n str) -> &'n str {
+        name.strip_prefix("ansible.builtin.").or_else(|| name.strip_prefix("ansible.legacy.")).unwrap_or(name)
+    }
+
     fn filter(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<Value>> {
         if let Some(result) = filters::call(self, name, value, args) {
             return Some(result);
@@ -421,6 +429,9 @@ impl Scope for Templar {
         }
         // Old roles use tests as filters: `result|succeeded`, `version|version_compare('2', '<')`.
         let short = bakery_modules::canonical_name(name);
+        if bakery_jinja::FILTERS.contains(&short) {
+            return None;
+        }
         tests::call(short, value, args).map(|r| r.map(Value::Bool))
     }
 

@@ -56,14 +56,18 @@ impl Environment {
         Evaluator::new(self, scope).render_root(template).map_err(|error| error.saying(RENDERING))
     }
 
-    /// Renders a template to text; `None` when it put out nothing at all, not even an empty value.
+    /// Renders a template to text, and says whether it is: nothing at all, or one value of another type, is none.
     ///
     /// # Errors
     /// As [`Environment::render`].
-    pub fn output(&self, template: &Template, scope: &dyn Scope) -> Result<Option<String>> {
+    pub fn output(&self, template: &Template, scope: &dyn Scope) -> Result<(String, bool)> {
         let mut evaluator = Evaluator::new(self, scope);
         let text = evaluator.render_root(template).map_err(|error| error.saying(RENDERING))?;
-        Ok((evaluator.chunks > 0).then_some(text))
+        let is_text = match &evaluator.last {
+            Some(value) if evaluator.chunks == 1 => value.as_str().is_some(),
+            _ => evaluator.chunks > 0,
+        };
+        Ok((text, is_text))
     }
 
     /// The value of a template: of the one expression that it consists of, else its text; none when it put out nothing.

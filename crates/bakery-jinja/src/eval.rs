@@ -293,7 +293,7 @@ impl<'a> Evaluator<'a> {
         if let Some(result) = self.scope.filter(name, value, args) {
             return result.map_err(|error| error.of_plugin("filter", name));
         }
-        if let Some(result) = filters::call(self, name, value, args) {
+        if let Some(result) = filters::call(self, self.scope.own_name(name), value, args) {
             return result.map_err(|error| error.of_plugin("filter", name));
         }
         Err(Error::told(format!("Syntax error in template: No filter named '{name}'.")))
@@ -303,7 +303,7 @@ impl<'a> Evaluator<'a> {
         if let Some(result) = self.scope.test(name, value, args) {
             return result.map_err(|error| error.of_plugin("test", name));
         }
-        if let Some(result) = tests::call(self, name, value, args) {
+        if let Some(result) = tests::call(self, self.scope.own_name(name), value, args) {
             return result.map_err(|error| error.of_plugin("test", name));
         }
         Err(Error::told(format!("Syntax error in template: No test named '{name}'.")))

@@ -74,6 +74,11 @@ pub trait Scope {
         false
     }
 
+    /// The name under which Jinja2 itself has a filter or test, of one that may be longer.
+    fn own_name<'n>(&self, name: &'n str) -> &'n str {
+        name
+    }
+
     /// A filter that Jinja2 itself does not have, or has differently.
     fn filter(&self, _name: &str, _value: &Value, _args: &Arguments) -> Option<Result<Value>> {
         None

@@ -20,15 +20,15 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bakery_ansible::callback::Chorus;
 use bakery_ansible::connection::Connections;
 use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::{Loader, Playbook};
-use bakery_ansible::{Callback, Error, RunOutcome};
+use bakery_ansible::{Callback, Error, RunOutcome, Settings};
 use bakery_events::exit;
 
 pub use adhoc::{AdhocArgs, adhoc};
 pub use colour::Colour;
-use companions::Chorus;
 pub use default_output::DefaultOutput;
 pub use inventory::{InventoryArgs, inventory};
 pub use json_output::JsonOutput;
@@ -98,7 +98,7 @@ fn one(
             colour.blue(&format!("{} plays in {}", playbook.plays.len(), path.display()))
         );
     }
-    let outcome = with_output(args, out, err, colour, |callback| {
+    let outcome = with_output(args, &loader.settings, out, err, colour, |callback| {
         bakery_ansible::run(&playbook, inventory, &loader, &options, &connections, callback)
     })?;
     Ok(outcome.code)
@@ -116,51 +116,51 @@ pub fn load(args: &PlayArgs, path: &Path) -> Result<(Loader, Playbook, Inventory
     Ok((loader, playbook, inventory, warnings))
 }
 
-/// Runs something with the callback that the options or `ANSIBLE_STDOUT_CALLBACK` name.
+/// Runs something with the callbacks that the options or settings name.
 ///
 /// # Errors
 /// What the run says.
-pub fn with_output(
+fn with_output(
     args: &PlayArgs,
+    settings: &Settings,
     out: &mut (dyn Write + Send),
     err: &mut (dyn Write + Send),
     colour: Colour,
     run: impl FnOnce(&mut dyn Callback) -> Result<RunOutcome, Error>,
 ) -> Result<RunOutcome, Error> {
-    let settings = bakery_ansible::Settings::load();
-    let (output, unknown) = args.output(&settings);
+    let (output, unknown) = args.output(settings);
     let verbosity = args.common.verbose;
-    let out = Shared(Arc::new(Mutex::new(out)));
-    // What prints one document at the end prints nothing else.
-    let (others, further) = match output {
-        Output::Json => (vec![], vec![]),
-        _ => companions::enabled(&settings, &|| Box::new(out.clone()), verbosity),
-    };
+    let (out, err) = (Shared(Arc::new(Mutex::new(out))), Shared(Arc::new(Mutex::new(err))));
+    // Beside one document at the end nothing else is printed.
+    let beside = if output == Output::Json { &err } else { &out };
+    let (others, further) = companions::enabled(settings, &|| Box::new(beside.clone()), verbosity);
+    let (mut out, mut err) = (out.clone(), err.clone());
     for name in unknown.into_iter().chain(further) {
         let text = format!("[WARNING]: the callback '{name}' is none of bakery's; its output is left out");
         // Nothing else can be done when stderr is gone.
         let _ = writeln!(err, "{}", colour.purple(&text));
     }
     let run = |first: &mut dyn Callback| run(&mut Chorus { first, others });
-    let mut out = out.clone();
     match output {
-        Output::Default => run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check)),
+        Output::Default => {
+            run(&mut DefaultOutput::new(&mut out, &mut err, colour, verbosity, args.common.check))
+        }
         Output::Yaml => {
-            run(&mut DefaultOutput::new(&mut out, err, colour, verbosity, args.common.check).in_yaml())
+            run(&mut DefaultOutput::new(&mut out, &mut err, colour, verbosity, args.common.check).in_yaml())
         }
         Output::Minimal | Output::Oneline => {
-            let mut minimal = MinimalOutput::new(&mut out, err, colour);
+            let mut minimal = MinimalOutput::new(&mut out, &mut err, colour);
             minimal.one_line = output == Output::Oneline;
             run(&mut minimal)
         }
         Output::Json => {
-            let mut json = JsonOutput::new(&mut out, err);
+            let mut json = JsonOutput::new(&mut out, &mut err);
             run(&mut json)
         }
     }
 }
 
-/// A stream that several write to, a line at a time.
+/// A stream that several write to, one after the other.
 #[derive(Clone)]
 struct Shared<'a>(Arc<Mutex<&'a mut (dyn Write + Send)>>);
 

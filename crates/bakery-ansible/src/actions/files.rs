@@ -172,10 +172,10 @@ impl Prepared {
         rendered
     }
 
-    /// The text; empty where nothing was put out.
+    /// The text. What is none, nothing or a list, has no newline at its end.
     fn text(&self) -> Result<String, Diagnostic> {
-        let rendered = self.templar.template(&self.source, &self.syntax)?;
-        Ok(rendered.map(|text| self.ended(text)).unwrap_or_default())
+        let (text, is_text) = self.templar.template(&self.source, &self.syntax)?;
+        Ok(if is_text { self.ended(text) } else { text })
     }
 
     /// The value: of the one expression that the file consists of, else its text.

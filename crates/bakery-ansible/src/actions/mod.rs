@@ -11,6 +11,7 @@ pub(crate) use files::render_lookup;
 use bakery_lang::{Diagnostic, Map, Value};
 
 use crate::Templar;
+use crate::collections::parts;
 use crate::connection::{Ssh, Unreachable};
 use crate::plugins::{Call, Kind};
 use bakery_jinja::Scope as _;
@@ -188,9 +189,9 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
                 return result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"));
             }
             modules.foreign(name, args, false).unwrap_or_else(|| {
-            let collection = match name.splitn(3, '.').collect::<Vec<_>>()[..] {
-                [namespace, collection, _] => Some(format!("{namespace}.{collection}")),
-                _ => bakery_modules::collection_of(short).map(str::to_owned),
+            let collection = match parts(name) {
+                Some((namespace, collection, _)) => Some(format!("{namespace}.{collection}")),
+                None => bakery_modules::collection_of(short).map(str::to_owned),
             };
             let install = match collection.as_deref() {
                 Some(core @ ("ansible.builtin" | "ansible.legacy")) => format!("it is part of {core}: install ansible-core"),

@@ -116,7 +116,7 @@ impl Runner<'_> {
         for (name, own) in groups {
             let name = name.to_string();
             let group = name.strip_prefix("group/").unwrap_or(&name);
-            let members = scope.group(group).ok_or_else(|| {
+            let members = loader.action_group(group).ok_or_else(|| {
                 let text = format!(
                     "Error loading module_defaults: could not resolve the module_defaults group {group}"
                 );

@@ -5,7 +5,7 @@ use bakery_lang::regex::{Flags, compile};
 use bakery_lang::{Map, Value, ini, repr};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::core::{merge_into, seeded};
+use super::core::{dedup, merge_into, seeded};
 use super::query::search;
 use crate::lookups::rows;
 use crate::tests::compare;
@@ -303,16 +303,6 @@ fn rename(value: &Value, args: &Arguments) -> Result<Value> {
     Ok(Value::list(maps(value)?.iter().map(each).collect()))
 }
 
-fn without_repeats(items: Vec<Value>) -> Vec<Value> {
-    let mut out: Vec<Value> = Vec::new();
-    for item in items {
-        if !out.contains(&item) {
-            out.push(item);
-        }
-    }
-    out
-}
-
 /// The lists that a filter is given; with `flatten`, lists of lists among them are taken apart.
 fn given(value: &Value, rest: &[Value], flatten: bool) -> Result<Vec<Vec<Value>>> {
     let mut out = Vec::new();
@@ -337,8 +327,7 @@ fn lists(name: &str, value: &Value, args: &Arguments) -> Result<Value> {
     if lists.len() == 0 {
         return Ok(Value::list(first));
     }
-    let mut found =
-        if matches!(name, "lists_intersect" | "lists_difference") { without_repeats(first) } else { first };
+    let mut found = if matches!(name, "lists_intersect" | "lists_difference") { dedup(first) } else { first };
     for list in lists {
         match name {
             "lists_union" => found.extend(list),
@@ -347,12 +336,12 @@ fn lists(name: &str, value: &Value, args: &Arguments) -> Result<Value> {
             _ => {
                 let both: Vec<Value> = found.iter().filter(|item| list.contains(item)).cloned().collect();
                 found.extend(list);
-                found = without_repeats(found);
+                found = dedup(found);
                 found.retain(|item| !both.contains(item));
             }
         }
     }
-    Ok(Value::list(if name == "lists_union" { without_repeats(found) } else { found }))
+    Ok(Value::list(if name == "lists_union" { dedup(found) } else { found }))
 }
 
 fn merge_lists(value: &Value, args: &Arguments) -> Result<Value> {

@@ -105,7 +105,7 @@ fn items(value: &Value) -> Result<Vec<Value>> {
     bakery_jinja::ops::iterate(value)
 }
 
-fn dedup(list: Vec<Value>) -> Vec<Value> {
+pub(super) fn dedup(list: Vec<Value>) -> Vec<Value> {
     let mut out: Vec<Value> = Vec::new();
     for item in list {
         if !out.contains(&item) {

@@ -24,7 +24,8 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
         None => of_core().or_else(of_addresses).or_else(of_community),
         Some("ansible.builtin" | "ansible.legacy" | "ansible.posix") => of_core(),
         Some("ansible.utils" | "ansible.netcommon") => of_addresses(),
-        Some("community.general") => of_community(),
+        // It has some of ansible-core's again, with more options.
+        Some("community.general") => of_community().or_else(of_core),
         Some(_) => None,
     }
 }

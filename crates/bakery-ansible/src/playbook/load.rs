@@ -10,6 +10,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value, suggest};
 use super::roles::{no_roles, once_if_told, without_validation};
 use super::task::{self, Place, is_block, keywords, task};
 use super::{Block, Entry, Play, Playbook, RoleUse, Task};
+use crate::collections::Runtimes;
 use crate::plugins::Plugins;
 use crate::vars::Layers;
 use crate::{Error, Result, Settings, Templar, vault};
@@ -84,6 +85,8 @@ pub struct Loader {
     warnings: Arc<std::sync::Mutex<Vec<String>>>,
     /// What runs plugins in Python.
     pub(crate) plugins: Arc<Plugins>,
+    /// What collections say of their modules.
+    pub(crate) runtimes: Arc<Runtimes>,
     /// Where facts outlast the run.
     pub fact_cache: Option<crate::FactCache>,
     /// The passwords of vaults.
@@ -146,6 +149,7 @@ impl Loader {
             settings: Arc::new(settings),
             warnings: Arc::default(),
             plugins: Arc::default(),
+            runtimes: Arc::default(),
             fact_cache: None,
             secrets: Arc::default(),
         }

@@ -34,6 +34,11 @@ impl Role {
         let (second, _) = parts.next()?;
         parts.next().is_none().then(|| &self.name[..second])
     }
+
+    /// The collections in which its roles, modules and actions without one are searched: its own, then those it names.
+    pub fn searched_collections(&self) -> impl Iterator<Item = &str> {
+        self.collection().into_iter().chain(self.collections.iter().map(String::as_str))
+    }
 }
 
 /// A role in a play: the role, what is given to it, and the role that brought it.

@@ -11,6 +11,7 @@ use super::load::{Gathered, MAX_DEPTH, ROLE_KEYS};
 use super::role::part;
 use super::task::{Place, is_block, keywords, task};
 use super::{Block, Dependencies, Entry, Keywords, Loader, Role, RoleUse, Task};
+use crate::collections::parts;
 use crate::{Error, Result};
 
 impl Loader {
@@ -75,12 +76,7 @@ impl Loader {
             return Ok((name.to_owned(), path));
         }
         let named: Vec<&str> = match parent {
-            Some(parent) => parent
-                .role
-                .collection()
-                .into_iter()
-                .chain(parent.role.collections.iter().map(String::as_str))
-                .collect(),
+            Some(parent) => parent.role.searched_collections().collect(),
             None => collections.iter().map(String::as_str).collect(),
         };
         let mut searched = named.iter().map(|collection| format!("{collection}.{name}"));
@@ -108,12 +104,10 @@ impl Loader {
     /// The folder of a role with its collection in its name. Folders of roles may nest in collections:
     /// `ns.name.group.role` is in `roles/group/role`.
     fn role_of_collection(&self, name: &str) -> Option<PathBuf> {
-        let [namespace, collection, role @ ..] = &name.split('.').collect::<Vec<_>>()[..] else {
-            return None;
-        };
-        let inner: PathBuf = role.iter().collect();
+        let (namespace, collection, role) = parts(name)?;
+        let inner: PathBuf = role.split('.').collect();
         let roots = self.collection(namespace, collection);
-        roots.into_iter().map(|c| c.join("roles").join(&inner)).find(|path| !role.is_empty() && path.is_dir())
+        roots.into_iter().map(|c| c.join("roles").join(&inner)).find(|path| path.is_dir())
     }
 
     pub(super) fn role(

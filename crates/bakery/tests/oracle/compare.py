@@ -5,8 +5,8 @@ tasks are its roles' own, what both programs print is compared line by line.
     compare.py CASE.yml      the exit code is 0 when nothing differs
 
 Comments at a case's head may say: `facts` (they are gathered first), `network` (the machine's own network is used),
-`setup: COMMAND` (a shell command that runs first), `without PATH: reason` (files that are not compared). A task's variable `differs` names what is not compared of its result,
-as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
+`setup: COMMAND` (a shell command that runs first), `without PATH: reason` (files that are not compared). A task's variable
+`differs` names what is not compared of its result, as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
 
 Compared: changed, failed, skipped, and of results that did not fail whatever ansible-core returned, but for times, process
 numbers and texts of warnings; of files: type, mode, owner, group, content, target of links.
@@ -277,6 +277,10 @@ def main(case):
             results = [steady(side["results"][name]) for side in (left, right)]
             for line in differences(*results, differs, name, which):
                 wrong.setdefault(line, which)
+        for who, side in (("ansible-core", left), ("bakery", right)):
+            # Two that did not get to the end would be equal.
+            if "PLAY RECAP" not in side.get("output", "PLAY RECAP"):
+                raise SystemExit(f"{which}: {who} did not come to the end:\n{side['output']}")
         outputs = [printed(side.get("output", "")) for side in (left, right)]
         for line in difflib.unified_diff(*outputs, "", "", n=1, lineterm=""):
             wrong.setdefault(f"{line:.300}", which)

@@ -1,0 +1,105 @@
+//! Collections: names that have one in them, and what `meta/runtime.yml` says of modules' names and groups.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use bakery_host::fs;
+use bakery_lang::{Value, yaml};
+
+use crate::playbook::Loader;
+
+/// The namespace, the collection and the rest of a name, `community.general.dpkg_divert`.
+pub(crate) fn parts(name: &str) -> Option<(&str, &str, &str)> {
+    let mut parts = name.splitn(3, '.');
+    Some((parts.next()?, parts.next()?, parts.next()?))
+}
+
+/// The groups of `module_defaults` that have no collection in their names, and whose groups they are
+/// (`ansible/config/ansible_builtin_runtime.yml`).
+const CORE_GROUPS: &[(&str, &[&str])] = &[
+    ("acme", &["community.crypto.acme"]),
+    ("aws", &["amazon.aws.aws", "community.aws.aws"]),
+    ("azure", &["azure.azcollection.azure"]),
+    ("cpm", &["wti.remote.cpm"]),
+    ("docker", &["community.general.docker", "community.docker.docker"]),
+    ("gcp", &["google.cloud.gcp"]),
+    ("k8s", &["community.kubernetes.k8s", "community.okd.k8s", "kubernetes.core.k8s"]),
+    ("os", &["openstack.cloud.os"]),
+    ("ovirt", &["ovirt.ovirt.ovirt"]),
+    ("vmware", &["community.vmware.vmware"]),
+];
+
+/// What collections say in `meta/runtime.yml`, each read once: tasks ask again and again, and some are long.
+#[derive(Debug, Default)]
+pub(crate) struct Runtimes(Mutex<HashMap<PathBuf, Value>>);
+
+impl Runtimes {
+    /// A key of a collection's file.
+    fn get(&self, collection: &Path, key: &str) -> Option<Value> {
+        let mut read = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let runtime = read.entry(collection.to_path_buf()).or_insert_with(|| {
+            let text = fs::read_to_string(collection.join("meta/runtime.yml")).unwrap_or_default();
+            yaml::parse_data("meta/runtime.yml", &text).unwrap_or_default()
+        });
+        runtime.get(key)
+    }
+
+    /// The name that a module of a collection has today, if it was moved (`plugin_routing`).
+    pub(crate) fn redirect(&self, collection: &Path, name: &str) -> Option<String> {
+        let entry = self.get(collection, "plugin_routing")?.get("modules")?.get(name)?;
+        entry.get("redirect").map(|to| to.to_string())
+    }
+}
+
+impl Loader {
+    /// The modules of a group of `module_defaults`, with their collections; `None` for a group that is nowhere
+    /// (`Base._resolve_group`).
+    pub(crate) fn action_group(&self, name: &str) -> Option<Vec<String>> {
+        let mut members = Vec::new();
+        let mut found = false;
+        let mut seen: Vec<String> = Vec::new();
+        let mut waiting = vec![name.to_owned()];
+        while let Some(group) = waiting.pop() {
+            if seen.contains(&group) {
+                continue;
+            }
+            let short = group.strip_prefix("ansible.builtin.").unwrap_or(&group);
+            if let Some((_, others)) = CORE_GROUPS.iter().find(|(own, _)| *own == short) {
+                found = true;
+                waiting.extend(others.iter().map(ToString::to_string));
+            } else if let Some(entries) = self.group_entries(&group) {
+                found = true;
+                for entry in entries {
+                    match entry.get("metadata").and_then(|m| m.get("extend_group")) {
+                        None if entry.as_str().is_some() => members.push(in_collection_of(&group, &entry)),
+                        None => {}
+                        Some(others) => {
+                            let others = others.as_items().unwrap_or_else(|| vec![others]);
+                            waiting.extend(others.iter().map(|other| in_collection_of(&group, other)));
+                        }
+                    }
+                }
+            }
+            seen.push(group);
+        }
+        found.then_some(members)
+    }
+
+    /// What a collection says is in a group; it may name the group with itself or without.
+    fn group_entries(&self, group: &str) -> Option<Vec<Value>> {
+        let (namespace, collection, short) = parts(group)?;
+        let folders = self.collection(namespace, collection);
+        let groups = folders.iter().find_map(|folder| self.runtimes.get(folder, "action_groups"))?;
+        groups.get(group).or_else(|| groups.get(short))?.as_items()
+    }
+}
+
+/// A name, in the collection of a group unless it has one.
+fn in_collection_of(group: &str, name: &Value) -> String {
+    let name = name.to_string();
+    match (parts(&name), parts(group)) {
+        (None, Some((namespace, collection, _))) => format!("{namespace}.{collection}.{name}"),
+        _ => name,
+    }
+}
