@@ -41,6 +41,44 @@ impl From<Refused> for Error {
     }
 }
 
+/// Where a body is put, piece by piece.
+pub trait Sink {
+    /// How many bytes are there.
+    fn length(&self) -> u64;
+
+    /// Forgets what is there.
+    ///
+    /// # Errors
+    /// When that cannot be done.
+    fn restart(&mut self) -> std::io::Result<()>;
+
+    /// Takes a piece; `whole` is how many bytes there will be, if that was said.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    fn add(&mut self, piece: &[u8], whole: Option<u64>) -> std::io::Result<()>;
+}
+
+/// In memory, of which it must not take too much.
+impl Sink for Vec<u8> {
+    fn length(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.clear();
+        Ok(())
+    }
+
+    fn add(&mut self, piece: &[u8], _: Option<u64>) -> std::io::Result<()> {
+        if (self.len() + piece.len()) as u64 > MOST_BYTES {
+            return Err(std::io::Error::other(format!("it is bigger than {} MiB", MOST_BYTES >> 20)));
+        }
+        self.extend_from_slice(piece);
+        Ok(())
+    }
+}
+
 /// Whether another try may help (`RETRY_HTTP_ERROR_CODES` in `galaxy/api.py`, and failures of servers).
 fn passes(status: u16) -> bool {
     matches!(status, 0 | 408 | 429 | 500 | 502 | 503 | 504 | 520)
@@ -61,7 +99,7 @@ impl Client {
                 .timeout_recv_body(Some(Duration::from_hours(2)))
                 .max_redirects(redirects)
                 .http_status_as_error(false)
-                .user_agent("bakery-galaxy")
+                .user_agent(concat!("bakery/", env!("CARGO_PKG_VERSION")))
                 .build()
                 .into()
         };
@@ -73,14 +111,29 @@ impl Client {
     /// # Errors
     /// The last answer, or what the network says.
     pub fn get(&self, url: &str, headers: &[(String, String)]) -> std::result::Result<Vec<u8>, Refused> {
-        let (mut body, mut tag): (Vec<u8>, Option<String>) = (Vec::new(), None);
+        let mut body = Vec::new();
+        self.download(url, headers, &mut body)?;
+        Ok(body)
+    }
+
+    /// Puts the body of a successful answer somewhere.
+    ///
+    /// # Errors
+    /// The last answer, what the network says, or why it cannot be put there.
+    pub fn download(
+        &self,
+        url: &str,
+        headers: &[(String, String)],
+        body: &mut dyn Sink,
+    ) -> std::result::Result<(), Refused> {
+        let mut tag: Option<String> = None;
         let mut last = Refused { status: 0, message: String::new() };
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 std::thread::sleep(Duration::from_millis(200 << attempt));
             }
-            match self.once(url, headers, &mut body, &mut tag, REDIRECTS) {
-                Ok(()) => return Ok(body),
+            match self.once(url, headers, body, &mut tag, REDIRECTS) {
+                Ok(()) => return Ok(()),
                 Err(refused) if passes(refused.status) => last = refused,
                 Err(refused) => return Err(refused),
             }
@@ -94,12 +147,16 @@ impl Client {
         &self,
         url: &str,
         headers: &[(String, String)],
-        body: &mut Vec<u8>,
+        body: &mut dyn Sink,
         tag: &mut Option<String>,
         redirects: u32,
     ) -> std::result::Result<(), Refused> {
         let unreachable =
             |e: ureq::Error| Refused { status: 0, message: format!("{} cannot be reached: {e}", shown(url)) };
+        let unwritable = |e: std::io::Error| Refused {
+            status: 507,
+            message: format!("what {} sent cannot be kept: {e}", shown(url)),
+        };
         // Tokens are for the server that they were given for, not for where it redirects to.
         let agent = if headers.is_empty() { &self.agent } else { &self.careful };
         let mut request = agent.get(url);
@@ -110,9 +167,9 @@ impl Client {
             request = request.header("Authorization", credentials);
         }
         // Without a strong tag of what was begun, it may have changed meanwhile.
-        let resumes = !body.is_empty() && tag.is_some();
+        let resumes = body.length() > 0 && tag.is_some();
         if let Some(tag) = tag.as_deref().filter(|_| resumes) {
-            request = request.header("Range", format!("bytes={}-", body.len())).header("If-Range", tag);
+            request = request.header("Range", format!("bytes={}-", body.length())).header("If-Range", tag);
         }
         let mut response = request.call().map_err(unreachable)?;
         let status = response.status().as_u16();
@@ -137,17 +194,17 @@ impl Client {
             });
         }
         if !(resumes && status == 206) {
-            body.clear();
+            body.restart().map_err(unwritable)?;
         }
         *tag = header("etag").filter(|t| !t.starts_with("W/"));
-        let whole = header("content-length").and_then(|l| l.parse::<usize>().ok()).map(|l| l + body.len());
+        let whole = header("content-length").and_then(|l| l.parse::<u64>().ok()).map(|l| l + body.length());
         let encoded = header("content-encoding").is_some();
         let chunks = chunks_of(response.into_body());
         let mut last = Instant::now();
         loop {
             match chunks.recv_timeout(Duration::from_millis(200)) {
                 Ok(Ok(chunk)) => {
-                    body.extend_from_slice(&chunk);
+                    body.add(&chunk, whole).map_err(unwritable)?;
                     last = Instant::now();
                 }
                 Ok(Err(error)) => {
@@ -165,13 +222,9 @@ impl Client {
                     return Err(Refused { status: 0, message });
                 }
             }
-            if body.len() as u64 > MOST_BYTES {
-                let message = format!("{} is bigger than {} MiB", shown(url), MOST_BYTES >> 20);
-                return Err(Refused { status: 413, message });
-            }
         }
-        if !encoded && whole.is_some_and(|whole| whole != body.len()) {
-            let message = format!("the download of {} ended early, at byte {}", shown(url), body.len());
+        if !encoded && whole.is_some_and(|whole| whole != body.length()) {
+            let message = format!("the download of {} ended early, at byte {}", shown(url), body.length());
             return Err(Refused { status: 0, message });
         }
         Ok(())

@@ -91,6 +91,7 @@ pub fn bake(
         probe: false,
         in_place: recall && !options.fresh_disk && epoch::given().is_none(),
         limits: options.limits,
+        http: None,
         reporter,
     };
     let mut history = History::of(store, template, plan);
@@ -241,6 +242,7 @@ pub fn first_missed(store: &Store, template: &Template, plan: &Plan, agent: &Pat
         probe: true,
         in_place: false,
         limits: Limits::default(),
+        http: None,
         reporter: &bakery_events::Silent,
     };
     let mut history = History::of(store, template, plan);

@@ -13,7 +13,7 @@ use crate::bake::{BakeOptions, bake};
 use crate::machine::Ssh;
 use crate::plan::plan;
 use crate::provision::{self, Place};
-use crate::{Error, Result, post};
+use crate::{Error, Result, post, qemu};
 
 /// Something that a builder or a post-processor made.
 #[derive(Debug, Clone, Serialize)]
@@ -75,33 +75,37 @@ pub fn build(
         store,
         agent: &options.bake.agent,
         engine: "",
-        recall: false,
+        recall: !options.bake.refresh,
         probe: false,
         in_place: false,
         limits: options.bake.limits,
+        http: None,
         reporter,
     };
-    let mut built = match build.builder.kind.as_str() {
-        "null" => on_machine(build, &place, callback).map(|()| Built {
-            artifacts: vec![artifact(
-                "fnoeding.null",
-                "Null",
-                "Did not export anything. This is the null builder",
-                vec![],
-            )],
-            image: None,
-            cached: false,
-        }),
-        "file" => written(build, &place, options.force, callback),
-        _ => baked(store, template, build, options, reporter, callback),
-    }
-    .inspect_err(|_| {
-        if let Some(cleanup) = &build.error_cleanup
-            && let Err(error) = provision::on_machine(cleanup, &place, None, callback)
-        {
-            reporter.warn(&format!("the error-cleanup-provisioner failed: {error}"));
+    let mut built =
+        match build.builder.kind.as_str() {
+            "null" => on_machine(build, &place, callback).map(|()| Built {
+                artifacts: vec![artifact(
+                    "fnoeding.null",
+                    "Null",
+                    "Did not export anything. This is the null builder",
+                    vec![],
+                )],
+                image: None,
+                cached: false,
+            }),
+            "file" => written(build, &place, options.force, callback),
+            "qemu" if !options.local => qemu::build(build, &place, options.force, callback)
+                .map(|made| Built { artifacts: vec![made], image: None, cached: false }),
+            _ => baked(store, template, build, options, reporter, callback),
         }
-    })?;
+        .inspect_err(|_| {
+            if let Some(cleanup) = &build.error_cleanup
+                && let Err(error) = provision::on_machine(cleanup, &place, None, callback)
+            {
+                reporter.warn(&format!("the error-cleanup-provisioner failed: {error}"));
+            }
+        })?;
     built.artifacts = post::process(build, &place, &options.run, built.artifacts)?;
     Ok(built)
 }
@@ -147,7 +151,7 @@ fn on_machine(build: &Build, place: &Place<'_>, callback: &mut dyn Callback) -> 
             let ssh = Ssh::of(&build.builder, &place.template.folder)?;
             let step =
                 Step::start(place.reporter, "connect", &format!("{}@{}:{}", ssh.user, ssh.host, ssh.port));
-            ssh.wait()?;
+            ssh.wait(&mut || Ok(()))?;
             step.finish("done");
             Some(ssh)
         }
@@ -157,17 +161,7 @@ fn on_machine(build: &Build, place: &Place<'_>, callback: &mut dyn Callback) -> 
             )));
         }
     };
-    for component in &build.provisioners {
-        provision::interrupted()?;
-        let about = component.text("playbook_file").unwrap_or_default();
-        let step = Step::start(place.reporter, &component.kind, &about);
-        provision::again(component, place, &mut || {
-            provision::on_machine(component, place, machine.as_ref(), callback)
-        })
-        .map_err(|error| provision::failed(component, error))?;
-        step.finish("done");
-    }
-    Ok(())
+    provision::all_on_machine(build, place, machine.as_ref(), callback)
 }
 
 /// The builder `file`: a file, from a text or another file.

@@ -56,3 +56,17 @@ pub(crate) fn of_file<D: Digest>(path: &Path) -> Result<String> {
         .map_err(|e| Error::new(format!("cannot read `{}`: {e}", path.display())))?;
     Ok(hashing.finish())
 }
+
+/// The digest of a kind over a file, in hexadecimal digits.
+pub(crate) fn named(kind: &str, path: &Path) -> Result<String> {
+    match kind {
+        "md5" => of_file::<md5::Md5>(path),
+        "sha1" => of_file::<sha1::Sha1>(path),
+        "sha224" => of_file::<sha2::Sha224>(path),
+        "sha256" => of_file::<sha2::Sha256>(path),
+        "sha384" => of_file::<sha2::Sha384>(path),
+        "sha512" => of_file::<sha2::Sha512>(path),
+        other => Err(Error::new(format!("unknown checksum type `{other}`"))
+            .hint("known: md5, sha1, sha224, sha256, sha384, sha512")),
+    }
+}

@@ -4,7 +4,7 @@
 //! builder ─base→ layer ─provisioners→ layers ─seal→ layer ─disk→ raw, qcow2 ─→ registry entry
 //! ```
 //!
-//! `build` is a build of any builder, `post` what is done with its result. Of images, `plan` says what a build reads and does, `bake` goes from state to state and makes what is missing, `base`,
+//! `build` is a build of any builder, `qemu` that of machines, `post` what is done with a result, `fetch` gets large files. Of images, `plan` says what a build reads and does, `bake` goes from state to state and makes what is missing, `base`,
 //! `provision`, `seal` and `disk` are the steps, `journal` remembers the calls of playbooks, `rootfs` is a stack of
 //! layers mounted for a step.
 //!
@@ -19,6 +19,7 @@ mod build;
 mod digest;
 mod disk;
 mod epoch;
+mod fetch;
 mod journal;
 pub mod look;
 mod machine;
@@ -26,6 +27,7 @@ mod oci;
 mod plan;
 mod post;
 mod provision;
+mod qemu;
 mod rootfs;
 pub mod seal;
 mod state;
@@ -66,6 +68,12 @@ impl Error {
 impl From<bakery_host::Error> for Error {
     fn from(error: bakery_host::Error) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+impl From<bakery_qemu::Error> for Error {
+    fn from(error: bakery_qemu::Error) -> Self {
+        Self { message: error.message, hint: error.hint }
     }
 }
 

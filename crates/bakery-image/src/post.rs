@@ -12,9 +12,8 @@ use bakery_store::Key;
 use serde_json::{Value as Json, json};
 
 use crate::build::{Artifact, artifact};
-use crate::digest::of_file;
 use crate::provision::{self, Place};
-use crate::{Error, Result};
+use crate::{Error, Result, digest};
 
 /// Runs the sequences; the artifacts that are left.
 pub(crate) fn process(
@@ -146,20 +145,6 @@ fn manifest(
     Ok(fs::write_atomic(path, serde_json::to_string_pretty(&document).unwrap_or_default())?)
 }
 
-/// A digest of a kind over a file, in hexadecimal digits.
-fn digest(kind: &str, path: &Path) -> Result<String> {
-    match kind {
-        "md5" => of_file::<md5::Md5>(path),
-        "sha1" => of_file::<sha1::Sha1>(path),
-        "sha224" => of_file::<sha2::Sha224>(path),
-        "sha256" => of_file::<sha2::Sha256>(path),
-        "sha384" => of_file::<sha2::Sha384>(path),
-        "sha512" => of_file::<sha2::Sha512>(path),
-        other => Err(Error::new(format!("unknown checksum type `{other}`"))
-            .hint("known: md5, sha1, sha224, sha256, sha384, sha512")),
-    }
-}
-
 fn checksum(component: &Component, build: &Build, place: &Place<'_>, given: &Artifact) -> Result<Artifact> {
     let mut kinds = component.list("checksum_types");
     if kinds.is_empty() {
@@ -171,7 +156,7 @@ fn checksum(component: &Component, build: &Build, place: &Place<'_>, given: &Art
         let name = output(component, build, usual, &[("ChecksumType", kind)]);
         let mut lines = String::new();
         for file in &given.files {
-            let sum = digest(kind, &place.template.folder.join(file))?;
+            let sum = digest::named(kind, &place.template.folder.join(file))?;
             let shown = file.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
             lines.push_str(&format!("{sum}\t{shown}\n"));
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bakery_events::{Reporter, Step};
 use bakery_host::{Cmd, fs};
+use bakery_qemu::{Accelerator, choose};
 use bakery_store::{Image, Store};
 
 use crate::config::{Config, DesiredInstance};
@@ -14,7 +15,7 @@ use crate::instance::{Attached, Instance, key};
 use crate::plan::{Action, digest, plan};
 use crate::state::{AttachmentRecord, InstanceRecord, Locked, State, VolumeRecord};
 use crate::volume::Volume;
-use crate::{Accelerator, Error, Plan, Result, choose, new_id, qemu};
+use crate::{Error, Plan, Result, new_id, qemu};
 
 /// How to apply.
 #[derive(Debug, Clone, Default)]
@@ -279,7 +280,7 @@ fn create(
     wanted.sort_unstable();
     wanted.dedup();
     for guest in wanted {
-        ports.push((guest, qemu::free_port(guest)?));
+        ports.push((guest, bakery_qemu::free_port(guest)?));
     }
     let public_key = fs::read_to_string(key(store)?.with_extension("pub"))?.trim().to_owned();
     // EC2's firmware shows an id that starts with `ec2`.

@@ -2,10 +2,9 @@
 //!
 //! `config` reads `*.tf` into desired resources, `state` keeps what is, `plan` compares the two (a pure function),
 //! `apply` makes them equal in the order that loses nothing: stop, detach, attach, start. `qemu` runs machines, `imds`
-//! answers them as EC2's meta-data service does, `accelerator` chooses how they are run, `volume` keeps data volumes,
+//! answers them as EC2's meta-data service does, `volume` keeps data volumes,
 //! which outlive their instances.
 
-mod accelerator;
 mod apply;
 mod config;
 pub mod imds;
@@ -15,7 +14,6 @@ mod qemu;
 mod state;
 mod volume;
 
-pub use accelerator::{Accelerator, choose};
 pub use apply::{ApplyOptions, apply, destroy, local_plan, replace};
 pub use config::{Config, load};
 pub use instance::{BootState, Instance, ssh_command, ssh_variables};
@@ -52,6 +50,12 @@ impl Error {
 impl From<bakery_host::Error> for Error {
     fn from(error: bakery_host::Error) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+impl From<bakery_qemu::Error> for Error {
+    fn from(error: bakery_qemu::Error) -> Self {
+        Self { message: error.message, hint: error.hint }
     }
 }
 

@@ -1,16 +1,15 @@
 //! Machines in QEMU: started as processes of their own, spoken to by QMP.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use bakery_host::{Cmd, fs, signal};
+use bakery_qemu::{Accelerator, Control};
 use bakery_store::Store;
 
 use crate::instance::Instance;
 use crate::volume::Volume;
-use crate::{Accelerator, Error, Result, imds};
+use crate::{Error, Result, imds};
 
 /// Processors and MiB of memory of an instance type.
 fn shape(instance_type: &str) -> (u32, u32) {
@@ -22,14 +21,6 @@ fn shape(instance_type: &str) -> (u32, u32) {
         "medium" => (2, 4096),
         _ => (2, 8192),
     }
-}
-
-/// A free port of this host; the wanted one if it is free.
-pub(crate) fn free_port(wanted: u16) -> Result<u16> {
-    let bind =
-        |port: u16| TcpListener::bind(("127.0.0.1", port)).and_then(|l| l.local_addr()).map(|a| a.port());
-    let first = if wanted >= 1024 { bind(wanted).ok() } else { None };
-    first.map_or_else(|| bind(0).map_err(|e| Error::new(format!("no port is free: {e}"))), Ok)
 }
 
 /// Starts a machine.
@@ -123,27 +114,10 @@ pub(crate) fn start(store: &Store, instance: &Instance, accelerator: &Accelerato
     Err(Error::new("the machine did not start within 10 seconds"))
 }
 
-/// Sends one command.
-fn qmp(store: &Store, instance: &Instance, command: &str) -> Result<()> {
-    let bad = |e: std::io::Error| Error::new(format!("the machine does not answer: {e}"));
-    let stream = UnixStream::connect(Instance::folder(store, &instance.id).join("qmp.sock")).map_err(bad)?;
-    stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(bad)?;
-    let mut reader = BufReader::new(stream.try_clone().map_err(bad)?);
-    let mut writer = stream;
-    let mut line = String::new();
-    reader.read_line(&mut line).map_err(bad)?;
-    for command in ["qmp_capabilities", command] {
-        writer.write_all(format!("{{\"execute\":\"{command}\"}}\n").as_bytes()).map_err(bad)?;
-        loop {
-            line.clear();
-            if reader.read_line(&mut line).map_err(bad)? == 0 || line.contains("\"return\"") {
-                break;
-            }
-            if line.contains("\"error\"") {
-                return Err(Error::new(format!("the machine refused `{command}`: {}", line.trim())));
-            }
-        }
-    }
+/// Carries out one command.
+fn tell(store: &Store, instance: &Instance, command: &str) -> Result<()> {
+    let socket = Instance::folder(store, &instance.id).join("qmp.sock");
+    Control::connect(&socket)?.execute(command, serde_json::json!({}))?;
     Ok(())
 }
 
@@ -156,7 +130,7 @@ pub(crate) fn stop(store: &Store, instance: &Instance, limit: Duration) -> Resul
     while started.elapsed() < limit {
         // A system that is still booting misses the first press.
         if last.is_none_or(|at: Instant| at.elapsed() > Duration::from_secs(10)) {
-            let _ = qmp(store, instance, "system_powerdown");
+            let _ = tell(store, instance, "system_powerdown");
             last = Some(Instant::now());
         }
         if instance.pid(store).is_none() {
@@ -164,7 +138,7 @@ pub(crate) fn stop(store: &Store, instance: &Instance, limit: Duration) -> Resul
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    let _ = qmp(store, instance, "quit");
+    let _ = tell(store, instance, "quit");
     for _ in 0..50 {
         if instance.pid(store).is_none() {
             return Ok(false);

@@ -2,7 +2,7 @@
 
 use bakery_lang::{Diagnostic, suggest};
 
-use crate::{Build, Component, Result, Template};
+use crate::{Build, Component, Result, Template, options};
 
 /// A kind of component.
 #[derive(Debug)]
@@ -13,8 +13,8 @@ pub struct Known {
     pub about: &'static str,
     /// Whether bakery runs it.
     pub runs: bool,
-    /// Its options; empty for those that are only recognised.
-    pub keys: &'static [&'static str],
+    /// Its options, by what they are about; empty for those that are only recognised.
+    pub keys: &'static [&'static [&'static str]],
 }
 
 /// Options that every provisioner has.
@@ -44,7 +44,7 @@ pub const BUILDERS: &[Known] = &[
         kind: "disk",
         about: "a bootable disk image, baked on this machine",
         runs: true,
-        keys: &[
+        keys: &[&[
             "base",
             "include",
             "size",
@@ -54,34 +54,49 @@ pub const BUILDERS: &[Known] = &[
             "kernel_args",
             "mirror",
             "changes",
-        ],
+        ]],
     },
-    Known { kind: "amazon-ebs", about: "an AMI; baked on this machine with --local", runs: false, keys: &[] },
+    Known {
+        kind: "amazon-ebs",
+        about: "an AMI; baked on this machine with --local",
+        runs: false,
+        keys: &[options::ACCESS, options::AMI, options::RUN, options::COMMUNICATOR],
+    },
     Known {
         kind: "amazon-ebssurrogate",
         about: "an AMI; baked on this machine with --local",
         runs: false,
-        keys: &[],
+        keys: &[options::ACCESS, options::AMI, options::RUN, options::COMMUNICATOR, options::SURROGATE],
     },
     Known {
         kind: "amazon-chroot",
         about: "an AMI; baked on this machine with --local",
         runs: false,
-        keys: &[],
+        keys: &[options::ACCESS, options::AMI, options::RUN, options::CHROOT],
     },
     Known {
         kind: "amazon-instance",
         about: "an AMI; baked on this machine with --local",
         runs: false,
-        keys: &[],
+        keys: &[options::ACCESS, options::AMI, options::RUN, options::COMMUNICATOR, options::BUNDLE],
     },
-    Known { kind: "amazon-ebsvolume", about: "EBS volumes", runs: false, keys: &[] },
-    Known { kind: "qemu", about: "an image from a machine in QEMU", runs: false, keys: &[] },
+    Known {
+        kind: "amazon-ebsvolume",
+        about: "EBS volumes",
+        runs: false,
+        keys: &[options::ACCESS, options::AMI, options::RUN, options::COMMUNICATOR, options::VOLUMES],
+    },
+    Known {
+        kind: "qemu",
+        about: "an image from a machine in QEMU",
+        runs: true,
+        keys: &[options::QEMU, options::MEDIA, options::COMMUNICATOR],
+    },
     Known {
         kind: "docker",
         about: "a container image, baked on this machine without a daemon",
         runs: true,
-        keys: &[
+        keys: &[&[
             "image",
             "commit",
             "discard",
@@ -112,19 +127,19 @@ pub const BUILDERS: &[Known] = &[
             "image_name",
             "include",
             "mirror",
-        ],
+        ]],
     },
     Known {
         kind: "null",
         about: "nothing but provisioners, on a machine behind ssh or on none",
         runs: true,
-        keys: &[],
+        keys: &[options::COMMUNICATOR],
     },
     Known {
         kind: "file",
         about: "a file",
         runs: true,
-        keys: &["target", "content", "source", "communicator"],
+        keys: &[&["target", "content", "source", "communicator"]],
     },
     Known { kind: "googlecompute", about: "a Google Cloud image", runs: false, keys: &[] },
     Known { kind: "azure-arm", about: "an Azure image", runs: false, keys: &[] },
@@ -138,7 +153,7 @@ pub const PROVISIONERS: &[Known] = &[
         kind: "ansible",
         about: "a playbook, run natively in the image",
         runs: true,
-        keys: &[
+        keys: &[&[
             "playbook_file",
             "command",
             "extra_arguments",
@@ -167,13 +182,13 @@ pub const PROVISIONERS: &[Known] = &[
             "collections_path",
             "use_proxy",
             "ansible_winrm_use_http",
-        ],
+        ]],
     },
     Known {
         kind: "ansible-local",
         about: "a playbook, run natively in the image",
         runs: true,
-        keys: &[
+        keys: &[&[
             "playbook_file",
             "playbook_files",
             "command",
@@ -193,13 +208,13 @@ pub const PROVISIONERS: &[Known] = &[
             "galaxy_force_install",
             "galaxy_roles_path",
             "galaxy_collections_path",
-        ],
+        ]],
     },
     Known {
         kind: "shell",
         about: "commands in the image",
         runs: true,
-        keys: &[
+        keys: &[&[
             "inline",
             "script",
             "scripts",
@@ -218,17 +233,17 @@ pub const PROVISIONERS: &[Known] = &[
             "start_retry_timeout",
             "pause_after",
             "valid_exit_codes",
-        ],
+        ]],
     },
     Known {
         kind: "file",
         about: "files into the image",
         runs: true,
-        keys: &["source", "sources", "content", "destination", "direction", "generated"],
+        keys: &[&["source", "sources", "content", "destination", "direction", "generated"]],
     },
-    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: SHELL_LOCAL },
-    Known { kind: "sleep", about: "waits", runs: true, keys: &["duration"] },
-    Known { kind: "breakpoint", about: "waits for a person", runs: true, keys: &["note", "disable"] },
+    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: &[SHELL_LOCAL] },
+    Known { kind: "sleep", about: "waits", runs: true, keys: &[&["duration"]] },
+    Known { kind: "breakpoint", about: "waits for a person", runs: true, keys: &[&["note", "disable"]] },
     Known { kind: "powershell", about: "commands on Windows", runs: false, keys: &[] },
     Known { kind: "windows-shell", about: "commands on Windows", runs: false, keys: &[] },
     Known { kind: "windows-restart", about: "restarts Windows", runs: false, keys: &[] },
@@ -240,22 +255,27 @@ pub const POST_PROCESSORS: &[Known] = &[
         kind: "manifest",
         about: "a file that says what was built",
         runs: true,
-        keys: &["output", "strip_path", "strip_time", "custom_data"],
+        keys: &[&["output", "strip_path", "strip_time", "custom_data"]],
     },
     Known {
         kind: "checksum",
         about: "digests of what was built",
         runs: true,
-        keys: &["checksum_types", "output"],
+        keys: &[&["checksum_types", "output"]],
     },
     Known {
         kind: "compress",
         about: "what was built as an archive",
         runs: true,
-        keys: &["output", "format", "compression_level"],
+        keys: &[&["output", "format", "compression_level"]],
     },
-    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: SHELL_LOCAL },
-    Known { kind: "artifice", about: "other files in place of what was built", runs: true, keys: &["files"] },
+    Known { kind: "shell-local", about: "commands on this machine", runs: true, keys: &[SHELL_LOCAL] },
+    Known {
+        kind: "artifice",
+        about: "other files in place of what was built",
+        runs: true,
+        keys: &[&["files"]],
+    },
     Known { kind: "docker-tag", about: "a name for an image in Docker", runs: false, keys: &[] },
     Known { kind: "docker-save", about: "an image out of Docker", runs: false, keys: &[] },
     Known { kind: "docker-push", about: "an image to a registry", runs: false, keys: &[] },
@@ -323,8 +343,9 @@ fn check(component: &Component, what: &str, known: &[Known], common: &[&str]) ->
     }
     for key in component.config.keys() {
         let key = key.to_string();
-        if !found.keys.contains(&key.as_str()) && !common.contains(&key.as_str()) && !key.starts_with('_') {
-            let hint = suggest(&key, found.keys.iter().copied());
+        let mut all = found.keys.iter().copied().flatten().copied();
+        if !all.any(|other| other == key) && !common.contains(&key.as_str()) && !key.starts_with('_') {
+            let hint = suggest(&key, found.keys.iter().copied().flatten().copied());
             return Err(at(component, format!("unknown option `{key}` of the {what} `{}`", component.kind))
                 .maybe_hint(hint)
                 .into());

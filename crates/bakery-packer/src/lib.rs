@@ -11,6 +11,7 @@ mod hcl;
 mod inspect;
 mod json;
 mod known;
+mod options;
 mod template;
 mod upgrade;
 

@@ -4,6 +4,7 @@
 //! HOME/layers/KEY/{diff/,layer.json}     a file-system delta and what made it
 //! HOME/records, HOME/runs                what keys came to, what builds asked (`record`)
 //! HOME/disks/LINEAGE/{disk.raw,layers.json}  a disk that follows its images from tree to tree
+//! HOME/downloads/KEY                     what was fetched by URL, under its checksum
 //! HOME/images/ID/{disk.FORMAT,image.json}
 //! HOME/instances/ID/                     machines (bakery-launch)
 //! HOME/volumes/ID/                       data volumes (bakery-launch)
@@ -158,6 +159,11 @@ impl Store {
     /// Where the disks are that images of a lineage are made from.
     pub fn disks(&self) -> PathBuf {
         self.root.join("disks")
+    }
+
+    /// Where files are that were fetched by URL.
+    pub fn downloads(&self) -> PathBuf {
+        self.root.join("downloads")
     }
 
     /// The images.

@@ -21,6 +21,8 @@ pub struct Pruned {
     pub records: u64,
     /// Disks of lineages.
     pub disks: u64,
+    /// Files that were fetched by URL.
+    pub downloads: u64,
 }
 
 /// What was copied.
@@ -53,7 +55,7 @@ impl Store {
         Ok(counts)
     }
 
-    /// Removes layers that no image has, records and disks, all of them unless they are younger than `age`.
+    /// Removes layers that no image has, records, disks and downloads, all of them unless they are younger than `age`.
     ///
     /// # Errors
     /// When bakes are under way, or something cannot be removed.
@@ -97,6 +99,12 @@ impl Store {
             if old(&path.join("disk.raw")) {
                 fs::remove_all(&path)?;
                 pruned.disks += 1;
+            }
+        }
+        for path in fs::read_dir(self.downloads()).unwrap_or_default() {
+            if old(&path) {
+                fs::remove_file(&path)?;
+                pruned.downloads += 1;
             }
         }
         Ok(pruned)

@@ -11,6 +11,7 @@ use bakery_events::exit;
 use bakery_host::namespace::Overlay;
 use bakery_host::sandbox::Sandbox;
 use bakery_lang::Map;
+use bakery_lang::quote::shell_word;
 use bakery_packer::Component;
 use bakery_store::{Key, Work};
 
@@ -68,10 +69,8 @@ pub(crate) fn run(
     callback: &mut dyn Callback,
 ) -> Result<(State, bool)> {
     let mut anew = false;
-    let mut playbooks: Vec<String> = component.text("playbook_file").into_iter().collect();
-    playbooks.extend(component.list("playbook_files"));
     let mut state = state.clone();
-    for playbook in playbooks {
+    for playbook in playbooks(component) {
         let start = Key::new("calls")
             .with("version", VERSION)
             .with("engine", place.engine)
@@ -203,12 +202,23 @@ pub(crate) fn by_ssh(
     host.set("ansible_port", i64::from(machine.port));
     host.set("ansible_user", component.text("user").unwrap_or_else(|| machine.user.clone()));
     host.set("ansible_host_key_checking", false);
+    let common: Vec<String> = machine.options.iter().map(|word| shell_word(word)).collect();
+    host.set("ansible_ssh_common_args", common.join(" "));
+    if let Some(password) = &machine.password {
+        host.set("ansible_password", password.text()?);
+    }
     if let Some(key) = &machine.key {
         host.set("ansible_ssh_private_key_file", key.as_str());
     }
-    let playbook = component.text("playbook_file").unwrap_or_default();
-    let ready = prepare(component, place, &playbook, &host)?;
-    ready.run(&playbook, &Connections::local(Some(place.template.folder.clone())), callback)
+    let connections = Connections::local(Some(place.template.folder.clone()));
+    playbooks(component).iter().try_for_each(|playbook| {
+        prepare(component, place, playbook, &host)?.run(playbook, &connections, callback)
+    })
+}
+
+/// The playbooks of a provisioner.
+fn playbooks(component: &Component) -> Vec<String> {
+    component.text("playbook_file").into_iter().chain(component.list("playbook_files")).collect()
 }
 
 fn play(
@@ -235,6 +245,9 @@ fn options(component: &Component, place: &Place<'_>, loader: &mut Loader) -> Res
         format!("packer_build_name={}", place.builder.name),
         format!("packer_builder_type={}", place.builder.kind),
     ];
+    if let Some((address, port)) = place.http {
+        extra.push(format!("packer_http_addr={address}:{port}"));
+    }
     let mut args = component.list("extra_arguments").into_iter().peekable();
     let mut ignored = Vec::new();
     while let Some(arg) = args.next() {

@@ -12,7 +12,7 @@ pub(crate) use shell::shell_local;
 use std::path::{Path, PathBuf};
 
 use bakery_ansible::Callback;
-use bakery_events::Reporter;
+use bakery_events::{Reporter, Step};
 use bakery_galaxy::install::Places;
 use bakery_galaxy::requirements::Kind;
 use bakery_host::cgroup::Limits;
@@ -27,6 +27,7 @@ use crate::state::State;
 use crate::{Error, Result};
 
 /// Where a provisioner runs.
+#[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {
     pub(crate) template: &'a Template,
     pub(crate) builder: &'a Component,
@@ -42,6 +43,8 @@ pub(crate) struct Place<'a> {
     pub(crate) in_place: bool,
     /// How much a provisioner may take.
     pub(crate) limits: Limits,
+    /// Where the machine fetches what the builder serves: an address as it sees it, and a port.
+    pub(crate) http: Option<(&'static str, u16)>,
     pub(crate) reporter: &'a dyn Reporter,
 }
 
@@ -192,6 +195,24 @@ pub(crate) fn failed(component: &Component, error: Error) -> Error {
     Error { message: format!("the provisioner `{}` failed: {error}", component.kind), hint: error.hint }
 }
 
+/// Runs a build's provisioners on a machine that is there, if there is one.
+pub(crate) fn all_on_machine(
+    build: &Build,
+    place: &Place<'_>,
+    machine: Option<&Ssh>,
+    callback: &mut dyn Callback,
+) -> Result<()> {
+    for component in &build.provisioners {
+        interrupted()?;
+        let about = component.text("playbook_file").unwrap_or_default();
+        let step = Step::start(place.reporter, &component.kind, &about);
+        again(component, place, &mut || on_machine(component, place, machine, callback))
+            .map_err(|error| failed(component, error))?;
+        step.finish("done");
+    }
+    Ok(())
+}
+
 /// Runs a provisioner on a machine that is there.
 pub(crate) fn on_machine(
     component: &Component,
@@ -206,13 +227,12 @@ pub(crate) fn on_machine(
         ))
     };
     match component.kind.as_str() {
-        "ansible" => ansible::by_ssh(component, place, machine.ok_or_else(needs)?, callback),
+        kind if kind.starts_with("ansible") => {
+            ansible::by_ssh(component, place, machine.ok_or_else(needs)?, callback)
+        }
         "shell" => shell::shell(component, place, machine.ok_or_else(needs)?),
         "file" => file::file(component, place, machine.ok_or_else(needs)?),
         "shell-local" => shell::shell_local(component, place, &[]),
-        "ansible-local" => {
-            Err(Error::new("`ansible-local` runs in images that are baked; for a machine use `ansible`"))
-        }
         _ => aside(component, place),
     }
 }

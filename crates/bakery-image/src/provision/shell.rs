@@ -15,6 +15,11 @@ fn environment(component: &Component, place: &Place<'_>) -> Vec<(String, String)
         ("PACKER_BUILD_NAME".to_owned(), place.builder.name.clone()),
         ("PACKER_BUILDER_TYPE".to_owned(), place.builder.kind.clone()),
     ];
+    if let Some((address, port)) = place.http {
+        pairs.push(("PACKER_HTTP_ADDR".to_owned(), format!("{address}:{port}")));
+        pairs.push(("PACKER_HTTP_IP".to_owned(), address.to_owned()));
+        pairs.push(("PACKER_HTTP_PORT".to_owned(), port.to_string()));
+    }
     for text in component.list("environment_vars") {
         if let Some((key, value)) = text.split_once('=') {
             pairs.push((key.to_owned(), value.to_owned()));
@@ -101,7 +106,7 @@ pub(crate) fn shell(component: &Component, place: &Place<'_>, machine: &dyn Mach
         if !sent.success() {
             return Err(Error::new(format!("the script could not be sent: {}", sent.error_text().trim())));
         }
-        let output = machine.shell(&format!("{{ {execute}\n}} 2>&1"))?.output()?;
+        let output = machine.terminal(&format!("{{ {execute}\n}} 2>&1"))?.output()?;
         judge(component, place, &output)?;
         if !component.flag("skip_clean", false) && output.code != 255 {
             machine.shell(&format!("rm -f {} {}", quoted(&path), quoted(&vars_file)))?.output()?;

@@ -44,7 +44,7 @@ pub(crate) fn doctor(terminal: &Terminal) -> Outcome {
     ]);
     let store = Store::open()?;
     if find_program("qemu-system-x86_64").is_some() {
-        match bakery_launch::choose(&store) {
+        match bakery_qemu::choose(&store) {
             Ok(found) => rows.push(vec!["ok".into(), format!("accelerator {}", found.name), found.reason]),
             Err(error) => rows.push(vec!["missing".into(), "accelerator".into(), error.message]),
         }
