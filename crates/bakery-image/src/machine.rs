@@ -1,5 +1,7 @@
 //! What a provisioner acts on: a tree that is being baked, or a machine that is reached by ssh.
 
+use std::io::Read as _;
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -71,6 +73,8 @@ impl Password {
     }
 }
 
+/// How long a server may take to greet before it is tried again.
+const GREETING: Duration = Duration::from_secs(2);
 /// The sessions that connections to a machine share are kept so long.
 const PERSIST: &str = "120s";
 
@@ -141,12 +145,15 @@ impl Ssh {
         loop {
             interrupted()?;
             check()?;
-            let output = self.shell("true")?.timeout(Duration::from_secs(30)).output()?;
-            if output.success() {
-                return Ok(());
+            let mut said = "nobody speaks ssh there".to_owned();
+            if !self.options.is_empty() || self.greets() {
+                let output = self.shell("true")?.timeout(Duration::from_secs(30)).output()?;
+                if output.success() {
+                    return Ok(());
+                }
+                said = output.error_text();
             }
             if started.elapsed() > self.limit {
-                let said = output.error_text();
                 return Err(Error::new(format!(
                     "{}@{}:{} cannot be reached: {}",
                     self.user,
@@ -156,8 +163,21 @@ impl Ssh {
                 ))
                 .hint("`ssh_timeout` says how long it is waited for"));
             }
-            std::thread::sleep(Duration::from_millis(500));
+            std::thread::sleep(Duration::from_millis(250));
         }
+    }
+
+    /// Whether a server greets. A machine that boots behind a forwarded port is connected to long before that; ssh itself
+    /// would wait for it as long as for one that is slow.
+    fn greets(&self) -> bool {
+        let addresses = (self.host.as_str(), self.port).to_socket_addrs();
+        let Some(address) = addresses.ok().and_then(|mut found| found.next()) else { return false };
+        let greeting = TcpStream::connect_timeout(&address, GREETING).and_then(|mut stream| {
+            stream.set_read_timeout(Some(GREETING))?;
+            let mut start = [0; 4];
+            stream.read_exact(&mut start).map(|()| start)
+        });
+        greeting.is_ok_and(|start| start == *b"SSH-")
     }
 
     fn command(&self) -> Result<Cmd> {

@@ -196,8 +196,8 @@ pub(crate) fn read(store: &Store, path: &Path) -> Result<Vec<Key>> {
     Ok(stack)
 }
 
-/// By its first bytes, whatever its name: tar tells compressions apart only by names when it reads a file.
-fn unpack(archive: &Path, folder: &Path) -> Result<()> {
+/// By its first bytes, whatever its name: what was fetched has none.
+pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let mut start = [0u8; 4];
     let mut file = fs::open(archive)?;
     let read = file.read(&mut start).and_then(|_| file.rewind());
@@ -205,6 +205,8 @@ fn unpack(archive: &Path, folder: &Path) -> Result<()> {
     let compression = match start {
         [0x1f, 0x8b, ..] => Some("--gzip"),
         [0x28, 0xb5, 0x2f, 0xfd] => Some("--zstd"),
+        [0xfd, b'7', b'z', b'X'] => Some("--xz"),
+        [b'B', b'Z', b'h', _] => Some("--bzip2"),
         _ => None,
     };
     Cmd::new("tar")

@@ -7,7 +7,7 @@ use bakery_host::fs;
 use bakery_packer::{Build, Component, Template};
 use bakery_store::{Key, Store};
 
-use crate::base::{self, Base};
+use crate::base::{self, Asked, Base};
 use crate::disk::{FileSystem, export};
 use crate::{Error, Result, epoch, provision};
 
@@ -48,7 +48,7 @@ impl Plan {
     }
 }
 
-/// Plans the build of one builder. With `local`, a builder of AMIs is baked here from `base`.
+/// Plans the build of one builder. With `local`, a builder of AMIs or machines is baked here from `base`.
 ///
 /// # Errors
 /// A builder that cannot be run here, an option that cannot be understood, a base that is not there.
@@ -63,8 +63,9 @@ pub fn plan(
     let builder = &build.builder;
     let mut notes = Vec::new();
     let is_ami = builder.kind.starts_with("amazon-");
+    let is_guest = builder.kind == "qemu";
     let is_container = builder.kind == "docker";
-    if builder.kind != "disk" && !is_container && !(is_ami && local) {
+    if builder.kind != "disk" && !is_container && !((is_ami || is_guest) && local) {
         let error = Error::new(format!("the builder `{}` does not run on this machine", builder.kind));
         return Err(if is_ami {
             error.hint("bake it here with `--local`, from a base of your choice with `--base` (default debian:bookworm)")
@@ -72,16 +73,31 @@ pub fn plan(
             error.hint("use the builder `disk`")
         });
     }
-    let base_name = base
-        .map(str::to_owned)
-        .or_else(|| builder.text(if is_container { "image" } else { "base" }))
-        .unwrap_or_else(|| "debian:bookworm".into());
-    if is_ami {
-        let source = builder.text("source_ami").unwrap_or_else(|| "a filter".into());
-        notes.push(format!("source_ami {source} is replaced by the base {base_name}"));
+    let usual = match builder.kind.as_str() {
+        "docker" => builder.text("image"),
+        // A machine's disk is a base, an installer is none.
+        "qemu" if builder.flag("disk_image", false) => {
+            builder.text("iso_url").or_else(|| builder.list("iso_urls").first().cloned())
+        }
+        "qemu" => None,
+        _ => builder.text("base"),
+    };
+    let base_name =
+        base.map(str::to_owned).or_else(|| usual.clone()).unwrap_or_else(|| "debian:bookworm".into());
+    if is_ami || is_guest {
+        let source = match builder.text(if is_ami { "source_ami" } else { "iso_url" }) {
+            Some(source) => source,
+            None if is_ami => "a filter".into(),
+            None => "iso_urls".into(),
+        };
+        if usual.is_none() || base.is_some() {
+            let key = if is_ami { "source_ami" } else { "iso_url" };
+            notes.push(format!("{key} {source} is replaced by the base {base_name}"));
+        }
         notes.push(format!(
-            "builder {} is replaced by the builder disk; no cloud account is used",
-            builder.kind
+            "builder {} is replaced by the builder disk; no {} is used",
+            builder.kind,
+            if is_ami { "cloud account" } else { "machine" }
         ));
         if let Some(user) = builder.text("ssh_username") {
             notes.push(format!("ssh_username {user} is not needed: provisioners run in the image as root"));
@@ -90,6 +106,7 @@ pub fn plan(
     let name = builder
         .text("image_name")
         .or_else(|| builder.text("ami_name"))
+        .or_else(|| builder.text("vm_name").filter(|_| is_guest))
         .unwrap_or_else(|| builder.name.clone());
     let mut engine = blake3::hash(&fs::read(agent)?).to_hex().to_string();
     if let Some(date) = epoch::given() {
@@ -97,7 +114,10 @@ pub fn plan(
     }
     let steps = build.provisioners.clone();
     let kernel_args = builder.text("kernel_args").unwrap_or_default();
-    let size = builder.text("size").map_or(Ok(4 << 30), |text| bytes(&text))?;
+    let size = match builder.text("disk_size").filter(|_| is_guest) {
+        Some(text) => crate::qemu::disk_size(&text)?,
+        None => builder.text("size").map_or(Ok(4 << 30), |text| bytes(&text))?,
+    };
     let named = builder.text("filesystem").unwrap_or_else(|| "ext4".into());
     let filesystem = FileSystem::named(&named)
         .ok_or_else(|| Error::new(format!("unknown file system `{named}` (known: ext4, xfs)")))?;
@@ -106,6 +126,7 @@ pub fn plan(
         formats = vec![match () {
             () if is_container && builder.config.contains("export_path") => "tar".into(),
             () if is_container => "oci".into(),
+            () if is_guest => builder.text("format").unwrap_or_else(|| "qcow2".into()),
             () => "qcow2".into(),
         }];
     }
@@ -120,8 +141,15 @@ pub fn plan(
             packages.extend(base::XFS_PACKAGES.iter().map(|p| (*p).to_owned()));
         }
     }
-    let base =
-        Base::parse(store, &base_name, &template.folder, &packages, builder.text("mirror").as_deref())?;
+    let asked = Asked {
+        name: &base_name,
+        checksum: builder.text(if is_guest { "iso_checksum" } else { "base_checksum" }),
+        folder: &template.folder,
+        packages: &packages,
+        mirror: builder.text("mirror"),
+        is_container,
+    };
+    let base = Base::parse(store, &asked)?;
     let lineage = Key::new("lineage")
         .with("base", base.key()?.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))

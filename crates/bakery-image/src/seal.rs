@@ -9,7 +9,7 @@ use crate::boot_files;
 use crate::{Error, Result};
 
 /// Changes when sealing does, so that sealed layers are made anew.
-pub const VERSION: &str = "4";
+pub const VERSION: &str = "5";
 
 /// In place of a file system where nothing will boot.
 pub(crate) const NO_DISK: &str = "none";
@@ -182,6 +182,16 @@ fn kernel() -> Result<(String, String)> {
     Ok((kernel.display().to_string(), initrd))
 }
 
+/// Whether a line of `fstab` mounts what our disk has elsewhere or not at all: the root, a `/boot` or EFI partition of its
+/// own, swap by an identifier of the disk that the tree came from.
+fn is_of_another_disk(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    let (source, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let by_identifier =
+        ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="].iter().any(|id| source.starts_with(id));
+    target == "/" || by_identifier && matches!(target, "/boot" | "/boot/efi" | "/efi" | "none" | "swap")
+}
+
 fn boot(root_uuid: &str, filesystem: &str, kernel_args: &str) -> Result<()> {
     // The agent, and the names that people's user-data calls it by.
     fs::remove_all("/usr/bin/bakery-agent")?;
@@ -228,7 +238,7 @@ fn boot(root_uuid: &str, filesystem: &str, kernel_args: &str) -> Result<()> {
     let fstab = fs::read_to_string("/etc/fstab").unwrap_or_default();
     let kept: String = fstab
         .lines()
-        .filter(|l| l.split_whitespace().nth(1) != Some("/") && !l.starts_with("# UNCONFIGURED"))
+        .filter(|line| !is_of_another_disk(line) && !line.starts_with("# UNCONFIGURED"))
         .map(|l| format!("{l}\n"))
         .collect();
     let options = if filesystem == "ext4" { "errors=remount-ro 0 1" } else { "defaults 0 0" };

@@ -2,7 +2,7 @@
 
 use bakery_lang::{Diagnostic, suggest};
 
-use crate::{Build, Component, Result, Template, options};
+use crate::{Build, Component, Result, Template, options, rules};
 
 /// A kind of component.
 #[derive(Debug)]
@@ -46,6 +46,7 @@ pub const BUILDERS: &[Known] = &[
         runs: true,
         keys: &[&[
             "base",
+            "base_checksum",
             "include",
             "size",
             "image_name",
@@ -84,7 +85,7 @@ pub const BUILDERS: &[Known] = &[
         kind: "amazon-ebsvolume",
         about: "EBS volumes",
         runs: false,
-        keys: &[options::ACCESS, options::AMI, options::RUN, options::COMMUNICATOR, options::VOLUMES],
+        keys: &[options::ACCESS, options::RUN, options::COMMUNICATOR, options::VOLUMES],
     },
     Known {
         kind: "qemu",
@@ -319,6 +320,25 @@ pub fn validate(template: &Template, builds: &[&Build]) -> Result<()> {
                 POST_PROCESSORS,
                 &["keep_input_artifact", "only", "except", "name"],
             )?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks what the options of builders come to, as far as that can be said without running them.
+///
+/// # Errors
+/// All that is wrong with the first builder of which something is.
+pub fn validate_builders(template: &Template, builds: &[&Build]) -> Result<()> {
+    for build in builds {
+        let complaints = rules::broken(&build.builder, &template.folder);
+        if let [first, more @ ..] = complaints.as_slice() {
+            let message = format!("the builder `{}`: {first}", build.builder.name);
+            let more = more.iter().map(|complaint| format!("also: {complaint}"));
+            let error = at(&build.builder, message);
+            return Err(error
+                .maybe_hint(Some(more.collect::<Vec<_>>().join("\n")).filter(|m| !m.is_empty()))
+                .into());
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! Packer's templates: JSON and HCL2 into builds of one shape.
 //!
 //! `json` and `hcl` read the two syntaxes, `gotemplate` the `{{ … }}` of JSON, `known` says which builders and
-//! provisioners there are and which keys they have.
+//! provisioners there are and which `options` they have, `rules` what those must be.
 
 pub mod console;
 mod fix;
@@ -12,13 +12,14 @@ mod inspect;
 mod json;
 mod known;
 mod options;
+mod rules;
 mod template;
 mod upgrade;
 
 pub use fix::fixed;
 pub use gotemplate::fill_in;
 pub use inspect::inspect;
-pub use known::{BUILDERS, Known, POST_PROCESSORS, PROVISIONERS, validate};
+pub use known::{BUILDERS, Known, POST_PROCESSORS, PROVISIONERS, validate, validate_builders};
 pub use template::{Build, Component, Listed, Syntax, Template, Variable, Variables, load};
 pub use upgrade::upgrade;
 

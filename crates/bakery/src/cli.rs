@@ -339,10 +339,10 @@ pub(crate) struct FmtArgs {
 pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) template: TemplateArgs,
-    /// Bake templates for AMIs on this machine
+    /// Bake templates for AMIs, or for machines in QEMU, into disks on this machine, without starting one
     #[arg(long)]
     pub(crate) local: bool,
-    /// What to start from: debian:SUITE, a root tarball, or an OCI image
+    /// What to start from: debian:SUITE, a root tarball, a disk (path or URL), an OCI image, docker://NAME of a registry
     #[arg(long)]
     pub(crate) base: Option<String>,
 }

@@ -2,11 +2,13 @@
 //!
 //! A disk is kept for every lineage of images, and brought from one tree to the next in place where that is less work:
 //! blocks that did not change stay where they are, for whoever ships only what did. `ext4` needs no loop device and no
-//! mount; `boot` are the boot loader's parts, `edit` goes from tree to tree, `export` makes the formats that users want.
+//! mount; `boot` are the boot loader's parts, `edit` goes from tree to tree, `export` makes the formats that users want,
+//! `read` gets the tree out of somebody else's disk.
 
 mod boot;
 mod edit;
 pub(crate) mod export;
+pub(crate) mod read;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

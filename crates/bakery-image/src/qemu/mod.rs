@@ -21,6 +21,7 @@ use bakery_qemu::{Accelerator, Control, Stroke, choose, free_port_in, strokes};
 use serde_json::json;
 
 use self::command::{Parts, accelerator, command};
+pub(crate) use self::options::disk_size;
 use self::options::{Firmware, Options};
 use self::served::Served;
 use crate::build::{Artifact, artifact};

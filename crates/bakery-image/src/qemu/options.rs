@@ -109,6 +109,11 @@ pub(super) fn entries(value: Option<Value>) -> Vec<(String, String)> {
         .collect()
 }
 
+/// A disk's size in bytes; numbers without a unit are MiB.
+pub(crate) fn disk_size(text: &str) -> Result<u64> {
+    bytes(&if text.ends_with(char::is_numeric) { format!("{text}M") } else { text.to_owned() })
+}
+
 impl Options {
     /// Reads a builder's options.
     pub(super) fn of(builder: &Component, folder: &std::path::Path) -> Result<Self> {
@@ -127,9 +132,6 @@ impl Options {
             }
             Ok((least, most))
         };
-        let size = |size: &str| {
-            bytes(&if size.ends_with(char::is_numeric) { format!("{size}M") } else { size.into() })
-        };
         for (key, known) in [("format", &["qcow2", "raw"] as &[_]), ("communicator", &["ssh", "none"])] {
             if let Some(value) = builder.text(key)
                 && !known.contains(&value.as_str())
@@ -146,9 +148,9 @@ impl Options {
             }
         }
         let named = text("output_directory", &format!("output-{}", builder.name));
-        let mut disk_sizes = vec![size(&text("disk_size", "40960M"))?];
+        let mut disk_sizes = vec![disk_size(&text("disk_size", "40960M"))?];
         for more in builder.list("disk_additional_size") {
-            disk_sizes.push(size(&more)?);
+            disk_sizes.push(disk_size(&more)?);
         }
         let (cpus, sockets, cores, threads) =
             (number("cpus", 1)?.max(1), number("sockets", 0)?, number("cores", 0)?, number("threads", 0)?);

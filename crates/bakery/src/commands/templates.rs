@@ -20,6 +20,7 @@ pub(crate) fn validate(args: &ValidateArgs, terminal: &Terminal) -> Outcome {
         return Ok(exit::OK);
     }
     bakery_packer::validate(&template, &builds)?;
+    bakery_packer::validate_builders(&template, &builds)?;
     terminal::say("The configuration is valid.");
     Ok(exit::OK)
 }

@@ -194,6 +194,39 @@ fn the_same_templates_are_valid() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
+/// Options of builders, good and bad ones, have the verdicts of Packer's own builders.
+#[test]
+fn the_same_builders_are_valid() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let verdict = |output: &Output| output.status.success();
+    let mut wrong = Vec::new();
+    let builders: Vec<&str> = include_str!("builders.jsonl").lines().collect();
+    assert!(builders.len() > 170);
+    for (number, builder) in builders.iter().enumerate() {
+        let name = format!("{number}.json");
+        write(at, &name, &format!("{{\"builders\":[{builder}]}}"));
+        let theirs = packer(at, &["validate", &name]);
+        let ours = bakery(at, &["validate", &name]).output().expect("runs");
+        if verdict(&theirs) != verdict(&ours) {
+            wrong.push(format!("{builder}\n  packer {}\n  bakery {}", said(&theirs), said(&ours)));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+    // What Packers after this one know.
+    let newer = |metadata: &str| {
+        let ami = r#""type":"amazon-ebs","region":"eu-west-1","ami_name":"name","instance_type":"t3.micro","source_ami":"ami-1","ssh_username":"admin""#;
+        write(at, "newer.json", &format!("{{\"builders\":[{{{ami},\"metadata_options\":{metadata}}}]}}"));
+        bakery(at, &["validate", "newer.json"])
+    };
+    ok(newer(r#"{"http_tokens":"required","http_put_response_hop_limit":2}"#));
+    let (_, text) = fails(newer(r#"{"http_tokens":"maybe","http_put_response_hop_limit":65}"#));
+    assert!(
+        text.contains("`metadata_options.http_tokens` is `maybe`") && text.contains("hop_limit"),
+        "{text}"
+    );
+}
+
 const OLD: &str = r#"{"builders":[
  {"type":"amazon-ebs","ssh_wait_timeout":"5m","ssh_key_path":"k","enhanced_networking":true,"ssh_private_ip":true,"temporary_security_group_source_cidr":"0.0.0.0/0","shutdown_behaviour":"stop","spot_price":"auto","spot_price_auto_product":"Linux/UNIX","ami_name":"{{user `x` | clean_ami_name}} {{.CreateTime}}","ssh_disable_agent":true},
  {"name":"a","type":"qemu","iso_md5":"abc","iso_url":"u","ssh_host_port_min":1,"ssh_host_port_max":2,"disk_size":1024},
