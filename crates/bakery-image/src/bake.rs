@@ -170,6 +170,7 @@ fn image_key(plan: &Plan, seal: &Key) -> Key {
         .with("tree", seal.as_str())
         .with("lineage", plan.lineage.as_str())
         .with("formats", plan.formats.join(","))
+        .with("changes", plan.builder.list("changes").join("\n"))
 }
 
 /// Goes from a state to the one that a provisioner leads to.
@@ -302,6 +303,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         None
     };
     let mut files = Vec::new();
+    let settings = oci::settings(plan.base.settings(store)?.as_ref(), &plan.builder)?;
     for format in &plan.formats {
         interrupted()?;
         let name = export::file_name(format);
@@ -312,7 +314,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
                 oci::write(
                     store,
                     &state.layers,
-                    &plan.builder,
+                    &settings,
                     &plan.name,
                     epoch::of(store, &state.layers),
                     &to,
@@ -334,6 +336,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         files,
         root_uuid: disk.root_uuid(),
         notes: plan.notes.clone(),
+        settings: (!plan.is_disk()).then_some(settings),
     };
     store.images().publish(work, &image)?;
     step.finish(if made.is_some_and(|made| made.edited) { "changed in place" } else { "done" });

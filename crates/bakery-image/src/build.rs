@@ -24,6 +24,9 @@ pub struct Artifact {
     pub id: String,
     /// What it is, in a sentence.
     pub text: String,
+    /// Its names in registries, if it is a container's image that was given any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
     /// Its files; none if it has no files.
     pub files: Vec<PathBuf>,
     /// Whether its files may be removed when something else was made of them: not those of the store.
@@ -112,7 +115,7 @@ pub fn build(
 
 pub(crate) fn artifact(builder_id: &str, id: &str, text: &str, files: Vec<PathBuf>) -> Artifact {
     let (builder_id, id, text) = (builder_id.to_owned(), id.to_owned(), text.to_owned());
-    Artifact { builder_id, id, text, files, is_disposable: true }
+    Artifact { builder_id, id, text, names: vec![], files, is_disposable: true }
 }
 
 fn baked(

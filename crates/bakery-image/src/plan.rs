@@ -161,7 +161,8 @@ pub fn plan(
             .with("engine", &engine)
             .with("lineage", lineage.as_str())
             .with("kernel", &kernel_args)
-            .with("formats", formats.join(","));
+            .with("formats", formats.join(","))
+            .with("changes", builder.list("changes").join("\n"));
         let mut inputs = provision::with_project(inputs, &template.folder, store)?;
         for step in &steps {
             inputs = inputs

@@ -23,7 +23,7 @@ impl State {
     /// Keeps it as what a key came to.
     pub(crate) fn keep(&self, store: &Store, key: &Key) -> Result<()> {
         let state = (*key != self.key).then(|| self.key.clone());
-        let record = Record { layers: Some(self.layers.clone()), state, answer: None };
+        let record = Record { layers: Some(self.layers.clone()), state, ..Record::default() };
         Ok(store.keep_record(key, &record)?)
     }
 }

@@ -30,6 +30,9 @@ pub struct Image {
     pub root_uuid: String,
     /// What was substituted in the template.
     pub notes: Vec<String>,
+    /// What containers of it are started with, if it is an image of them: the `config` of the OCI image specification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<serde_json::Value>,
 }
 
 /// The images of a store.

@@ -43,6 +43,9 @@ pub struct Record {
     /// The key of the state after it, where it is not the record's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<Key>,
+    /// What containers are started with, where the state is an image of them: the `config` of the OCI image specification.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<serde_json::Value>,
     /// The answer, sealed ([`seal`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,

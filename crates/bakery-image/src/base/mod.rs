@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use bakery_events::{Reporter, Step};
 use bakery_host::command::find_program;
 use bakery_host::{Cmd, fs, lock::Lock};
+use bakery_store::record::Record;
 use bakery_store::{Image, Key, Store};
 
 use self::debian::Debian;
@@ -156,10 +157,16 @@ impl Base {
             return Ok(state);
         }
         let work = store.work()?;
+        let mut settings = None;
+        let mut image = |path: &Path| -> Result<Vec<Key>> {
+            let (layers, said) = oci::read(store, path)?;
+            settings = Some(said);
+            Ok(layers)
+        };
         let layers = match self {
             Self::Image(image) => crate::tree::layers(store, image)?,
-            Self::Oci(path) => oci::read(store, path)?,
-            Self::Registry(reference) => oci::read(store, &pulled(reference, work.path())?)?,
+            Self::Oci(path) => image(path)?,
+            Self::Registry(reference) => image(&pulled(reference, work.path())?)?,
             Self::Debian(debian) => {
                 let tree = work.path().join("tree");
                 debian.make(&tree, work.path())?;
@@ -173,7 +180,7 @@ impl Base {
                 };
                 let path = fetch::file(store, &wanted, anew, reporter)?;
                 if !file.is_disk && oci::is_image(&path) {
-                    oci::read(store, &path)?
+                    image(&path)?
                 } else {
                     let tree = work.path().join("tree");
                     fs::create_dir_all(&tree)?;
@@ -187,9 +194,18 @@ impl Base {
             }
         };
         let state = State { key, layers };
-        state.keep(store, &state.key)?;
+        let record = Record { layers: Some(state.layers.clone()), settings, ..Record::default() };
+        store.keep_record(&state.key, &record)?;
         step.finish(if matches!(self, Self::Image(_)) { "cached" } else { "done" });
         Ok(state)
+    }
+
+    /// What containers of it are started with, if it says so.
+    pub(crate) fn settings(&self, store: &Store) -> Result<Option<serde_json::Value>> {
+        Ok(match self {
+            Self::Image(image) => image.settings.clone(),
+            other => store.record(&other.key()?).and_then(|record| record.settings),
+        })
     }
 
     fn published(&self, store: &Store, tree: &Path) -> Result<Key> {

@@ -1,6 +1,9 @@
 //! Post-processors: what is done with what was built. Each sequence begins with the builder's artifact; what one makes is
 //! what the next one gets.
 
+mod containers;
+mod vagrant;
+
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -71,10 +74,16 @@ fn one(
     run: &str,
     given: &Artifact,
 ) -> Result<(Artifact, bool)> {
+    let folder = &place.template.folder;
     match component.kind.as_str() {
         "manifest" => manifest(component, build, place, run, given).map(|()| (given.clone(), true)),
         "checksum" => checksum(component, build, place, given).map(|made| (made, true)),
         "compress" => compress(component, build, place, given).map(|made| (made, false)),
+        "docker-tag" => containers::tag(component, given, folder).map(|made| (made, true)),
+        "docker-push" => containers::push(component, given, folder).map(|made| (made, true)),
+        "docker-save" => containers::save(component, given, folder).map(|made| (made, true)),
+        "docker-import" => containers::import(component, place, given).map(|made| (made, false)),
+        "vagrant" => vagrant::vagrant(component, build, place, given).map(|made| (made, false)),
         "artifice" => artifice(component, place).map(|made| (made, false)),
         "shell-local" => provision::shell_local(component, place, &[("PACKER_RUN_UUID", run)])
             .map(|()| (given.clone(), true)),
@@ -85,12 +94,9 @@ fn one(
 
 fn output(component: &Component, build: &Build, usual: &str, more: &[(&str, &str)]) -> String {
     let text = component.text("output").unwrap_or_else(|| usual.to_owned());
-    let mut fields = vec![
-        ("BuildName", build.builder.name.as_str()),
-        ("BuilderType", build.builder.kind.as_str()),
-        ("Provider", build.builder.kind.as_str()),
-    ];
-    fields.extend(more);
+    let kind = build.builder.kind.as_str();
+    let mut fields = more.to_vec();
+    fields.extend([("BuildName", build.builder.name.as_str()), ("BuilderType", kind), ("Provider", kind)]);
     fill_in(&text, &fields)
 }
 
@@ -178,30 +184,60 @@ fn compress(component: &Component, build: &Build, place: &Place<'_>, given: &Art
     let name = output(component, build, &usual, &[]);
     let path = folder.join(&name);
     let level = component.text("compression_level").and_then(|l| l.parse().ok());
-    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let full: Vec<PathBuf> = given.files.iter().map(|file| folder.join(file)).collect();
+    let base = |path: &Path| path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let names: Vec<String> = full.iter().map(|path| base(path)).collect();
+    let entries: Vec<Entry<'_>> =
+        names.iter().zip(&full).map(|(name, path)| Entry::File(name, path)).collect();
+    packed(&entries, &path, level)?;
+    let text = format!("compressed artifacts in: {name}");
+    Ok(artifact("packer.post-processor.compress", "", &text, vec![PathBuf::from(name)]))
+}
+
+/// Something in an archive.
+enum Entry<'a> {
+    /// A text under a name.
+    Text(&'a str, String),
+    /// A file under a name.
+    File(&'a str, &'a Path),
+}
+
+/// Writes an archive of the kind that its name says: `.gz` alone holds one file, all else is a tar archive. The file is
+/// whole or not there.
+fn packed(entries: &[Entry<'_>], path: &Path, level: Option<u32>) -> Result<()> {
     let failed = |e: std::io::Error| Error::new(format!("cannot write `{}`: {e}", path.display()));
-    let part = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(folder)).map_err(failed)?;
+    let level = level.map_or_else(flate2::Compression::default, flate2::Compression::new);
+    let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let part = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
     let write_tar = |to: &mut dyn std::io::Write| -> Result<()> {
         let mut archive = tar::Builder::new(to);
-        for file in &given.files {
-            let source = folder.join(file);
-            archive.append_path_with_name(&source, source.file_name().unwrap_or_default()).map_err(failed)?;
+        for entry in entries {
+            match entry {
+                Entry::File(name, source) => archive.append_path_with_name(source, name).map_err(failed)?,
+                Entry::Text(name, text) => {
+                    let mut header = tar::Header::new_gnu();
+                    header.set_mode(0o644);
+                    header.set_size(text.len() as u64);
+                    archive.append_data(&mut header, name, text.as_bytes()).map_err(failed)?;
+                }
+            }
         }
         archive.finish().map_err(failed)
     };
     let mut file = std::io::BufWriter::new(part.as_file());
-    if name.ends_with(".tar.gz") || name.ends_with(".tgz") {
+    if [".tar.gz", ".tgz", ".box"].iter().any(|ending| name.ends_with(ending)) {
         let mut encoder = flate2::write::GzEncoder::new(&mut file, level);
         write_tar(&mut encoder)?;
         encoder.finish().map_err(failed)?;
     } else if name.ends_with(".tar") {
         write_tar(&mut file)?;
     } else if name.ends_with(".gz") {
-        let [one] = given.files.as_slice() else {
+        let [Entry::File(_, one)] = entries else {
             return Err(Error::new("`gz` holds one file, and the artifact has several; use `tar.gz`"));
         };
         let mut encoder = flate2::write::GzEncoder::new(&mut file, level);
-        std::io::copy(&mut fs::open(folder.join(one))?, &mut encoder).map_err(failed)?;
+        std::io::copy(&mut fs::open(one)?, &mut encoder).map_err(failed)?;
         encoder.finish().map_err(failed)?;
     } else {
         return Err(
@@ -211,9 +247,8 @@ fn compress(component: &Component, build: &Build, place: &Place<'_>, given: &Art
     file.flush().map_err(failed)?;
     drop(file);
     fs::chmod(part.path(), 0o644)?;
-    part.persist(&path).map_err(|e| failed(e.error))?;
-    let text = format!("compressed artifacts in: {name}");
-    Ok(artifact("packer.post-processor.compress", "", &text, vec![PathBuf::from(name)]))
+    part.persist(path).map_err(|e| failed(e.error))?;
+    Ok(())
 }
 
 /// Other files in place of what was built.

@@ -3,28 +3,60 @@
 //! Follows the OCI image specification 1.0 (image layout, manifest, configuration); archives of `docker save` are read
 //! by their `manifest.json`.
 
-use std::io::{BufReader, BufWriter, Read, Seek as _, Write};
-use std::path::{Path, PathBuf};
+mod read;
 
-use bakery_host::{Cmd, fs};
+use std::io::{BufReader, BufWriter, Read, Write};
+use std::path::Path;
+
+use bakery_host::fs;
 use bakery_packer::Component;
 use bakery_store::{Key, Store};
 use serde_json::{Value as Json, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::archive::{self, Merged};
-use crate::digest::{self, Hashing, hex};
+use crate::archive::Merged;
+use crate::digest::{Hashing, hex};
 use crate::{Error, Result};
+
+pub(crate) use self::read::{is_image, read, unpack};
 
 /// Runtimes mount so many layers; what is above them becomes one.
 const MOST_LAYERS: usize = 100;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// Writes layers as an OCI archive to a new file, `created` in seconds since 1970.
+/// A layer that is written when it is asked for.
+pub(crate) type Layer<'a> = &'a dyn Fn(&mut dyn Write) -> Result<()>;
+
+/// Writes layers of the store as an OCI archive to a new file, `created` in seconds since 1970.
 pub(crate) fn write(
     store: &Store,
     layers: &[Key],
-    builder: &Component,
+    settings: &Json,
+    name: &str,
+    created: i64,
+    to: &Path,
+) -> Result<()> {
+    let gone = || Error::new("a layer is gone from the store");
+    let deltas = layers.iter().map(|id| store.layer(id).ok_or_else(gone)).collect::<Result<Vec<_>>>()?;
+    let last = deltas.len().min(MOST_LAYERS);
+    let made_by: Vec<String> =
+        layers.iter().map(|id| store.layer_info(id).map(|l| l.made_by).unwrap_or_default()).collect();
+    let writers: Vec<_> = (0..last)
+        .map(|at| {
+            let group = if at + 1 == last { &deltas[at..] } else { &deltas[at..=at] };
+            move |out: &mut dyn Write| Merged::of(group)?.write(out, true)
+        })
+        .collect();
+    let parts: Vec<(&str, Layer<'_>)> =
+        made_by.iter().zip(&writers).map(|(by, writer)| (by.as_str(), writer as Layer<'_>)).collect();
+    write_layers(store, &parts, settings, name, created, to)
+}
+
+/// Writes layers, with what made each, as an OCI archive to a new file.
+pub(crate) fn write_layers(
+    store: &Store,
+    layers: &[(&str, Layer<'_>)],
+    settings: &Json,
     name: &str,
     created: i64,
     to: &Path,
@@ -33,17 +65,14 @@ pub(crate) fn write(
     let blobs = work.path().join("blobs");
     fs::create_dir_all(&blobs)?;
     let bad = |e: std::io::Error| Error::new(format!("cannot write `{}`: {e}", to.display()));
-    let gone = || Error::new("a layer is gone from the store");
-    let deltas = layers.iter().map(|id| store.layer(id).ok_or_else(gone)).collect::<Result<Vec<_>>>()?;
     let created = bakery_store::time(created);
     let (mut descriptors, mut digests, mut history) = (Vec::new(), Vec::new(), Vec::new());
-    let last = deltas.len().min(MOST_LAYERS);
-    for at in 0..last {
-        let group = if at + 1 == last { &deltas[at..] } else { &deltas[at..=at] };
+    for (made_by, layer) in layers {
         let part = blobs.join("part");
         let file = BufWriter::new(fs::create(&part)?);
         let mut hashing = Hashing::<_, Sha256>::new(file);
-        Merged::of(group)?.write(&mut hashing, true)?;
+        layer(&mut hashing)?;
+        hashing.flush().map_err(bad)?;
         let size = hashing.length;
         let digest = hashing.finish();
         fs::rename(&part, blobs.join(&digest))?;
@@ -53,7 +82,6 @@ pub(crate) fn write(
             "size": size,
         }));
         digests.push(format!("sha256:{digest}"));
-        let made_by = store.layer_info(&layers[at]).map(|l| l.made_by).unwrap_or_default();
         history.push(json!({ "created": created, "created_by": made_by }));
     }
     let blob = |content: &Json, kind: &str| -> Result<Json> {
@@ -66,7 +94,7 @@ pub(crate) fn write(
         "created": created,
         "architecture": architecture(),
         "os": "linux",
-        "config": settings(builder)?,
+        "config": settings,
         "rootfs": { "type": "layers", "diff_ids": digests },
         "history": history,
     });
@@ -104,9 +132,11 @@ fn architecture() -> &'static str {
     }
 }
 
-/// What a container is started with: the lines of `changes`, as Packer's `docker` builder takes them.
-fn settings(builder: &Component) -> Result<Json> {
-    let mut settings = json!({ "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["/bin/sh"] });
+/// What a container is started with: what its base says, and the lines of `changes`, as Packer's `docker` builder takes
+/// them.
+pub(crate) fn settings(base: Option<&Json>, builder: &Component) -> Result<Json> {
+    let usual = json!({ "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"], "Cmd": ["/bin/sh"] });
+    let mut settings = base.filter(|base| base.is_object()).cloned().unwrap_or(usual);
     for line in builder.list("changes") {
         let (word, rest) = line.trim().split_once(char::is_whitespace).unwrap_or((line.trim(), ""));
         let rest = rest.trim();
@@ -128,6 +158,9 @@ fn settings(builder: &Component) -> Result<Json> {
             }
             "ENV" => {
                 let (key, value) = pair();
+                if !settings["Env"].is_array() {
+                    settings["Env"] = json!([]);
+                }
                 if let Some(env) = settings["Env"].as_array_mut() {
                     env.retain(|e| !e.as_str().is_some_and(|e| e.starts_with(&format!("{key}="))));
                     env.push(json!(format!("{key}={value}")));
@@ -151,118 +184,4 @@ fn settings(builder: &Component) -> Result<Json> {
         }
     }
     Ok(settings)
-}
-
-/// Whether a file or folder looks like an OCI image or an archive of `docker save`.
-pub(crate) fn is_image(path: &Path) -> bool {
-    if path.is_dir() {
-        return path.join("oci-layout").is_file() || path.join("manifest.json").is_file();
-    }
-    let Ok(file) = fs::open(path) else { return false };
-    let mut archive = tar::Archive::new(BufReader::new(file));
-    let Ok(entries) = archive.entries() else { return false };
-    entries.take(64).flatten().any(|entry| {
-        entry.path().is_ok_and(|p| {
-            let p = p.strip_prefix(".").unwrap_or(&p);
-            p == Path::new("oci-layout") || p == Path::new("manifest.json")
-        })
-    })
-}
-
-/// Reads an image into layers of the store, the lowest first.
-pub(crate) fn read(store: &Store, path: &Path) -> Result<Vec<Key>> {
-    let work = store.work()?;
-    let folder = if path.is_dir() {
-        path.to_path_buf()
-    } else {
-        let folder = work.path().join("image");
-        fs::create_dir_all(&folder)?;
-        unpack(path, &folder)?;
-        folder
-    };
-    let mut stack: Vec<Key> = Vec::new();
-    for blob in blobs(&folder)? {
-        let delta = work.path().join("delta");
-        fs::create_dir_all(&delta)?;
-        unpack(&blob, &delta)?;
-        archive::hide(&delta)?;
-        let made_by = format!("layer {} of {}", stack.len() + 1, path.display());
-        stack.push(store.publish_layer(&delta, stack.last(), &made_by)?);
-        fs::remove_all(&delta)?;
-    }
-    if stack.is_empty() {
-        return Err(Error::new(format!("the image {} has no layers", path.display())));
-    }
-    Ok(stack)
-}
-
-/// By its first bytes, whatever its name: what was fetched has none.
-pub(crate) fn unpack(archive: &Path, folder: &Path) -> Result<()> {
-    let mut start = [0u8; 4];
-    let mut file = fs::open(archive)?;
-    let read = file.read(&mut start).and_then(|_| file.rewind());
-    read.map_err(|e| Error::new(format!("cannot read `{}`: {e}", archive.display())))?;
-    let compression = match start {
-        [0x1f, 0x8b, ..] => Some("--gzip"),
-        [0x28, 0xb5, 0x2f, 0xfd] => Some("--zstd"),
-        [0xfd, b'7', b'z', b'X'] => Some("--xz"),
-        [b'B', b'Z', b'h', _] => Some("--bzip2"),
-        _ => None,
-    };
-    Cmd::new("tar")
-        .args(["--numeric-owner", "--xattrs", "--xattrs-include=*"])
-        .args(compression)
-        .arg("-xpf")
-        .arg(archive)
-        .arg("-C")
-        .arg(folder)
-        .run()
-        .map_err(|e| Error::new(format!("`{}` cannot be unpacked: {e}", archive.display())))?;
-    Ok(())
-}
-
-fn document(path: &Path) -> Result<Json> {
-    let bad =
-        |e: serde_json::Error| Error::new(format!("`{}` is not what it should be: {e}", path.display()));
-    serde_json::from_slice(&fs::read(path)?).map_err(bad)
-}
-
-/// The files of an unpacked image's layers, their digests checked.
-fn blobs(folder: &Path) -> Result<Vec<PathBuf>> {
-    let inside = |name: &str| -> Result<PathBuf> {
-        let safe = Path::new(name).components().all(|c| matches!(c, std::path::Component::Normal(_)));
-        if safe {
-            Ok(folder.join(name))
-        } else {
-            Err(Error::new(format!("the image names the file `{name}`")))
-        }
-    };
-    if !folder.join("oci-layout").is_file() {
-        let saved = document(&folder.join("manifest.json"))?;
-        let names = saved[0]["Layers"].as_array().cloned().unwrap_or_default();
-        return names.iter().filter_map(Json::as_str).map(inside).collect();
-    }
-    let blob = |descriptor: &Json| -> Result<PathBuf> {
-        let wanted = descriptor["digest"].as_str().unwrap_or_default();
-        let path = inside(&format!("blobs/{}", wanted.replacen(':', "/", 1)))?;
-        let found = format!("sha256:{}", digest::of_file::<Sha256>(&path)?);
-        if found != wanted {
-            return Err(Error::new(format!(
-                "a part of the image is damaged: it should be {wanted} and is {found}"
-            )));
-        }
-        Ok(path)
-    };
-    let mut manifest = document(&folder.join("index.json"))?;
-    // An index may lead to others, one for each architecture.
-    for _ in 0..4 {
-        let Some(choices) = manifest["manifests"].as_array() else { break };
-        let ours = |m: &&Json| m["platform"]["architecture"].as_str().is_none_or(|a| a == architecture());
-        let chosen = choices.iter().find(ours).ok_or_else(|| {
-            Error::new(format!("the image has nothing for the architecture {}", architecture()))
-        })?;
-        manifest = document(&blob(chosen)?)?;
-    }
-    let layers = manifest["layers"].as_array().cloned().unwrap_or_default();
-    layers.iter().map(blob).collect()
 }
