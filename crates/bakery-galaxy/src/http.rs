@@ -230,6 +230,36 @@ impl Client {
         Ok(())
     }
 
+    /// Makes a request once; the headers of the answer and its text.
+    ///
+    /// # Errors
+    /// No success, or what the network says.
+    pub fn ask(
+        &self,
+        method: &str,
+        url: &str,
+        headers: &[(String, String)],
+        body: &str,
+    ) -> Result<(Vec<(String, String)>, String)> {
+        let failed = |e: ureq::Error| Error::new(format!("{} cannot be reached: {e}", shown(url)));
+        let mut request = ureq::http::Request::builder().method(method).uri(url);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let request = request.body(body.to_owned());
+        let request = request.map_err(|e| Error::new(format!("{} cannot be asked: {e}", shown(url))))?;
+        let mut response = self.agent.run(request).map_err(failed)?;
+        let status = response.status().as_u16();
+        let text = response.body_mut().with_config().limit(MOST_BYTES).read_to_string().map_err(failed)?;
+        if !(200..300).contains(&status) {
+            return Err(Error::new(format!("{} answered {status}{}", shown(url), detail(&text))));
+        }
+        let header = |(name, value): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (name.as_str().to_owned(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        Ok((response.headers().iter().map(header).collect(), text))
+    }
+
     /// Posts a form and gives the answer's JSON.
     ///
     /// # Errors

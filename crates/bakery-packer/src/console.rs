@@ -28,7 +28,7 @@ impl Console {
             return Ok(Self(Kind::Hcl(templates::Names::new(Path::new("."), false))));
         };
         let folder = folder_of(path);
-        if path.is_dir() || path.to_string_lossy().ends_with(".hcl") {
+        if crate::template::is_hcl(path) {
             let files: Vec<PathBuf> = crate::template::hcl_files(path)?;
             return Ok(Self(Kind::Hcl(templates::names(&files, &folder, given)?.names)));
         }

@@ -15,7 +15,7 @@ use crate::{Result, Syntax, Template, Variables, json, load};
 /// As [`load`]; a JSON template may lack values for its variables.
 pub fn inspect(path: Option<&Path>, given: &Variables) -> Result<String> {
     let path = crate::template::found(path)?;
-    if path.is_file() && !path.to_string_lossy().ends_with(".hcl") {
+    if !crate::template::is_hcl(&path) {
         return inspect_json(&path);
     }
     let template = load(Some(&path), given)?;

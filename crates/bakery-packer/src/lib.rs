@@ -18,6 +18,7 @@ mod upgrade;
 
 pub use fix::fixed;
 pub use gotemplate::fill_in;
+pub use hcl::{Fetch, Request, Response};
 pub use inspect::inspect;
 pub use known::{BUILDERS, Known, POST_PROCESSORS, PROVISIONERS, validate, validate_builders};
 pub use template::{Build, Component, Listed, Syntax, Template, Variable, Variables, load};

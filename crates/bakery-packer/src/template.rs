@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bakery_host::fs;
 use bakery_lang::{Diagnostic, Map, Origin, Source, Value};
 
+use crate::hcl::Fetch;
 use crate::{Error, Result, hcl, json};
 
 /// A builder, provisioner or post-processor.
@@ -189,6 +190,8 @@ pub struct Variables {
     pub values: Vec<(String, String)>,
     /// `-var-file`, in order.
     pub files: Vec<PathBuf>,
+    /// Who asks servers for data sources; without it a template that has such is refused.
+    pub fetch: Option<Fetch>,
 }
 
 /// Reads a template: a JSON file, an HCL file, or a folder of HCL files. Without a path, what the current folder holds.
@@ -197,7 +200,7 @@ pub struct Variables {
 /// What is wrong, with its place.
 pub fn load(path: Option<&Path>, variables: &Variables) -> Result<Template> {
     let path = found(path)?;
-    let mut template = if path.is_dir() || path.to_string_lossy().ends_with(".hcl") {
+    let mut template = if is_hcl(&path) {
         hcl::load(&path, &hcl_files(&path)?, variables)?
     } else {
         let source = Source::new(path.to_string_lossy().into_owned(), fs::read_to_string(&path)?);
@@ -232,7 +235,17 @@ pub(crate) fn hcl_files(path: &Path) -> Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
     }
-    Ok(fs::read_dir(path)?.into_iter().filter(|p| p.to_string_lossy().ends_with(".pkr.hcl")).collect())
+    let is_template = |path: &PathBuf| {
+        let name = path.to_string_lossy();
+        name.ends_with(".pkr.hcl") || name.ends_with(".pkr.json")
+    };
+    Ok(fs::read_dir(path)?.into_iter().filter(is_template).collect())
+}
+
+/// Whether a path is that of a template in HCL: a folder, or a file in one of HCL's two forms.
+pub(crate) fn is_hcl(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    path.is_dir() || name.ends_with(".hcl") || name.ends_with(".pkr.json")
 }
 
 /// The template that is meant: the one that is named, or that of a folder.

@@ -268,6 +268,9 @@ pub(crate) struct ValidateArgs {
     /// Only check the syntax
     #[arg(long)]
     pub(crate) syntax_only: bool,
+    /// Accepted as Packer's: data sources are always asked, the ones that there are cost nothing
+    #[arg(long, hide = true)]
+    pub(crate) evaluate_datasources: bool,
 }
 
 /// A template and the variables that fill it in.

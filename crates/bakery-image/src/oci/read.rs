@@ -120,7 +120,8 @@ fn parts(folder: &Path) -> Result<(Vec<PathBuf>, Json)> {
     // An index may lead to others, one for each architecture.
     for _ in 0..4 {
         let Some(choices) = manifest["manifests"].as_array() else { break };
-        let ours = |m: &&Json| m["platform"]["architecture"].as_str().is_none_or(|a| a == super::architecture());
+        let ours =
+            |m: &&Json| m["platform"]["architecture"].as_str().is_none_or(|a| a == super::architecture());
         let chosen = choices.iter().find(ours).ok_or_else(|| {
             Error::new(format!("the image has nothing for the architecture {}", super::architecture()))
         })?;

@@ -16,7 +16,8 @@ use crate::{Error, Result, epoch, oci};
 fn archive(given: &Artifact, folder: &Path) -> Result<PathBuf> {
     let mut files = given.files.iter().map(|file| folder.join(file));
     files.find(|path| oci::is_image(path)).ok_or_else(|| {
-        Error::new("what was built is no OCI image").hint("the builder `docker` with `commit`, or `formats` with oci, makes one")
+        Error::new("what was built is no OCI image")
+            .hint("the builder `docker` with `commit`, or `formats` with oci, makes one")
     })
 }
 
@@ -36,7 +37,8 @@ fn source(archive: &Path) -> String {
 /// Gives an image names.
 pub(super) fn tag(component: &Component, given: &Artifact, folder: &Path) -> Result<Artifact> {
     let archive = archive(given, folder)?;
-    let repository = component.text("repository").ok_or_else(|| Error::new("`repository` must be specified"))?;
+    let repository =
+        component.text("repository").ok_or_else(|| Error::new("`repository` must be specified"))?;
     let mut tags: Vec<String> = component.list("tag");
     tags.extend(component.list("tags"));
     let names: Vec<String> = match tags.is_empty() {
@@ -44,7 +46,12 @@ pub(super) fn tag(component: &Component, given: &Artifact, folder: &Path) -> Res
         false => tags.iter().map(|tag| format!("{repository}:{tag}")).collect(),
     };
     let text = format!("Named the image: {}", names.join(", "));
-    let made = artifact("packer.post-processor.docker-tag", names.first().map_or("", String::as_str), &text, vec![archive]);
+    let made = artifact(
+        "packer.post-processor.docker-tag",
+        names.first().map_or("", String::as_str),
+        &text,
+        vec![archive],
+    );
     // The image stays where it is.
     Ok(Artifact { names, is_disposable: false, ..made })
 }
@@ -53,21 +60,27 @@ pub(super) fn tag(component: &Component, given: &Artifact, folder: &Path) -> Res
 pub(super) fn push(component: &Component, given: &Artifact, folder: &Path) -> Result<Artifact> {
     let archive = archive(given, folder)?;
     if component.flag("ecr_login", false) {
-        return Err(Error::new("`ecr_login` does not run here")
-            .hint("log in before (`skopeo login`), or name a credential helper in your registries' configuration"));
+        return Err(Error::new("`ecr_login` does not run here").hint(
+            "log in before (`skopeo login`), or name a credential helper in your registries' configuration",
+        ));
     }
     if given.names.is_empty() {
-        return Err(Error::new("the image has no name to push it to").hint("`docker-tag` before it gives it one"));
+        return Err(
+            Error::new("the image has no name to push it to").hint("`docker-tag` before it gives it one")
+        );
     }
     for name in &given.names {
         let mut cmd = skopeo()?.args(["copy", "--quiet"]);
         let credentials;
-        if let (Some(user), Some(password)) = (component.text("login_username"), component.text("login_password")) {
+        if let (Some(user), Some(password)) =
+            (component.text("login_username"), component.text("login_password"))
+        {
             credentials = auth_file(name, &user, &password)?;
             cmd = cmd.arg("--dest-authfile").arg(credentials.path());
         }
         cmd.arg(source(&archive)).arg(format!("docker://{name}")).run().map_err(|e| {
-            Error::new(format!("{name} could not be pushed: {e}")).hint("are you logged in there (`skopeo login`)?")
+            Error::new(format!("{name} could not be pushed: {e}"))
+                .hint("are you logged in there (`skopeo login`)?")
         })?;
     }
     let text = format!("Pushed the image: {}", given.names.join(", "));
@@ -110,7 +123,8 @@ pub(super) fn save(component: &Component, given: &Artifact, folder: &Path) -> Re
 /// Makes an image out of a tree's archive, and gives it a name.
 pub(super) fn import(component: &Component, place: &Place<'_>, given: &Artifact) -> Result<Artifact> {
     let folder = &place.template.folder;
-    let repository = component.text("repository").ok_or_else(|| Error::new("`repository` must be specified"))?;
+    let repository =
+        component.text("repository").ok_or_else(|| Error::new("`repository` must be specified"))?;
     let name = match component.text("tag") {
         Some(tag) => format!("{repository}:{tag}"),
         None => repository,
@@ -123,11 +137,22 @@ pub(super) fn import(component: &Component, place: &Place<'_>, given: &Artifact)
     let unpacked = work.path().join("tree");
     fs::create_dir_all(&unpacked)?;
     oci::unpack(&folder.join(tree), &unpacked)?;
-    let to = folder.join(format!("{}.oci.tar", component.text("repository").unwrap_or_default().replace('/', "_")));
+    let to = folder
+        .join(format!("{}.oci.tar", component.text("repository").unwrap_or_default().replace('/', "_")));
     let created = epoch::given().or_else(|| bakery_store::seconds(&bakery_store::now())).unwrap_or(0);
     let layer = |out: &mut dyn std::io::Write| Merged::of(std::slice::from_ref(&unpacked))?.write(out, true);
-    oci::write_layers(place.store, &[("docker-import", &layer)], &oci::settings(None, component)?, &name, created, &to)?;
+    oci::write_layers(
+        place.store,
+        &[("docker-import", &layer)],
+        &oci::settings(None, component)?,
+        &name,
+        created,
+        &to,
+    )?;
     let text = format!("Imported the image: {name}");
     let files = vec![to.strip_prefix(folder).map_or(to.clone(), Path::to_path_buf)];
-    Ok(Artifact { names: vec![name.clone()], ..artifact("packer.post-processor.docker-import", &name, &text, files) })
+    Ok(Artifact {
+        names: vec![name.clone()],
+        ..artifact("packer.post-processor.docker-import", &name, &text, files)
+    })
 }

@@ -23,7 +23,12 @@ fn disk(path: &Path) -> Option<Json> {
 }
 
 /// Makes a box.
-pub(super) fn vagrant(component: &Component, build: &Build, place: &Place<'_>, given: &Artifact) -> Result<Artifact> {
+pub(super) fn vagrant(
+    component: &Component,
+    build: &Build,
+    place: &Place<'_>,
+    given: &Artifact,
+) -> Result<Artifact> {
     let folder = &place.template.folder;
     let disks: Vec<(PathBuf, Json)> = given
         .files
@@ -32,7 +37,8 @@ pub(super) fn vagrant(component: &Component, build: &Build, place: &Place<'_>, g
         .filter_map(|path| disk(&path).map(|info| (path, info)))
         .collect();
     let Some((_, first)) = disks.first() else {
-        return Err(Error::new("what was built has no disk").hint("boxes are made of what the builders qemu and disk make"));
+        return Err(Error::new("what was built has no disk")
+            .hint("boxes are made of what the builders qemu and disk make"));
     };
     let config = overridden(component);
     let gigabytes = first["virtual-size"].as_u64().unwrap_or(0).div_ceil(1 << 30);
@@ -56,10 +62,8 @@ pub(super) fn vagrant(component: &Component, build: &Build, place: &Place<'_>, g
     let vagrantfile = format!(
         "# What bakery knows of the box.\nVagrant.configure(\"2\") do |config|\n  config.vm.provider :libvirt do |libvirt|\n    libvirt.driver = \"{driver}\"\n  end\nend\n\n# What the template adds.\n{custom}"
     );
-    let mut entries = vec![
-        Entry::Text("metadata.json", metadata.to_string()),
-        Entry::Text("Vagrantfile", vagrantfile),
-    ];
+    let mut entries =
+        vec![Entry::Text("metadata.json", metadata.to_string()), Entry::Text("Vagrantfile", vagrantfile)];
     let included: Vec<PathBuf> = config.list("include").iter().map(|path| folder.join(path)).collect();
     for path in &included {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();

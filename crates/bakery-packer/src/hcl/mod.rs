@@ -3,6 +3,8 @@
 //! `scope` is what expressions can name, `variables` how input variables get their values; here are locals, data
 //! sources, sources and builds.
 
+mod data;
+mod json;
 mod scope;
 mod variables;
 
@@ -18,6 +20,7 @@ use bakery_lang::{Diagnostic, Map, Origin, Source, Value, suggest};
 
 use crate::template::{Listed, Syntax, Variable, folder_of};
 use crate::{Build, Component, Error, Result, Template, Variables};
+pub use data::{Fetch, Request, Response};
 pub(crate) use scope::Names;
 
 /// A file of a template.
@@ -27,7 +30,11 @@ pub(crate) struct File {
 }
 
 pub(crate) fn read(path: &Path) -> Result<File> {
-    let source = Source::new(path.display().to_string(), fs::read_to_string(path)?);
+    let mut text = fs::read_to_string(path)?;
+    if path.to_string_lossy().ends_with(".json") {
+        text = json::as_hcl(path, &text)?;
+    }
+    let source = Source::new(path.display().to_string(), text);
     let body = hcl::parse(&source)?;
     Ok(File { source, body })
 }
@@ -81,7 +88,7 @@ pub(crate) fn names(paths: &[PathBuf], folder: &Path, given: &Variables) -> Resu
         variables.iter().filter_map(|v| Some((v.name.clone(), v.value.clone()?))).collect::<Map>().into(),
     );
     variables::check(&files, &names)?;
-    locals_and_data(&files, &names)?;
+    locals_and_data(&files, &names, given.fetch)?;
     Ok(Read { files, names, variables, notes })
 }
 
@@ -248,10 +255,10 @@ fn find<'a>(sources: &'a [Component], name: &str, origin: &Origin) -> Result<&'a
 }
 
 /// Locals and data sources may refer to each other in any order: what cannot be evaluated yet waits.
-fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
+fn locals_and_data(files: &[File], names: &Names, fetch: Option<Fetch>) -> Result<()> {
     enum What<'a> {
         Local(&'a Expression),
-        Data(&'a str, &'a Body),
+        Data(&'a str, &'a Body, Origin),
     }
     let (locals, data) = (Map::new(), Map::new());
     names.set("local", locals.clone().into());
@@ -275,8 +282,8 @@ fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
                     let value = block.body.get_attribute("expression");
                     pending.extend(value.map(|a| (label(0), What::Local(&a.value), file)));
                 }
-                "data" if label(0) == "null" => {
-                    pending.push((label(1), What::Data(label(0), &block.body), file));
+                "data" if matches!(label(0), "null" | "http") => {
+                    pending.push((label(1), What::Data(label(0), &block.body, file.origin(block)), file));
                 }
                 "data" => {
                     let message =
@@ -294,12 +301,13 @@ fn locals_and_data(files: &[File], names: &Names) -> Result<()> {
         pending.retain(|(name, what, file)| {
             let value = match what {
                 What::Local(value) => hcl::evaluate(value, names, &file.source),
-                What::Data(_, body) => hcl::body(body, names, &file.source)
-                    .map(|config| Value::map([("output", config.get("input").unwrap_or_default())])),
+                What::Data(kind, body, origin) => hcl::body(body, names, &file.source).and_then(|config| {
+                    data::read(kind, &config, fetch).map_err(|why| Diagnostic::at(origin, why))
+                }),
             };
             match (value, what) {
                 (Ok(value), What::Local(_)) => locals.set(name, value),
-                (Ok(value), What::Data(kind, _)) => {
+                (Ok(value), What::Data(kind, ..)) => {
                     let of_kind = data.get(kind).and_then(|v| v.as_map().cloned()).unwrap_or_default();
                     of_kind.set(name, value);
                     data.set(kind, of_kind);

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bakery_events::{Event, Reporter as _, exit};
 use bakery_host::cgroup::Limits;
 use bakery_image::{Artifact, BakeOptions, BuildOptions, Built, plan};
-use bakery_packer::{Build, Template, Variables};
+use bakery_packer::{Build, Request, Response, Template, Variables};
 use bakery_play::DefaultOutput;
 use bakery_store::Store;
 
@@ -35,7 +36,16 @@ pub(crate) fn agent() -> Result<PathBuf, Failure> {
 
 /// The variables that were given.
 pub(crate) fn variables(args: &TemplateArgs) -> Result<Variables, Failure> {
-    Ok(Variables { values: pairs(&args.vars)?, files: args.var_file.clone() })
+    Ok(Variables { values: pairs(&args.vars)?, files: args.var_file.clone(), fetch: Some(fetch) })
+}
+
+/// Asks a server for a data source.
+fn fetch(request: &Request) -> Result<Response, String> {
+    let client = bakery_galaxy::http::Client::new(Duration::from_secs(60), true);
+    let (headers, body) = client
+        .ask(&request.method, &request.url, &request.headers, &request.body)
+        .map_err(|error| error.to_string())?;
+    Ok(Response { headers, body })
 }
 
 /// A template, and what the user should know of it.
@@ -151,14 +161,7 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
 }
 
 /// Says what a build came to.
-fn report(
-    build: &Build,
-    built: &Built,
-    store: &Store,
-    took: std::time::Duration,
-    args: &BakeArgs,
-    terminal: &Terminal,
-) {
+fn report(build: &Build, built: &Built, store: &Store, took: Duration, args: &BakeArgs, terminal: &Terminal) {
     let files = |image: &bakery_store::Image| -> BTreeMap<String, String> {
         let folder = store.images().folder(&image.id);
         image.files.iter().map(|(f, n)| (f.clone(), folder.join(n).display().to_string())).collect()

@@ -9,6 +9,7 @@ mod galaxy;
 mod hostile;
 mod layers;
 mod look;
+mod machines;
 mod many_hosts;
 mod modules;
 mod playbooks;
