@@ -63,7 +63,10 @@ fn inspect_hcl(template: &Template) -> String {
         }
         group(&mut out, "provisioners", &listed.provisioners);
         for kind in &listed.provisioners {
-            let _ = writeln!(out, "      {kind}\n");
+            let _ = writeln!(out, "      {kind}");
+        }
+        if !listed.provisioners.is_empty() {
+            out.push('\n');
         }
         let flat: Vec<String> = listed.post_processors.iter().flatten().cloned().collect();
         group(&mut out, "post-processors", &flat);

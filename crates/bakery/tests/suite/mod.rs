@@ -4,6 +4,7 @@ mod bake_and_boot;
 mod boots;
 mod classic_files;
 mod command_line;
+mod containers;
 mod facts;
 mod galaxy;
 mod hostile;

@@ -304,6 +304,82 @@ fn left(at: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// A template in HCL's JSON form, with most of its blocks.
+const AS_JSON: &str = r#"{"//": "a comment", "variable": {"name": {"type": "string", "default": "n$x", "description": "d"},
+ "list": {"type": "list(string)", "default": ["a", "b"], "validation": {"condition": "${length(var.list) > 1}", "error_message": "The list is short."}}},
+ "locals": {"up": "${upper(var.name)}-\"q\"", "n": 3, "m": {"k": "${var.list[1]}"}},
+ "source": {"file": {"one": {"target": "out.txt", "content": "${local.up} ${local.m.k} ${join(\",\", var.list)} ${local.n}\n"}}, "null": {"two": {"communicator": "none"}}},
+ "build": {"sources": ["source.file.one", "source.null.two"],
+  "provisioner": [{"shell-local": {"inline": ["echo ${source.name} > said-${source.name}.txt"]}}, {"shell-local": {"only": ["null.two"], "inline": ["echo only > only.txt"]}}],
+  "post-processor": {"manifest": {"custom_data": {"a": "${var.name}"}}}}}"#;
+
+#[test]
+fn templates_in_json_form_are_those_of_hcl() {
+    let (theirs, ours) = (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+    for at in [theirs.path(), ours.path()] {
+        write(at, "t.pkr.json", AS_JSON);
+    }
+    let built = packer(theirs.path(), &["build", "t.pkr.json"]);
+    assert!(built.status.success(), "{}", said(&built));
+    ok(bakery(ours.path(), &["bake", "t.pkr.json"]));
+    assert_eq!(left(theirs.path()), left(ours.path()));
+    let inspected = |text: &str| text.trim_end().to_owned();
+    assert_eq!(
+        inspected(&text(&packer(theirs.path(), &["inspect", "t.pkr.json"]))),
+        inspected(&ok(bakery(ours.path(), &["inspect", "t.pkr.json"])))
+    );
+    write(ours.path(), "wrong.pkr.json", "{\"build\": {,}}");
+    let (_, text) = fails(bakery(ours.path(), &["validate", "wrong.pkr.json"]));
+    assert!(text.contains("is not valid JSON") && text.contains("wrong.pkr.json:1:12"), "{text}");
+}
+
+#[test]
+fn servers_are_asked_for_data() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    let server = std::thread::spawn(move || {
+        let mut asked = Vec::new();
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.expect("a connection");
+            let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
+            let mut request = String::new();
+            while reader.read_line(&mut request).expect("read") > 2 {}
+            let (status, body) = if request.contains("/good") {
+                ("200 OK", "{\"v\": \"told\"}")
+            } else {
+                ("404 Not Found", "")
+            };
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\nX-Kind: data\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            )
+            .expect("answered");
+            asked.push(request);
+        }
+        asked
+    });
+    let template = |path: &str| {
+        format!(
+            "data \"http\" \"v\" {{\n  url             = \"http://127.0.0.1:{port}/{path}\"\n  method          = \"POST\"\n  request_headers = {{ X-Token = \"t\" }}\n}}\nsource \"file\" \"f\" {{\n  target  = \"out.txt\"\n  content = \"${{jsondecode(data.http.v.body).v}} ${{data.http.v.response_headers[\"x-kind\"]}}\"\n}}\nbuild {{ sources = [\"source.file.f\"] }}\n"
+        )
+    };
+    write(at, "t.pkr.hcl", &template("good"));
+    ok(bakery(at, &["bake", "t.pkr.hcl"]));
+    assert_eq!(std::fs::read_to_string(at.join("out.txt")).expect("read"), "told data");
+    write(at, "t.pkr.hcl", &template("bad"));
+    let (_, text) = fails(bakery(at, &["bake", "t.pkr.hcl"]));
+    assert!(text.contains("answered 404") && text.contains("t.pkr.hcl:1:1"), "{text}");
+    let asked = server.join().expect("served");
+    assert!(
+        asked[0].starts_with("POST /good") && asked[0].to_lowercase().contains("x-token: t"),
+        "{asked:?}"
+    );
+}
+
 const BUILDS: &str = r#"
 variable "word" {
   default   = "open-sesame"
