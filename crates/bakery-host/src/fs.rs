@@ -363,8 +363,26 @@ pub fn make_whiteout(path: impl AsRef<Path>) -> Result<()> {
 /// Marks a folder of an overlay's delta, so that nothing that the layers below have in it is seen.
 pub fn set_opaque(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    let flags = rustix::fs::XattrFlags::empty();
-    rustix::fs::lsetxattr(path, "trusted.overlay.opaque", b"y", flags).at("mark", path)
+    let name = if crate::namespace::is_own_root() { "user.overlay.opaque" } else { OPAQUE };
+    rustix::fs::lsetxattr(path, name, b"y", rustix::fs::XattrFlags::empty()).at("mark", path)
+}
+
+/// The attribute of a folder of an overlay's delta that hides what the layers below have in it.
+pub const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// The overlay's own name of an attribute, whoever mounted it; nothing if the attribute is a file's own. Without the
+/// system's root an overlay takes notes among the attributes of users (`userxattr` in the kernel's documentation).
+pub fn overlay_attribute(name: &str) -> Option<String> {
+    let note = name.strip_prefix("trusted.overlay.").or_else(|| name.strip_prefix("user.overlay."))?;
+    Some(format!("trusted.overlay.{note}"))
+}
+
+/// Whether a folder of an overlay's delta hides what the layers below have in it.
+///
+/// # Errors
+/// When its attributes cannot be read.
+pub fn is_opaque(path: impl AsRef<Path>) -> Result<bool> {
+    Ok(xattrs(path)?.iter().any(|(name, _)| overlay_attribute(name).as_deref() == Some(OPAQUE)))
 }
 
 /// Sets the time of change of a path itself, in seconds since 1970.

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount};
@@ -15,6 +16,69 @@ pub fn private_mounts() -> Result<()> {
     // SAFETY: only the mount namespace changes; no memory or file descriptors are unshared.
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.at("make a mount namespace for", "this process")?;
     mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE).at("make private", "/")
+}
+
+/// Whether root is root of a user namespace only, and somebody else outside ([`become_own_root`]).
+pub fn is_own_root() -> bool {
+    static OWN: OnceLock<bool> = OnceLock::new();
+    *OWN.get_or_init(|| {
+        let map = crate::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+        let whole: Vec<&str> = map.split_whitespace().collect();
+        whole != ["0", "0", "4294967295"]
+    })
+}
+
+/// The user that this process is outside of its user namespace.
+pub fn outer_uid() -> u32 {
+    let uid = crate::users::effective_uid();
+    if !is_own_root() {
+        return uid;
+    }
+    // Lines of: the first inside, the first outside, how many.
+    let map = crate::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let lines = map.lines().filter_map(|line| {
+        let numbers: Vec<u32> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        <[u32; 3]>::try_from(numbers).ok()
+    });
+    let mut held = lines.filter(|[inside, _, count]| (*inside..inside.saturating_add(*count)).contains(&uid));
+    held.next().map_or(uid, |[inside, outside, _]| outside + (uid - inside))
+}
+
+/// Replaces this process by one of the same program and arguments that is root of a user namespace of its own, in which
+/// the subordinate ids of the user (subuid(5)) are the other users. Returns only if that cannot be; nothing for who is
+/// root already. `settings` are added to the environment.
+///
+/// # Errors
+/// What is missing.
+pub fn become_own_root(settings: &[(&str, &Path)]) -> Result<()> {
+    if crate::users::effective_uid() == 0 {
+        return Ok(());
+    }
+    let refuse = |why: &str| {
+        Err(Error::new("bake without root as", "this user", std::io::Error::other(why.to_owned())))
+    };
+    for (program, package) in [("unshare", "util-linux"), ("newuidmap", "uidmap")] {
+        if crate::command::find_program(program).is_none() {
+            return refuse(&format!("the program {program} (package {package}) is not installed"));
+        }
+    }
+    let exe = std::env::current_exe().at("find", "this program")?;
+    let probe = || crate::Cmd::new("unshare").args(["--user", "--map-root-user", "--map-auto"]);
+    let output = probe().arg("true").output()?;
+    if !output.success() {
+        return refuse(&format!(
+            "no user namespace of its own can be had: {} (subordinate ids are given by `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`)",
+            output.error_text().trim()
+        ));
+    }
+    // Programs that make file systems are where only root looks.
+    let mut path = std::env::var_os("PATH").unwrap_or_default();
+    path.push(":/usr/local/sbin:/usr/sbin:/sbin");
+    let mut cmd = probe().arg("--").arg(exe).args(std::env::args_os().skip(1)).env("PATH", path);
+    for (name, value) in settings {
+        cmd = cmd.env(name, value);
+    }
+    Err(cmd.exec())
 }
 
 /// An overlay: layers from the top down, and where changes go.
@@ -56,6 +120,9 @@ impl Overlay {
             crate::fs::create_dir_all(upper)?;
             crate::fs::create_dir_all(&work)?;
             options.push_str(&format!(",upperdir={},workdir={}", upper.display(), work.display()));
+        }
+        if is_own_root() {
+            options.push_str(",userxattr");
         }
         if options.len() > 4000 {
             return Err(Error::new(

@@ -9,16 +9,17 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, StatVfsMountFlags};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind, mount_change,
-    mount_remount, move_mount, open_tree,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, mount, mount_bind,
+    mount_bind_recursive, mount_change, mount_remount, move_mount, open_tree,
 };
 use rustix::thread::{UnshareFlags, unshare_unsafe};
 
 use crate::Cmd;
 use crate::cgroup::{Groups, Limits};
 use crate::fs::{At as _, Result, create_dir_all, read_to_string, symlink, write_atomic};
+use crate::namespace::is_own_root;
 
 /// The hidden verb under which a program calls [`enter`].
 pub const VERB: &str = "internal-sandbox";
@@ -147,9 +148,29 @@ fn show(shown: &Shown) -> Result<()> {
     }
     move_mount(&shown.tree, "", CWD, &inside, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH).at("show", &inside)?;
     if !shown.writable {
-        mount_remount(&inside, MountFlags::BIND | MountFlags::RDONLY, c"").at("make read-only", &inside)?;
+        read_only(&inside).at("make read-only", &inside)?;
     }
     Ok(())
+}
+
+/// Makes a mount read-only. What else it does not allow stays so: who is root of a user namespace only may not take that
+/// back (mount_namespaces(7)), and must say it again.
+fn read_only(path: &Path) -> rustix::io::Result<()> {
+    let mut flags = MountFlags::BIND | MountFlags::RDONLY;
+    let has = rustix::fs::statvfs(path)?.f_flag;
+    for (there, flag) in [
+        (StatVfsMountFlags::NOSUID, MountFlags::NOSUID),
+        (StatVfsMountFlags::NODEV, MountFlags::NODEV),
+        (StatVfsMountFlags::NOEXEC, MountFlags::NOEXEC),
+        (StatVfsMountFlags::NOATIME, MountFlags::NOATIME),
+        (StatVfsMountFlags::NODIRATIME, MountFlags::NODIRATIME),
+        (StatVfsMountFlags::RELATIME, MountFlags::RELATIME),
+    ] {
+        if has.contains(there) {
+            flags |= flag;
+        }
+    }
+    mount_remount(path, flags, c"")
 }
 
 /// Carries out the hidden verb: enters the namespaces, runs the program as their first process, and gives its exit
@@ -168,6 +189,10 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
         let path = Path::new("/dev").join(node);
         shown.push(hold(&path, &path, true)?);
     }
+    if is_own_root() {
+        // The kernel gives a new view of processes to who has one already; it lies below the new one.
+        shown.push(hold(Path::new("/proc"), "/proc", true)?);
+    }
     for bind in &sandbox.binds {
         shown.push(hold(bind, bind, false)?);
     }
@@ -175,7 +200,7 @@ pub fn enter(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
         shown.push(hold(from, to, false)?);
     }
     let root = &sandbox.root;
-    mount_bind(root, root).at("bind", root)?;
+    mount_bind_recursive(root, root).at("bind", root)?;
     rustix::process::chdir(root).at("enter", root)?;
     rustix::process::pivot_root(".", ".").at("enter", root)?;
     rustix::mount::unmount(".", rustix::mount::UnmountFlags::DETACH).at("leave the host for", root)?;
@@ -236,7 +261,7 @@ fn run_inside(sandbox: &Sandbox, program: &[String]) -> Result<i32> {
             let path = Path::new("/proc").join(part);
             if path.exists() {
                 mount_bind(&path, &path)?;
-                mount_remount(&path, MountFlags::BIND | MountFlags::RDONLY, c"")?;
+                read_only(&path)?;
             }
         }
         for part in ["kcore", "keys", "timer_list"] {

@@ -41,8 +41,7 @@ impl Merged {
                 let path = source.strip_prefix(delta).unwrap_or(&source).to_path_buf();
                 let meta = fs::symlink_metadata(&source)?;
                 let hides = meta.file_type().is_char_device() && meta.rdev() == 0;
-                let opaque = meta.is_dir()
-                    && fs::xattrs(&source)?.iter().any(|(name, _)| name == "trusted.overlay.opaque");
+                let opaque = meta.is_dir() && fs::is_opaque(&source)?;
                 if !meta.is_dir() || opaque {
                     merged.clear_below(&path);
                 }
@@ -87,7 +86,7 @@ impl Merged {
             header.set_size(0);
             let attributes: Vec<(String, Vec<u8>)> = fs::xattrs(&entry.source)?
                 .into_iter()
-                .filter(|(name, _)| !name.starts_with("trusted.overlay."))
+                .filter(|(name, _)| fs::overlay_attribute(name).is_none())
                 .map(|(name, value)| (format!("SCHILY.xattr.{name}"), value))
                 .collect();
             if !attributes.is_empty() {

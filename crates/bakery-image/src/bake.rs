@@ -264,7 +264,7 @@ fn needs_root() -> Result<()> {
     if bakery_host::users::effective_uid() == 0 {
         return Ok(());
     }
-    Err(Error::new("baking needs root: it mounts overlays and enters namespaces").hint("run it with sudo"))
+    Err(Error::new("baking needs root, or a user namespace: it mounts overlays").hint("run it with sudo"))
 }
 
 fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, disk: &Disk<'_>) -> Result<State> {

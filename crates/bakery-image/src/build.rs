@@ -60,6 +60,15 @@ pub struct BuildOptions {
     pub run: String,
 }
 
+/// Whether a build makes trees, which hold files of many users.
+pub fn makes_trees(build: &Build, local: bool) -> bool {
+    match build.builder.kind.as_str() {
+        "null" | "file" => false,
+        "qemu" => local,
+        _ => true,
+    }
+}
+
 /// Builds.
 ///
 /// # Errors

@@ -34,7 +34,7 @@ mod state;
 mod tree;
 
 pub use bake::{BakeOptions, TOOLS, first_missed};
-pub use build::{Artifact, BuildOptions, Built, build};
+pub use build::{Artifact, BuildOptions, Built, build, makes_trees};
 pub use disk::FileSystem;
 pub use plan::{Plan, bytes, plan};
 pub use provision::install_roles;

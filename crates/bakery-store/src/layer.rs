@@ -64,7 +64,9 @@ impl Sum {
         }
         for (name, value) in fs::xattrs(path)? {
             // The overlay's own notes name inodes of this disk; only what hides a folder below is content.
-            if !name.starts_with("trusted.overlay.") || name == "trusted.overlay.opaque" {
+            let name =
+                fs::overlay_attribute(&name).map_or(Some(name), |note| (note == fs::OPAQUE).then_some(note));
+            if let Some(name) = name {
                 self.part(name.as_bytes());
                 self.part(&value);
             }

@@ -126,7 +126,11 @@ impl Store {
             let owner = name.split('-').next().and_then(|pid| pid.parse::<i32>().ok());
             let kept = name.starts_with("failed");
             if owner.is_some_and(|pid| !signal::is_alive(pid)) && !kept {
-                fs::remove_all(&path)?;
+                let removed = fs::remove_all(&path);
+                // Without root, what a bake has left may be another user's: the next bake removes it.
+                if bakery_host::users::effective_uid() == 0 {
+                    removed?;
+                }
             }
         }
         Ok(())

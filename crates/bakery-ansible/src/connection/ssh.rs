@@ -252,7 +252,7 @@ pub(super) fn shared_program(own: PathBuf) -> Result<PathBuf, Unreachable> {
     if own.ancestors().all(open) {
         return Ok(own);
     }
-    let folder = PathBuf::from(format!("/var/tmp/.bakery-{}", bakery_host::users::effective_uid()));
+    let folder = PathBuf::from(format!("/var/tmp/.bakery-{}", bakery_host::namespace::outer_uid()));
     let program = Program::at(own)?;
     let copy = folder.join(format!("agent-{}", program.digest));
     fs::create_dir_all(&folder)?;

@@ -187,7 +187,8 @@ impl Base {
                     if file.is_disk {
                         disk::read(&path, &tree, work.path())?;
                     } else {
-                        oci::unpack(&path, &tree)?;
+                        oci::unpack(&path, &tree)
+                            .map_err(|e| Error::new(format!("the base tarball cannot be unpacked: {e}")))?;
                     }
                     vec![self.published(store, &tree)?]
                 }

@@ -38,7 +38,7 @@ pub(super) fn changes(store: &Store, old: &[Key], new: &[Key]) -> Result<Option<
         let Some(delta) = store.layer(key) else { return Ok(None) };
         for path in fs::walk(&delta)? {
             let relative = path.strip_prefix(&delta).unwrap_or(&path).to_path_buf();
-            let opaque = fs::xattrs(&path)?.iter().any(|(name, _)| name == "trusted.overlay.opaque");
+            let opaque = fs::is_opaque(&path)?;
             for tree in [&before, &after] {
                 let there = tree.root.join(&relative);
                 let is_dir = fs::symlink_metadata(&there).is_ok_and(|m| m.is_dir());
@@ -141,10 +141,10 @@ impl Script {
         });
         let attributes = fs::xattrs(&source)?;
         let attributes: Vec<_> =
-            attributes.into_iter().filter(|(n, _)| !n.starts_with("trusted.overlay.")).collect();
+            attributes.into_iter().filter(|(n, _)| fs::overlay_attribute(n).is_none()).collect();
         if let Some(old) = &kept {
             let had = fs::xattrs(before.root.join(path))?;
-            let had: Vec<_> = had.into_iter().filter(|(n, _)| !n.starts_with("trusted.overlay.")).collect();
+            let had: Vec<_> = had.into_iter().filter(|(n, _)| fs::overlay_attribute(n).is_none()).collect();
             if had != attributes {
                 return Ok(None);
             }

@@ -1,6 +1,6 @@
 //! The provisioners `ansible` and `ansible-local`: the engine runs the playbook, each call passes through a journal.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bakery_ansible::connection::{Connections, Target};
@@ -8,8 +8,9 @@ use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::{Loader, Playbook};
 use bakery_ansible::{Callback, Options, vars};
 use bakery_events::exit;
-use bakery_host::namespace::Overlay;
+use bakery_host::namespace::{self, Overlay};
 use bakery_host::sandbox::Sandbox;
+use bakery_host::{Cmd, fs};
 use bakery_lang::Map;
 use bakery_lang::quote::shell_word;
 use bakery_packer::Component;
@@ -29,26 +30,61 @@ const VERSION: &str = "1";
 /// reached. So a task with `delegate_to: localhost` cannot harm the machine that bakes.
 struct Controller {
     target: Target,
-    root: PathBuf,
+    mounts: Vec<PathBuf>,
     _work: Work,
 }
 
 impl Drop for Controller {
     fn drop(&mut self) {
-        // Before its folder is removed: nothing may be removed through the mount.
-        let _ = bakery_host::namespace::detach(&self.root);
+        for mount in &self.mounts {
+            // Before its folder is removed: nothing may be removed through the mount.
+            let _ = namespace::detach(mount);
+        }
     }
+}
+
+/// Shows the host at a folder; the mounts that this took. What is written there goes into a folder of the work.
+fn host(root: &Path, work: &Path) -> Result<Vec<PathBuf>> {
+    let overlay = |lower: &Path, target: &Path| -> Result<PathBuf> {
+        let name = lower.file_name().unwrap_or_default();
+        let (upper, work) = (work.join("upper").join(name), work.join("scratch").join(name));
+        Overlay { lower: vec![lower.to_path_buf()], upper: Some(upper), work }.mount(target)?;
+        Ok(target.to_path_buf())
+    };
+    if !namespace::is_own_root() {
+        return Ok(vec![overlay(Path::new("/"), root)?]);
+    }
+    // Who is root of a user namespace only may not look below mounts: each folder for itself, but for those that are full of
+    // them. One that has a mount in it is left out; of settings there is a copy then.
+    let mut mounts = Vec::new();
+    for path in fs::read_dir("/")? {
+        let name = path.file_name().unwrap_or_default();
+        let target = root.join(name);
+        if path.is_symlink() {
+            fs::create_dir_all(root)?;
+            fs::symlink(fs::read_link(&path)?, &target)?;
+        } else if path.is_dir() && !["dev", "proc", "run", "sys", "tmp"].iter().any(|own| name == *own) {
+            match overlay(&path, &target) {
+                Ok(mount) => mounts.push(mount),
+                Err(_) if name == "etc" => {
+                    // What only the system's root may read is not there.
+                    Cmd::new("cp")
+                        .args(["-a", "--no-preserve=ownership", "-T"])
+                        .arg(&path)
+                        .arg(&target)
+                        .output()?;
+                }
+                Err(_) => {}
+            }
+        }
+    }
+    Ok(mounts)
 }
 
 fn controller(place: &Place<'_>) -> Result<Controller> {
     let work = place.store.work()?;
     let root = work.path().join("controller");
-    let overlay = Overlay {
-        lower: vec![PathBuf::from("/")],
-        upper: Some(work.path().join("upper")),
-        work: work.path().join("scratch"),
-    };
-    overlay.mount(&root)?;
+    let mounts = host(&root, work.path())?;
     let sandbox = Sandbox {
         root: root.clone(),
         binds: vec![place.template.folder.clone()],
@@ -57,7 +93,7 @@ fn controller(place: &Place<'_>) -> Result<Controller> {
         hostname: "localhost".into(),
         limits: place.limits,
     };
-    Ok(Controller { target: Target::Rootfs(sandbox, AGENT_INSIDE.into()), root, _work: work })
+    Ok(Controller { target: Target::Rootfs(sandbox, AGENT_INSIDE.into()), mounts, _work: work })
 }
 
 /// Runs the playbooks of a provisioner on a state, one after the other; gives where they led, and whether any call was

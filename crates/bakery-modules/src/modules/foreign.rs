@@ -183,7 +183,7 @@ fn bundle(digest: &str, data: Option<&str>) -> Result<Option<PathBuf>, Failure> 
         return Err(failed(&"their digest is none"));
     }
     // Every user has a folder of its own, which nobody else may write to.
-    let own = PathBuf::from(format!("/var/tmp/.bakery-{}", bakery_host::users::effective_uid()));
+    let own = PathBuf::from(format!("/var/tmp/.bakery-{}", bakery_host::namespace::outer_uid()));
     let folder = own.join(format!("utils-{digest}"));
     let is_ours = || fs::is_ours(&own);
     if folder.is_dir() && is_ours() {

@@ -99,6 +99,7 @@ fn chosen<'a>(
 
 /// Says for every build what a bake would have to make, and why.
 pub(crate) fn why(args: &BuildArgs, terminal: &Terminal) -> Outcome {
+    super::as_root()?;
     let template = load(&args.template, terminal)?;
     let (agent, store) = (agent()?, Store::open()?);
     let _in_use = store.in_use()?;
@@ -120,6 +121,9 @@ pub(crate) fn bake(args: &BakeArgs, terminal: &Terminal) -> Outcome {
     let mut chosen = chosen(&template, &args.build, terminal)?;
     if let Some(one) = &args.one_build {
         chosen.retain(|build| build.name == *one);
+    }
+    if chosen.iter().any(|build| bakery_image::makes_trees(build, args.build.local)) {
+        super::as_root()?;
     }
     let store = Store::open()?;
     bakery_image::install_roles(&template, &chosen, &store, terminal)?;

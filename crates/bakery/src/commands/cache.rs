@@ -12,20 +12,24 @@ use crate::cli::CacheVerb;
 use crate::terminal::{self, Terminal};
 
 pub(crate) fn cache(verb: &CacheVerb, terminal: &Terminal) -> Outcome {
+    if !matches!(verb, CacheVerb::Ls) {
+        super::as_root()?;
+    }
     match verb {
         CacheVerb::Ls => list(terminal),
         CacheVerb::Why(args) => bake::why(args, terminal),
         CacheVerb::Prune { older, all } => {
             let age = if *all { Duration::ZERO } else { Duration::from_hours(24 * older) };
             let pruned = Store::open()?.prune(age)?;
-            let data = json!({ "layers": pruned.layers, "bytes": pruned.bytes, "records": pruned.records, "disks": pruned.disks });
+            let data = json!({ "layers": pruned.layers, "bytes": pruned.bytes, "records": pruned.records, "disks": pruned.disks, "downloads": pruned.downloads });
             say(terminal, "cache prune", data, || {
                 format!(
-                    "removed {} layers ({}), {} records and {} disks",
+                    "removed {} layers ({}), {} records, {} disks and {} downloads",
                     pruned.layers,
                     size(pruned.bytes),
                     pruned.records,
-                    pruned.disks
+                    pruned.disks,
+                    pruned.downloads
                 )
             })
         }

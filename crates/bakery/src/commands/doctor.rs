@@ -16,6 +16,10 @@ const TOOLS: &[(&str, &str, &str)] = &[
     ("qemu-img", "qemu-utils", "qcow2 images"),
     ("qemu-system-x86_64", "qemu-system-x86", "local machines"),
     ("ssh", "openssh-client", "bakery ssh and exec"),
+    ("newuidmap", "uidmap", "bakes without root"),
+    ("fuse2fs", "fuse2fs", "disks as bases"),
+    ("xorriso", "xorriso", "CDs for the builder qemu"),
+    ("skopeo", "skopeo", "registries of containers' images"),
     ("git", "git", "roles from git"),
     ("tar", "tar", "root tarballs and the file provisioner"),
 ];

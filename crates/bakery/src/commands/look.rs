@@ -11,6 +11,7 @@ use crate::terminal::{self, Terminal};
 
 /// An image and its tree.
 fn open(wanted: &str) -> Result<(Store, Image, Tree), Failure> {
+    super::as_root()?;
     let store = Store::open()?;
     let image = store.images().find(wanted)?;
     look::prepare()?;

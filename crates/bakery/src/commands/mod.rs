@@ -72,6 +72,16 @@ impl From<bakery_cloudinit::Error> for Failure {
     }
 }
 
+/// Goes on as root of a user namespace of its own, unless this is root: layers hold files of many users.
+pub(crate) fn as_root() -> Result<(), Failure> {
+    if bakery_host::users::effective_uid() == 0 {
+        return Ok(());
+    }
+    let store = bakery_store::Store::open()?;
+    bakery_host::namespace::become_own_root(&[("BAKERY_HOME", store.root())])
+        .map_err(|error| Failure { hint: Some("or run it with sudo".into()), ..Failure::from(error) })
+}
+
 /// Carries a verb out; the exit code.
 pub(crate) fn run(cli: Cli) -> i32 {
     let terminal = Terminal::new(cli.global.json, cli.global.quiet);

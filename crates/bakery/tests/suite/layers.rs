@@ -499,3 +499,94 @@ fn what_goes_wrong_around_a_bake_leaves_nothing() {
     command.args(["--processes", "60", "--memory", "1G"]);
     ok(command);
 }
+
+/// A server of one file that ends its answers early, as often as it is told to; how often it was asked.
+fn server_that_cuts(file: Vec<u8>, cuts: usize) -> (String, std::sync::Arc<std::sync::Mutex<Vec<String>>>) {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}/root.tar", listener.local_addr().expect("an address"));
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&asked);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.expect("a connection");
+            let mut reader = BufReader::new(stream.try_clone().expect("cloned"));
+            let mut request = String::new();
+            while reader.read_line(&mut request).expect("read") > 2 {}
+            let range = request.to_lowercase().lines().find_map(|line| {
+                line.strip_prefix("range: bytes=")?.trim_end_matches('-').parse::<usize>().ok()
+            });
+            let mut seen = seen.lock().expect("locked");
+            seen.push(request);
+            let start = range.unwrap_or(0);
+            let status = if range.is_some() { "206 Partial Content" } else { "200 OK" };
+            let rest = &file[start..];
+            let sent = if seen.len() <= cuts { &rest[..rest.len() / 2] } else { rest };
+            // Who hangs up is not our concern.
+            let _ = write!(
+                stream,
+                "HTTP/1.1 {status}\r\nETag: \"one\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                rest.len()
+            )
+            .and_then(|()| stream.write_all(sent));
+        }
+    });
+    (url, asked)
+}
+
+#[test]
+fn bases_are_fetched_whole_or_not_at_all() {
+    let project = Project::new();
+    let at = project.at();
+    project.tasks("- copy: {content: a, dest: /etc/a}");
+    let cold = project.cold();
+    let whole = std::fs::read(at.join("base.tar")).expect("read");
+    let sum = Command::new("sha256sum").arg(at.join("base.tar")).output().expect("runs");
+    let sum = String::from_utf8_lossy(&sum.stdout)[..64].to_owned();
+    let template = |url: &str, sum: &str| {
+        let text = format!(
+            r#"{{"builders": [{{"type": "disk", "base": "{url}", "base_checksum": "{sum}", "image_name": "small", "formats": ["tar"]}}], "provisioners": [{{"type": "ansible", "playbook_file": "playbook.yml"}}]}}"#
+        );
+        write(at, "packer.json", &text);
+    };
+    // Cut off once: the rest is asked for.
+    let (url, asked) = server_that_cuts(whole.clone(), 1);
+    template(&url, &format!("sha256:{sum}"));
+    assert_eq!(project.baked("once").0, cold);
+    let requests = asked.lock().expect("locked").clone();
+    assert_eq!(requests.len(), 2, "{requests:?}");
+    assert!(
+        requests[1].to_lowercase().contains(&format!("range: bytes={}-", whole.len() / 2)),
+        "{requests:?}"
+    );
+    // Nobody is asked again, even for another base of the same sum; a rotten file is noticed.
+    template(&url.replace("root.tar", "other.tar"), &format!("sha256:{sum}"));
+    assert_eq!(project.baked("once").0, cold);
+    assert_eq!(asked.lock().expect("locked").len(), 2);
+    let kept = std::fs::read_dir(at.join("once/downloads"))
+        .expect("listed")
+        .next()
+        .expect("one")
+        .expect("read")
+        .path();
+    std::fs::write(&kept, &whole[1..]).expect("written");
+    template(&url.replace("root.tar", "third.tar"), &format!("sha256:{sum}"));
+    assert_eq!(project.baked("once").0, cold);
+    assert_eq!(asked.lock().expect("locked").len(), 3);
+
+    // Cut off each time, and another file than it should be: nothing is kept.
+    let (url, _) = server_that_cuts(whole.clone(), usize::MAX);
+    template(&url, "none");
+    let (_, text) = fails(project.bake("cut-off"));
+    assert!(text.contains("ended early") || text.contains("was cut off"), "{text}");
+    let (url, _) = server_that_cuts(whole, 0);
+    template(&url, &format!("sha256:{}", "0".repeat(64)));
+    let (_, text) = fails(project.bake("cut-off"));
+    assert!(text.contains(&format!("its sha256 is {sum}")), "{text}");
+    for folder in ["downloads", "layers", "work", "images"] {
+        let left = std::fs::read_dir(at.join("cut-off").join(folder)).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{folder}");
+    }
+    template(&url, "none");
+    assert_eq!(project.baked("cut-off").0, cold);
+}

@@ -14,6 +14,7 @@ mod machines;
 mod many_hosts;
 mod modules;
 mod playbooks;
+mod rootless;
 mod services;
 mod templates;
 
