@@ -7,6 +7,7 @@ use bakery_host::fs;
 use bakery_lang::{Source, Value};
 
 use crate::console::shown;
+use crate::hcl::UNKNOWN;
 use crate::{Result, Syntax, Template, Variables, json, load};
 
 /// Says what a template has.
@@ -18,7 +19,7 @@ pub fn inspect(path: Option<&Path>, given: &Variables) -> Result<String> {
     if !crate::template::is_hcl(&path) {
         return inspect_json(&path);
     }
-    let template = load(Some(&path), given)?;
+    let template = load(Some(&path), &Variables { lenient: true, ..given.clone() })?;
     debug_assert!(template.syntax == Syntax::Hcl);
     Ok(inspect_hcl(&template))
 }
@@ -31,7 +32,7 @@ fn inspect_hcl(template: &Template) -> String {
         let value = if variable.sensitive {
             "\"<sensitive>\"".to_owned()
         } else {
-            quoted(variable.value.as_ref().unwrap_or(&Value::None))
+            variable.value.as_ref().map_or_else(|| format!("\"{UNKNOWN}\""), quoted)
         };
         let _ = writeln!(out, "var.{}: {value}", variable.name);
     }

@@ -1,8 +1,9 @@
 //! Packer's templates: JSON and HCL2 into builds of one shape.
 //!
-//! `json` and `hcl` read the two syntaxes, `gotemplate` the `{{ … }}` of JSON, `known` says which builders and
-//! provisioners there are and which `options` they have, `rules` what those must be.
+//! `json` and `hcl` read the two syntaxes, `gotemplate` the `{{ … }}` of JSON, `catalog` says which builders and
+//! provisioners there are and which `options` they have, `known` checks their names, `rules` what they come to.
 
+mod catalog;
 pub mod console;
 mod fix;
 pub mod format;
@@ -16,11 +17,12 @@ mod rules;
 mod template;
 mod upgrade;
 
+pub use catalog::{BUILDERS, POST_PROCESSORS, PROVISIONERS};
 pub use fix::fixed;
 pub use gotemplate::fill_in;
 pub use hcl::{Fetch, Request, Response};
 pub use inspect::inspect;
-pub use known::{BUILDERS, Known, POST_PROCESSORS, PROVISIONERS, validate, validate_builders};
+pub use known::{Known, validate, validate_builders};
 pub use template::{Build, Component, Listed, Syntax, Template, Variable, Variables, load};
 pub use upgrade::upgrade;
 

@@ -192,6 +192,8 @@ pub struct Variables {
     pub files: Vec<PathBuf>,
     /// Who asks servers for data sources; without it a template that has such is refused.
     pub fetch: Option<Fetch>,
+    /// Whether what has no value is `<unknown>`, and no error: for who only looks.
+    pub lenient: bool,
 }
 
 /// Reads a template: a JSON file, an HCL file, or a folder of HCL files. Without a path, what the current folder holds.

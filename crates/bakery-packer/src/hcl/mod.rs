@@ -49,6 +49,9 @@ impl File {
     }
 }
 
+/// What stands for a value that nobody has given, where that is no error.
+pub(crate) const UNKNOWN: &str = "<unknown>";
+
 const BLOCKS: &[&str] = &["build", "data", "local", "locals", "packer", "source", "variable", "variables"];
 
 /// A template's names: its variables, locals and data, and where they come from.
@@ -85,10 +88,14 @@ pub(crate) fn names(paths: &[PathBuf], folder: &Path, given: &Variables) -> Resu
     let names = Names::new(folder, false);
     names.set(
         "var",
-        variables.iter().filter_map(|v| Some((v.name.clone(), v.value.clone()?))).collect::<Map>().into(),
+        variables
+            .iter()
+            .map(|v| (v.name.clone(), v.value.clone().unwrap_or_else(|| UNKNOWN.into())))
+            .collect::<Map>()
+            .into(),
     );
     variables::check(&files, &names)?;
-    locals_and_data(&files, &names, given.fetch)?;
+    locals_and_data(&files, &names, given)?;
     Ok(Read { files, names, variables, notes })
 }
 
@@ -175,10 +182,13 @@ fn build(
         let hint = suggest(&other.kind, IN_BUILD.iter().copied());
         return Err(Diagnostic::at(&file.at(other.start), message).maybe_hint(hint).into());
     }
+    let mut listed = Listed { name: title.clone(), description: text("description")?, ..Listed::default() };
     let mut builders: Vec<Component> = Vec::new();
     if let Some(list) = block.body.get_attribute("sources") {
         for name in hcl::evaluate(&list.value, names, &file.source)?.as_items().unwrap_or_default() {
-            builders.push(find(sources, &name.to_string(), &file.origin(block))?.clone());
+            let found = find(sources, &name.to_string(), &file.origin(block))?;
+            listed.sources.push(format!("{}.{}", found.kind, found.name));
+            builders.push(found.clone());
         }
     }
     for one in inner.iter().filter(|b| b.kind == "source") {
@@ -188,10 +198,9 @@ fn build(
         let config = found.config.copied();
         config.extend(&hcl::body(one.body, &with_names(&one.names, names), &file.source)?);
         let name = config.remove("name").map_or_else(|| found.name.clone(), |n| n.to_string());
+        listed.sources.push(format!("{}.{}", found.kind, found.name));
         builders.push(Component { name, config, ..found.clone() });
     }
-    let mut listed = Listed { name: title.clone(), description: text("description")?, ..Listed::default() };
-    listed.sources = builders.iter().map(|b| format!("{}.{}", b.kind, b.name)).collect();
     for builder in builders {
         let own = [(
             "source".to_owned(),
@@ -255,7 +264,7 @@ fn find<'a>(sources: &'a [Component], name: &str, origin: &Origin) -> Result<&'a
 }
 
 /// Locals and data sources may refer to each other in any order: what cannot be evaluated yet waits.
-fn locals_and_data(files: &[File], names: &Names, fetch: Option<Fetch>) -> Result<()> {
+fn locals_and_data(files: &[File], names: &Names, given: &Variables) -> Result<()> {
     enum What<'a> {
         Local(&'a Expression),
         Data(&'a str, &'a Body, Origin),
@@ -302,7 +311,7 @@ fn locals_and_data(files: &[File], names: &Names, fetch: Option<Fetch>) -> Resul
             let value = match what {
                 What::Local(value) => hcl::evaluate(value, names, &file.source),
                 What::Data(kind, body, origin) => hcl::body(body, names, &file.source).and_then(|config| {
-                    data::read(kind, &config, fetch).map_err(|why| Diagnostic::at(origin, why))
+                    data::read(kind, &config, given.fetch).map_err(|why| Diagnostic::at(origin, why))
                 }),
             };
             match (value, what) {
@@ -322,7 +331,14 @@ fn locals_and_data(files: &[File], names: &Names, fetch: Option<Fetch>) -> Resul
         if pending.len() == before
             && let Some(error) = last
         {
-            return Err(error.into());
+            if !given.lenient {
+                return Err(error.into());
+            }
+            for (name, what, ..) in pending.drain(..) {
+                if let What::Local(_) = what {
+                    locals.set(name, UNKNOWN);
+                }
+            }
         }
     }
     Ok(())

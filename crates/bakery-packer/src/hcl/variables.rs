@@ -59,10 +59,18 @@ pub(super) fn read(
         let value = from_text(text, all[at].kind.as_ref(), &format!("-var {name}"))?;
         all[at].set(value, "the command line")?;
     }
-    if let Some(unset) = all.iter().find(|d| d.variable.value.is_none()) {
-        let name = &unset.variable.name;
+    let unset: Vec<&Declared> = all.iter().filter(|d| d.variable.value.is_none()).collect();
+    if let [first, more @ ..] = unset.as_slice()
+        && !given.lenient
+    {
+        let name = &first.variable.name;
+        let more: String = more.iter().map(|d| format!(", `{}`", d.variable.name)).collect();
+        let message = match more.is_empty() {
+            true => format!("unset variable `{name}`"),
+            false => format!("unset variables `{name}`{more}"),
+        };
         let hint = format!("give it with `-var {name}=…`, in a file with `-var-file`, or as PKR_VAR_{name}");
-        return Err(Diagnostic::at(&unset.origin, format!("unset variable `{name}`")).hint(hint).into());
+        return Err(Diagnostic::at(&first.origin, message).hint(hint).into());
     }
     Ok(all.into_iter().map(|d| d.variable).collect())
 }

@@ -36,7 +36,12 @@ pub(crate) fn agent() -> Result<PathBuf, Failure> {
 
 /// The variables that were given.
 pub(crate) fn variables(args: &TemplateArgs) -> Result<Variables, Failure> {
-    Ok(Variables { values: pairs(&args.vars)?, files: args.var_file.clone(), fetch: Some(fetch) })
+    Ok(Variables {
+        values: pairs(&args.vars)?,
+        files: args.var_file.clone(),
+        fetch: Some(fetch),
+        lenient: false,
+    })
 }
 
 /// Asks a server for a data source.

@@ -304,6 +304,52 @@ fn left(at: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// The templates that come with Packer's package, which are its project's own: same verdicts, same inspection.
+#[test]
+fn the_templates_of_packers_own_documentation_are_read_alike() {
+    let folder = tempfile::tempdir().expect("a folder");
+    super::copy_tree(Path::new("/usr/share/doc/packer/examples"), folder.path());
+    let at = folder.path().join("examples/hcl/linux");
+    let sums = [
+        "ubuntu-16.04.7-server-amd64.iso",
+        "ubuntu-18.04.4-server-amd64.iso",
+        "alpine-virt-3.12.0-x86_64.iso",
+    ];
+    let sums: String = sums.iter().map(|name| format!("{}  {name}\n", "a".repeat(64))).collect();
+    write(&at, "SUMS", &sums);
+    let names = [
+        "vcenter_endpoint",
+        "vcenter_user",
+        "vcenter_password",
+        "esxi_host",
+        "esxi_user",
+        "esxi_password",
+        "datacenter_name",
+        "vm_ip",
+        "gateway_ip",
+    ];
+    let values: String = names.iter().map(|name| format!("{name} = \"x\"\n")).collect();
+    write(&at, "values.pkrvars.hcl", &format!("{values}remote_private_key_file_path = \"SUMS\"\n"));
+    // Documentation is compressed; and Packer fetches lists of checksums when it validates.
+    let script = "find ../.. -name '*.gz' -exec gunzip {} +; sed -i -E 's#\"http://[^\"]*(SHA256SUMS|sha256)\"#\"SUMS\"#' variables*.hcl";
+    assert!(Command::new("sh").args(["-ec", script]).current_dir(&at).status().expect("runs").success());
+    for args in [&["."] as &[&str], &["-var-file=values.pkrvars.hcl", "."]] {
+        let theirs = packer(&at, &[&["inspect"], args].concat());
+        let ours: Vec<String> = args.iter().map(|arg| arg.replacen("-var", "--var", 1)).collect();
+        let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
+        let ours = ok(bakery(&at, &[&["inspect"], ours.as_slice()].concat()));
+        assert_eq!(text(&theirs).trim_end(), ours.trim_end());
+    }
+    let (_, told) = fails(bakery(&at, &["validate", "."]));
+    assert!(names.iter().all(|name| told.contains(name)), "{told}");
+    for only in ["ubuntu.qemu.*", "*.virtualbox-iso.*", "*.vmware-iso.*", "*.parallels-iso.*"] {
+        let only = format!("-only={only}");
+        let theirs = packer(&at, &["validate", &only, "-var-file=values.pkrvars.hcl", "."]);
+        assert!(theirs.status.success(), "{only}: {}", said(&theirs));
+        ok(bakery(&at, &["validate", &format!("-{only}"), "--var-file=values.pkrvars.hcl", "."]));
+    }
+}
+
 /// A template in HCL's JSON form, with most of its blocks.
 const AS_JSON: &str = r#"{"//": "a comment", "variable": {"name": {"type": "string", "default": "n$x", "description": "d"},
  "list": {"type": "list(string)", "default": ["a", "b"], "validation": {"condition": "${length(var.list) > 1}", "error_message": "The list is short."}}},
