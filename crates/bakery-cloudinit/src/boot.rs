@@ -55,7 +55,9 @@ pub fn boot(args: &BootArgs, out: &mut dyn Write) -> Result<i32> {
     for error in &errors {
         report.line(&format!("bakery: error: {error}"));
     }
-    report::write(if code == 0 { "done" } else { "error" }, &done.datasource, &errors, &done.warnings)?;
+    if !done.is_cloud_inits {
+        report::write(if code == 0 { "done" } else { "error" }, &done.datasource, &errors, &done.warnings)?;
+    }
     report.phase("boot", state);
     Ok(code)
 }
@@ -65,6 +67,21 @@ struct Done {
     datasource: String,
     errors: Vec<String>,
     warnings: Vec<String>,
+    /// Whether the distribution's cloud-init carries the user-data out, and says how that went.
+    is_cloud_inits: bool,
+}
+
+/// Whether the distribution's own cloud-init runs in a system: whoever put it there, or left it there, means it to. Nothing
+/// of the user-data is done twice then.
+fn distributions_own(root: &Path) -> bool {
+    let unit = ["usr/lib/systemd/system", "lib/systemd/system"].iter().any(|folder| {
+        root.join(folder).join("cloud-init.service").exists() || root.join(folder).join("cloud-init-network.service").exists()
+    });
+    let program = root.join("usr/bin/cloud-init").exists();
+    let masked = ["cloud-init.service", "cloud-init-network.service", "cloud-final.service"].iter().any(|name| {
+        fs::read_link(root.join("etc/systemd/system").join(name)).is_ok_and(|target| target == Path::new("/dev/null"))
+    });
+    unit && program && !masked
 }
 
 fn steps(args: &BootArgs, report: &mut Report<'_>) -> Result<Done> {
@@ -85,17 +102,22 @@ fn steps(args: &BootArgs, report: &mut Report<'_>) -> Result<Done> {
     }
     done.datasource = instance.datasource.to_owned();
     report.phase("datasource", instance.datasource);
-    report::write("running", instance.datasource, &[], &[])?;
     let wanted =
         if instance.volumes.is_empty() { volumes::default_names() } else { instance.volumes.clone() };
     for said in volumes::link(&wanted, Duration::from_mins(1))? {
         report.line(&format!("bakery: volume: {said}"));
+    }
+    if args.user_data.is_none() && distributions_own(Path::new("/")) {
+        report.phase("user-data", "left to cloud-init");
+        done.is_cloud_inits = true;
+        return Ok(done);
     }
     let folder = PathBuf::from(STATE).join("instances").join(safe_name(&instance.id));
     if folder.join("boot-finished").exists() {
         report.phase("user-data", "done-before");
         return Ok(done);
     }
+    report::write("running", instance.datasource, &[], &[])?;
     fs::create_private_dir(&folder)?;
     fs::create_dir_all(PathBuf::from(STATE).join("data"))?;
     fs::write_atomic_mode(folder.join("user-data.txt"), &instance.user_data, 0o600)?;
@@ -249,4 +271,28 @@ fn dry_run(args: &BootArgs, out: &mut dyn Write) -> Result<i32> {
         }
     }
     Ok(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distributions_cloud_init_is_recognised() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let root = folder.path();
+        let put = |path: &str| {
+            let path = root.join(path);
+            fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            fs::write_atomic(path, "").expect("written");
+        };
+        assert!(!distributions_own(root));
+        put("usr/bin/cloud-init");
+        assert!(!distributions_own(root));
+        put("lib/systemd/system/cloud-init.service");
+        assert!(distributions_own(root));
+        fs::create_dir_all(root.join("etc/systemd/system")).expect("made");
+        fs::symlink("/dev/null", root.join("etc/systemd/system/cloud-final.service")).expect("linked");
+        assert!(!distributions_own(root));
+    }
 }

@@ -42,21 +42,57 @@ pub(crate) fn render(text: &str, functions: &Functions<'_>) -> Result<String, St
     Ok(out)
 }
 
-/// Text with the fields of Go's templates that are known when something runs, such as `{{.Path}}`; others stay.
+/// Text with what is only known when something runs: fields such as `{{.Path}}`, and parts that depend on whether one
+/// is empty (`{{if .Vars}}…{{else}}…{{end}}`). What is not known stays as it is.
 pub fn fill_in(template: &str, fields: &[(&str, &str)]) -> String {
     let mut out = String::new();
     let mut rest = template;
+    // Of each open condition: whether this part of it counts.
+    let mut open: Vec<Option<bool>> = Vec::new();
     while let Some(at) = rest.find("{{") {
-        out.push_str(&rest[..at]);
         let Some(length) = rest[at..].find("}}") else { break };
-        let name = rest[at + 2..at + length].trim().trim_start_matches('.');
-        match fields.iter().find(|(field, _)| *field == name) {
-            Some((_, value)) => out.push_str(value),
-            None => out.push_str(&rest[at..at + length + 2]),
-        }
+        let (whole, inside) = (&rest[at..at + length + 2], &rest[at + 2..at + length]);
+        let counts = open.iter().all(|part| *part != Some(false));
+        let before = &rest[..at];
         rest = &rest[at + length + 2..];
+        if counts {
+            out.push_str(if inside.starts_with("- ") { before.trim_end() } else { before });
+        }
+        if inside.ends_with(" -") {
+            rest = rest.trim_start();
+        }
+        let action = inside.trim_start_matches("- ").trim_end_matches(" -").trim();
+        let field = |name: &str| {
+            let name = name.trim().trim_start_matches('.');
+            fields.iter().find(|(field, _)| *field == name).map(|(_, value)| *value)
+        };
+        let known = match action.split_once(' ') {
+            Some(("if", condition)) => {
+                open.push(field(condition).map(|value| !value.is_empty()));
+                open.last().is_some_and(Option::is_some)
+            }
+            _ if action == "else" && open.last().is_some_and(Option::is_some) => {
+                let last = open.last_mut();
+                last.into_iter().for_each(|part| *part = part.map(|counts| !counts));
+                true
+            }
+            _ if action == "end" && !open.is_empty() => open.pop().flatten().is_some(),
+            _ => match field(action) {
+                Some(value) if counts => {
+                    out.push_str(value);
+                    true
+                }
+                other => other.is_some(),
+            },
+        };
+        if !known && counts {
+            out.push_str(whole);
+        }
     }
-    out + rest
+    if open.iter().all(|part| *part != Some(false)) {
+        out.push_str(rest);
+    }
+    out
 }
 
 /// Evaluates every text in a value.
@@ -355,6 +391,18 @@ mod tests {
         assert_eq!(render("{{timestamp}} {{isotime \"2006-01-02\"}}").as_deref(), Ok("0 1970-01-01"));
         assert_eq!(render("{{.Vars}} {{build_type}}").as_deref(), Ok("{{.Vars}} disk"));
         assert_eq!(render("[{{user `undeclared`}}]").as_deref(), Ok("[]"));
+        let late = |text: &str| fill_in(text, &[("Path", "/p"), ("Vars", ""), ("Env", "A=b")]);
+        for (template, expected) in [
+            ("{{.Path}} {{ .Vars }}|{{.Other}}", "/p |{{.Other}}"),
+            ("{{if .Vars}}v {{.Vars}}{{else}}none{{end}} {{ .Path }}", "none /p"),
+            ("{{if .Env}}sudo {{.Env}} {{end}}{{.Path}}", "sudo A=b /p"),
+            ("{{if .Env}}{{if .Vars}}both{{else}}one{{end}}{{else}}none{{end}}", "one"),
+            ("a {{- .Path -}} b", "a/pb"),
+            ("{{if .Other}}x{{end}}", "{{if .Other}}x{{end}}"),
+            ("{{ unclosed", "{{ unclosed"),
+        ] {
+            assert_eq!(late(template), expected, "{template}");
+        }
         assert!(render("{{usr `v`}}").expect_err("unknown").contains("did you mean `user`"));
     }
 }

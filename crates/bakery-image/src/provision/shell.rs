@@ -95,7 +95,15 @@ pub(crate) fn shell(component: &Component, place: &Place<'_>, machine: &dyn Mach
             "chmod +x {{.Path}}; {{.Vars}} {{.Path}}"
         };
         let execute = component.text("execute_command").unwrap_or_else(|| usual.into());
-        let execute = fill_in(&execute, &[("Path", &path), ("Vars", &vars), ("EnvVarFile", &vars_file)]);
+        let (build, kind) = (place.builder.name.as_str(), place.builder.kind.as_str());
+        let fields = [
+            ("Path", path.as_str()),
+            ("Vars", &vars),
+            ("EnvVarFile", &vars_file),
+            ("build_name", build),
+            ("build_type", kind),
+        ];
+        let execute = fill_in(&execute, &fields);
         let mut prepare = format!("umask 077; cat > {}", quoted(&path));
         if uses_file {
             let exports: String =
