@@ -75,12 +75,15 @@ struct Done {
 /// of the user-data is done twice then.
 fn distributions_own(root: &Path) -> bool {
     let unit = ["usr/lib/systemd/system", "lib/systemd/system"].iter().any(|folder| {
-        root.join(folder).join("cloud-init.service").exists() || root.join(folder).join("cloud-init-network.service").exists()
+        root.join(folder).join("cloud-init.service").exists()
+            || root.join(folder).join("cloud-init-network.service").exists()
     });
     let program = root.join("usr/bin/cloud-init").exists();
-    let masked = ["cloud-init.service", "cloud-init-network.service", "cloud-final.service"].iter().any(|name| {
-        fs::read_link(root.join("etc/systemd/system").join(name)).is_ok_and(|target| target == Path::new("/dev/null"))
-    });
+    let masked =
+        ["cloud-init.service", "cloud-init-network.service", "cloud-final.service"].iter().any(|name| {
+            fs::read_link(root.join("etc/systemd/system").join(name))
+                .is_ok_and(|target| target == Path::new("/dev/null"))
+        });
     unit && program && !masked
 }
 

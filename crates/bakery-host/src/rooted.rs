@@ -52,6 +52,15 @@ impl Rooted {
         rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT).is_ok()
     }
 
+    /// A folder, opened for its path alone ([`crate::fs::path_of`]); nothing if it is none.
+    pub fn folder(&self, path: &str) -> Option<File> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let path = path.trim_start_matches('/');
+        rustix::fs::openat2(&self.root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)
+            .map(File::from)
+            .ok()
+    }
+
     /// The names in a folder, sorted; none if it is none.
     pub fn names(&self, path: &str) -> Vec<String> {
         let Ok(folder) = self.open(path) else { return vec![] };

@@ -102,8 +102,13 @@ pub fn bake(
     store.keep_run(&history.build, &history.now)?;
     interrupted()?;
     let seal = seal_key(plan, &state);
-    let disk =
-        Disk { size: plan.size, filesystem: plan.filesystem, lineage: &plan.lineage, date: epoch::given() };
+    let disk = Disk {
+        size: plan.size,
+        filesystem: plan.filesystem,
+        extras: &plan.extras,
+        lineage: &plan.lineage,
+        date: epoch::given(),
+    };
     let state = sealed(&place, plan, &state, seal, &disk)?;
     interrupted()?;
     let key = image_key(plan, &state.key);
@@ -279,7 +284,7 @@ fn sealed(place: &Place<'_>, plan: &Plan, state: &State, key: Key, disk: &Disk<'
     let mut rootfs = Rootfs::mount(place.store, &state.layers)?;
     // What becomes no disk needs nothing to boot with.
     let filesystem = if plan.is_disk() { disk.filesystem.name() } else { seal::NO_DISK };
-    let args = [seal::VERB, &disk.root_uuid(), filesystem, &plan.kernel_args];
+    let args = [seal::VERB, &disk.root_uuid(), filesystem, &disk.fstab(), &plan.kernel_args];
     let output = rootfs.run(place.agent, crate::rootfs::SELF_INSIDE, &args)?;
     if !output.success() {
         return Err(Error::new(format!("the image could not be sealed: {}", output.error_text().trim())));

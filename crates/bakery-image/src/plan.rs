@@ -8,7 +8,7 @@ use bakery_packer::{Build, Component, Template};
 use bakery_store::{Key, Store};
 
 use crate::base::{self, Asked, Base};
-use crate::disk::{FileSystem, export};
+use crate::disk::{Extra, FileSystem, export};
 use crate::{Error, Result, epoch, provision};
 
 /// What a build will do.
@@ -33,6 +33,8 @@ pub struct Plan {
     pub formats: Vec<String>,
     /// The root's file system.
     pub filesystem: FileSystem,
+    /// Partitions besides those that every disk has.
+    pub(crate) extras: Vec<Extra>,
     /// What the images have in common that follow one another.
     pub lineage: Key,
     /// More words for the kernel's command line.
@@ -121,6 +123,7 @@ pub fn plan(
     let named = builder.text("filesystem").unwrap_or_else(|| "ext4".into());
     let filesystem = FileSystem::named(&named)
         .ok_or_else(|| Error::new(format!("unknown file system `{named}` (known: ext4, xfs)")))?;
+    let extras = Extra::all(builder)?;
     let mut formats = builder.list("formats");
     if formats.is_empty() {
         formats = vec![match () {
@@ -153,7 +156,8 @@ pub fn plan(
     let lineage = Key::new("lineage")
         .with("base", base.key()?.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))
-        .with("disk", format!("{size} {}", filesystem.name()));
+        .with("disk", format!("{size} {}", filesystem.name()))
+        .with("partitions", extras.iter().map(Extra::shown).collect::<Vec<_>>().join(","));
     let inputs = if steps.iter().any(provision::is_playbook) {
         None
     } else {
@@ -183,6 +187,7 @@ pub fn plan(
         inputs,
         size,
         filesystem,
+        extras,
         lineage,
         formats,
         kernel_args,

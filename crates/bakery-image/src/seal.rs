@@ -11,6 +11,9 @@ use crate::{Error, Result};
 /// Changes when sealing does, so that sealed layers are made anew.
 pub const VERSION: &str = "5";
 
+/// What marks lines of `fstab` for partitions that a disk was made with: the next image may have others.
+pub(crate) const OWN_PARTITION: &str = "x-bakery.partition";
+
 /// In place of a file system where nothing will boot.
 pub(crate) const NO_DISK: &str = "none";
 
@@ -78,19 +81,19 @@ const EMPTIED: &[&str] = &[
     "/var/log/journal",
 ];
 
-/// Seals the tree at `/`: `ROOT_UUID FILE_SYSTEM KERNEL_ARGS…` are the arguments.
+/// Seals the tree at `/`: `ROOT_UUID FILE_SYSTEM FSTAB_LINES KERNEL_ARGS…` are the arguments.
 ///
 /// # Errors
 /// What could not be removed or written.
 pub fn run(args: &[String]) -> Result<()> {
-    let [root_uuid, filesystem, kernel_args @ ..] = args else {
-        return Err(Error::new("internal-seal needs a UUID and a file system"));
+    let [root_uuid, filesystem, mounts, kernel_args @ ..] = args else {
+        return Err(Error::new("internal-seal needs a UUID, a file system, and lines of fstab"));
     };
     clean()?;
     if filesystem == NO_DISK {
         return Ok(());
     }
-    boot(root_uuid, filesystem, &kernel_args.join(" "))
+    boot(root_uuid, filesystem, mounts, &kernel_args.join(" "))
 }
 
 fn clean() -> Result<()> {
@@ -183,16 +186,19 @@ fn kernel() -> Result<(String, String)> {
 }
 
 /// Whether a line of `fstab` mounts what our disk has elsewhere or not at all: the root, a `/boot` or EFI partition of its
-/// own, swap by an identifier of the disk that the tree came from.
+/// own, swap by an identifier of the disk that the tree came from, partitions of the image before.
 fn is_of_another_disk(line: &str) -> bool {
     let mut words = line.split_whitespace();
     let (source, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let by_identifier =
         ["UUID=", "LABEL=", "PARTUUID=", "PARTLABEL="].iter().any(|id| source.starts_with(id));
-    target == "/" || by_identifier && matches!(target, "/boot" | "/boot/efi" | "/efi" | "none" | "swap")
+    let is_own = line.contains(OWN_PARTITION);
+    target == "/"
+        || is_own
+        || by_identifier && matches!(target, "/boot" | "/boot/efi" | "/efi" | "none" | "swap")
 }
 
-fn boot(root_uuid: &str, filesystem: &str, kernel_args: &str) -> Result<()> {
+fn boot(root_uuid: &str, filesystem: &str, mounts: &str, kernel_args: &str) -> Result<()> {
     // The agent, and the names that people's user-data calls it by.
     fs::remove_all("/usr/bin/bakery-agent")?;
     fs::copy(crate::rootfs::AGENT_INSIDE, "/usr/bin/bakery-agent")?;
@@ -242,7 +248,12 @@ fn boot(root_uuid: &str, filesystem: &str, kernel_args: &str) -> Result<()> {
         .map(|l| format!("{l}\n"))
         .collect();
     let options = if filesystem == "ext4" { "errors=remount-ro 0 1" } else { "defaults 0 0" };
-    put("/etc/fstab", &format!("UUID={root_uuid} / {filesystem} {options}\n{kept}"))?;
+    put("/etc/fstab", &format!("UUID={root_uuid} / {filesystem} {options}\n{mounts}{kept}"))?;
+    for mount in
+        mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|mount| mount.starts_with('/'))
+    {
+        fs::create_dir_all(mount)?;
+    }
     let (kernel, initrd) = kernel()?;
     put("/boot/grub/grub.cfg", &boot_files::grub_cfg(root_uuid, &kernel, &initrd, kernel_args))?;
     put("/etc/kernel/cmdline", &(boot_files::command_line(root_uuid, kernel_args) + "\n"))

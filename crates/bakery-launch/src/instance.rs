@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use bakery_host::lock::Lock;
 use bakery_host::{Cmd, fs, signal};
 use bakery_store::Store;
 use serde::{Deserialize, Serialize};
@@ -314,7 +315,11 @@ pub fn ssh_command(store: &Store, instance: &Instance) -> Result<Cmd> {
 /// The store's key, made on first use.
 pub(crate) fn key(store: &Store) -> Result<PathBuf> {
     let path = store.root().join("id_ed25519");
-    if !path.exists() {
+    // Several machines may be the first.
+    let _lock = Lock::wait(store.lock("id_ed25519"))?;
+    // The public part comes last: without it the key is not whole.
+    if !path.with_extension("pub").exists() {
+        fs::remove_all(&path)?;
         Cmd::new("ssh-keygen")
             .args(["-q", "-t", "ed25519", "-N", "", "-C", "bakery", "-f"])
             .arg(&path)

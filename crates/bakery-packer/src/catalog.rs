@@ -40,6 +40,8 @@ pub const BUILDERS: &[Known] = &[
             "formats",
             "filesystem",
             "kernel_args",
+            "swap",
+            "partitions",
             "mirror",
             "changes",
         ]],

@@ -8,6 +8,7 @@
 mod boot;
 mod edit;
 pub(crate) mod export;
+mod extra;
 pub(crate) mod read;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use bakery_store::{Key, Store};
 use gpt::disk::LogicalBlockSize;
 use gpt::partition_types;
 
+pub(crate) use self::extra::Extra;
 use crate::rootfs::Rootfs;
 use crate::{Error, Result};
 
@@ -25,7 +27,8 @@ use crate::{Error, Result};
 const VERSION: &str = "1";
 const MIB: u64 = 1 << 20;
 const SECTOR: u64 = 512;
-/// BIOS boot code from 1 MiB, the EFI system partition from 4 MiB, the root from 68 MiB to the end, so that it grows.
+/// BIOS boot code from 1 MiB, the EFI system partition from 4 MiB, what the builder asks for and the root from 68 MiB: the
+/// root is the last, so that it grows.
 const BIOS: (u64, u64) = (MIB, 3 * MIB);
 const ESP: (u64, u64) = (4 * MIB, 64 * MIB);
 const ROOT_START: u64 = 68 * MIB;
@@ -58,6 +61,8 @@ impl FileSystem {
 pub(crate) struct Disk<'a> {
     pub(crate) size: u64,
     pub(crate) filesystem: FileSystem,
+    /// Partitions besides those that every disk has.
+    pub(crate) extras: &'a [Extra],
     /// What the images have in common that follow one another: the seed of all identifiers.
     pub(crate) lineage: &'a Key,
     /// The date of a disk that must come out the same anywhere.
@@ -73,6 +78,11 @@ pub(crate) struct Kept {
 }
 
 impl Disk<'_> {
+    /// Whether it can be brought from tree to tree in place. What has a partition of its own is written with the disk.
+    fn can_be_edited(&self) -> bool {
+        self.filesystem == FileSystem::Ext4 && self.extras.iter().all(|extra| extra.mount.is_none())
+    }
+
     /// The UUID of the root file system.
     pub(crate) fn root_uuid(&self) -> String {
         identifier(self.lineage, "root").to_string()
@@ -104,14 +114,12 @@ pub(crate) fn make(store: &Store, layers: &[Key], agent: &Path, disk: &Disk<'_>,
         fs::remove_file(&note)?;
     }
     let changes = match &old {
-        Some(old) if !anew && disk.filesystem == FileSystem::Ext4 && raw.is_file() => {
-            edit::changes(store, old, layers)?
-        }
+        Some(old) if !anew && disk.can_be_edited() && raw.is_file() => edit::changes(store, old, layers)?,
         _ => None,
     };
     let edited = changes.is_some();
     match changes {
-        Some(changes) => changes.apply(&raw, ROOT_START)?,
+        Some(changes) => changes.apply(&raw, disk.root_start())?,
         None => {
             let work = store.work()?;
             let new = work.path().join("disk.raw");
@@ -122,11 +130,12 @@ pub(crate) fn make(store: &Store, layers: &[Key], agent: &Path, disk: &Disk<'_>,
                 FileSystem::Ext4 => {
                     ext4(&new, rootfs.path(), disk)?;
                     if let Some(date) = disk.date {
-                        edit::date(&new, ROOT_START, rootfs.path(), date)?;
+                        edit::date(&new, disk.root_start(), rootfs.path(), date)?;
                     }
                 }
                 FileSystem::Xfs => xfs(&new, rootfs.path(), disk)?,
             }
+            extra::write(&new, rootfs.path(), disk)?;
             boot::write(&new, &rootfs, agent, disk)?;
             fs::rename(&new, &raw)?;
         }
@@ -148,11 +157,19 @@ fn partitions(path: &Path, disk: &Disk<'_>) -> Result<()> {
         .create_from_device(device, Some(identifier(disk.lineage, "disk")))
         .map_err(bad)?;
     table.update_partitions(BTreeMap::new()).map_err(bad)?;
-    for (name, number, start, length, kind) in [
+    let mut parts = vec![
         ("bios", 2, BIOS.0, BIOS.1, partition_types::BIOS),
         ("esp", 3, ESP.0, ESP.1, partition_types::EFI),
-        ("root", 1, ROOT_START, root_length(disk), partition_types::LINUX_ROOT_X64),
-    ] {
+        ("root", 1, disk.root_start(), root_length(disk)?, partition_types::LINUX_ROOT_X64),
+    ];
+    for placed in disk.placed() {
+        let (name, kind) = match placed.extra.mount {
+            Some(_) => ("data", partition_types::LINUX_FS),
+            None => ("swap", partition_types::LINUX_SWAP),
+        };
+        parts.push((name, placed.number, placed.start, placed.extra.size, kind));
+    }
+    for (name, number, start, length, kind) in parts {
         table.add_partition_at(name, number, start / SECTOR, length / SECTOR, kind, 0).map_err(bad)?;
     }
     let mut parts = table.take_partitions();
@@ -164,15 +181,20 @@ fn partitions(path: &Path, disk: &Disk<'_>) -> Result<()> {
     device.sync_all().map_err(io(path))
 }
 
-/// Where the root ends, in bytes.
-fn root_length(disk: &Disk<'_>) -> u64 {
-    (disk.size / SECTOR - 34) / 2048 * 2048 * SECTOR - ROOT_START
+/// How long the root is, in bytes.
+fn root_length(disk: &Disk<'_>) -> Result<u64> {
+    let end = (disk.size / SECTOR).saturating_sub(34) / 2048 * 2048 * SECTOR;
+    end.checked_sub(disk.root_start()).filter(|length| *length > 0).ok_or_else(|| {
+        Error::new("the disk is too small for its partitions")
+            .hint("`size` of the disk builder sets the disk's size")
+    })
 }
 
 fn ext4(path: &Path, tree: &Path, disk: &Disk<'_>) -> Result<()> {
     let options = format!(
-        "hash_seed={},offset={ROOT_START},lazy_itable_init=1,lazy_journal_init=1,nodiscard",
-        identifier(disk.lineage, "hash")
+        "hash_seed={},offset={},lazy_itable_init=1,lazy_journal_init=1,nodiscard",
+        identifier(disk.lineage, "hash"),
+        disk.root_start()
     );
     let mut cmd = Cmd::new("mke2fs");
     if let Some(date) = disk.date {
@@ -182,7 +204,7 @@ fn ext4(path: &Path, tree: &Path, disk: &Disk<'_>) -> Result<()> {
         .args(["-U", &disk.root_uuid(), "-E", &options, "-d"])
         .arg(tree)
         .arg(path)
-        .arg(format!("{}k", root_length(disk) / 1024))
+        .arg(format!("{}k", root_length(disk)? / 1024))
         .run()
         .map_err(|e| {
             Error::new(format!("the root file system could not be written: {e}"))
@@ -199,8 +221,8 @@ fn xfs(path: &Path, tree: &Path, disk: &Disk<'_>) -> Result<()> {
     };
     let place = tempfile::tempdir().map_err(|e| Error::new(e.to_string()))?;
     let device = Cmd::new("losetup")
-        .args(["--find", "--show", "--offset", &ROOT_START.to_string()])
-        .args(["--sizelimit", &root_length(disk).to_string()])
+        .args(["--find", "--show", "--offset", &disk.root_start().to_string()])
+        .args(["--sizelimit", &root_length(disk)?.to_string()])
         .arg(path)
         .run()
         .map_err(failed)?;

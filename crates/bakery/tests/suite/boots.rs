@@ -10,8 +10,8 @@ use super::{bakery_lasting as bakery, ok, result, write};
 /// The files of an image by format.
 fn image(at: &Path, filesystem: &str) -> serde_json::Value {
     let template = format!(
-        r#"{{"builders": [{{"type": "disk", "name": "boots-{filesystem}", "base": "debian:bookworm", "image_name": "boots-{filesystem}", "filesystem": "{filesystem}", "size": "2G", "formats": ["qcow2", "tar"]}}],
-        "provisioners": [{{"type": "shell", "inline": ["echo {filesystem} > /etc/root-file-system"]}}]}}"#
+        r#"{{"builders": [{{"type": "disk", "name": "boots-{filesystem}", "base": "debian:bookworm", "image_name": "boots-{filesystem}", "filesystem": "{filesystem}", "size": "2G", "swap": "64M", "partitions": [{{"mount": "/var/log", "size": "200M", "options": "noatime"}}], "formats": ["qcow2", "tar"]}}],
+        "provisioners": [{{"type": "shell", "inline": ["echo {filesystem} > /etc/root-file-system", "mkdir -p /var/log/app", "chown 33 /var/log/app"]}}]}}"#
     );
     let name = format!("{filesystem}.json");
     write(at, &name, &template);
@@ -90,7 +90,7 @@ fn boot(at: &Path, image: &str, name: &str, by_uefi: bool, by_nvme: bool) -> Str
 
 /// A machine that is thrown away is checked by a playbook, and what was checked is told.
 fn taste(at: &Path) {
-    let playbook = "- hosts: all\n  tasks:\n    - name: the right one\n      command: grep -x ext4 /etc/root-file-system\n    - name: the volume & its name\n      stat: {path: /dev/xvdb}\n      register: volume\n      failed_when: not volume.stat.exists\n    - name: told at boot\n      command: grep -x tasted /etc/tasted\n    - name: not as wanted\n      command: \"false\"\n      when: strict is defined\n";
+    let playbook = "- hosts: all\n  tasks:\n    - name: the right one\n      command: grep -x ext4 /etc/root-file-system\n    - name: the volume & its name\n      stat: {path: /dev/xvdb}\n      register: volume\n      failed_when: not volume.stat.exists\n    - name: told at boot\n      command: grep -x tasted /etc/tasted\n    - name: swap and a partition of its own\n      shell: 'grep -q partition /proc/swaps && findmnt -no OPTIONS /var/log | grep noatime && [ $(stat -c %u /var/log/app) = 33 ]'\n    - name: not as wanted\n      command: \"false\"\n      when: strict is defined\n";
     write(at, "verify.yml", playbook);
     write(at, "user-data", "#!/bin/sh\necho tasted > /etc/tasted\n");
     let taste = |more: &[&str]| {
@@ -111,7 +111,7 @@ fn taste(at: &Path) {
     assert_eq!(code, 2, "{text}");
     assert!(text.contains("failed: not as wanted") && text.contains("does not taste as it should"), "{text}");
     let xml = std::fs::read_to_string(at.join("taste.xml")).expect("written");
-    assert!(xml.contains("failures=\"1\" tests=\"5\""), "{xml}");
+    assert!(xml.contains("failures=\"1\" tests=\"6\""), "{xml}");
     assert!(xml.contains("[taste] the volume &amp; its name"), "{xml}");
     // Nothing of it is left.
     let left = ok(bakery(at, &["ls", "--json"]));
