@@ -74,14 +74,21 @@ pub(crate) fn authorized_keys(keys: &[String]) -> Result<()> {
     let folder = Path::new("/root/.ssh");
     fs::create_private_dir(folder)?;
     let path = folder.join("authorized_keys");
-    let mut text = fs::read_to_string(&path).unwrap_or_default();
-    for key in keys.iter().map(|k| k.trim()).filter(|k| !k.is_empty()) {
-        if !text.lines().any(|line| line == key) {
-            text.push_str(key);
-            text.push('\n');
-        }
-    }
-    Ok(fs::write_atomic_mode(path, text, 0o600)?)
+    let text = fs::read_to_string(&path).unwrap_or_default();
+    Ok(fs::write_atomic_mode(path, with_keys(&text, keys), 0o600)?)
+}
+
+/// `authorized_keys` with keys that may do anything: where one is there with restrictions, those go.
+fn with_keys(text: &str, keys: &[String]) -> String {
+    let keys: Vec<&str> = keys.iter().map(|key| key.trim()).filter(|key| !key.is_empty()).collect();
+    let body = |key: &str| key.split_whitespace().nth(1).map(str::to_owned);
+    let is_another = |line: &&str| {
+        let same =
+            |key: &&str| body(key).is_some_and(|body| line.split_whitespace().any(|word| word == body));
+        !keys.iter().any(|key| line == key || same(key))
+    };
+    let kept = text.lines().filter(is_another);
+    kept.chain(keys.iter().copied()).map(|line| format!("{line}\n")).collect()
 }
 
 /// The file in which the script notes commands that failed, one `number code` a line.
@@ -130,6 +137,15 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn keys_are_let_in_once_and_without_restrictions() {
+        let keys = ["ssh-ed25519 AAAA me".to_owned(), " \n".to_owned()];
+        let restricted = "no-pty,command=\"echo no\" ssh-ed25519 AAAA me\nssh-rsa BBBB other\n";
+        assert_eq!(with_keys(restricted, &keys), "ssh-rsa BBBB other\nssh-ed25519 AAAA me\n");
+        assert_eq!(with_keys("ssh-ed25519 AAAA me\n", &keys), "ssh-ed25519 AAAA me\n");
+        assert_eq!(with_keys("", &[]), "");
+    }
 
     #[test]
     fn the_script_keeps_state_between_commands() {

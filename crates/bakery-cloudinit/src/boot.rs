@@ -23,6 +23,9 @@ pub struct BootArgs {
     /// Take this file as user-data instead of asking the platform
     #[arg(long, value_name = "FILE")]
     pub user_data: Option<PathBuf>,
+    /// The distribution's cloud-init has ended: say how, and let whoever started this machine in
+    #[arg(long, hide = true)]
+    pub after_cloud_init: bool,
 }
 
 /// Where state is kept, as cloud-init keeps it.
@@ -41,6 +44,9 @@ pub fn boot(args: &BootArgs, out: &mut dyn Write) -> Result<i32> {
     }
     fs::create_dir_all("/run/bakery")?;
     let mut report = Report::open(out);
+    if args.after_cloud_init {
+        return after_cloud_init(&mut report);
+    }
     report.phase("boot", "start");
     let result = steps(args, &mut report);
     let (state, code) = match &result {
@@ -55,11 +61,31 @@ pub fn boot(args: &BootArgs, out: &mut dyn Write) -> Result<i32> {
     for error in &errors {
         report.line(&format!("bakery: error: {error}"));
     }
-    if !done.is_cloud_inits {
-        report::write(if code == 0 { "done" } else { "error" }, &done.datasource, &errors, &done.warnings)?;
+    if done.is_cloud_inits {
+        // The end of the boot is told when cloud-init has ended, by a unit of its own.
+        return Ok(code);
     }
+    report::write(if code == 0 { "done" } else { "error" }, &done.datasource, &errors, &done.warnings)?;
     report.phase("boot", state);
     Ok(code)
+}
+
+/// What is left to do when the distribution's cloud-init has carried the user-data out: to say how that went
+/// (`/run/cloud-init/result.json`), and on a machine that bakery has started to let its owner in as root, whom cloud-init
+/// sends to another user.
+fn after_cloud_init(report: &mut Report<'_>) -> Result<i32> {
+    let text = fs::read_to_string("/run/cloud-init/result.json").unwrap_or_default();
+    let result: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    let errors = result["v1"]["errors"].as_array().cloned().unwrap_or_default();
+    for error in errors.iter().filter_map(|error| error.as_str()) {
+        report.line(&format!("bakery: error: cloud-init: {error}"));
+    }
+    if let Some(instance) = datasource::detect()?.filter(|instance| instance.is_local) {
+        apply::authorized_keys(&instance.public_keys)?;
+    }
+    let failed = !errors.is_empty() || text.is_empty();
+    report.phase("boot", if failed { "failed" } else { "done" });
+    Ok(i32::from(failed))
 }
 
 #[derive(Debug, Default)]

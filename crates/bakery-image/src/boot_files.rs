@@ -26,6 +26,24 @@ KillMode=process
 WantedBy=multi-user.target
 ";
 
+/// Where the distribution's cloud-init carries the user-data out, the agent says when it has ended.
+pub(crate) const CLOUD_INIT_UNIT: &str = "\
+[Unit]
+Description=Tell how cloud-init finished this machine's boot
+After=cloud-final.service
+ConditionPathExists=!/etc/cloud/cloud-init.disabled
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/usr/bin/bakery-agent boot --after-cloud-init
+StandardOutput=journal
+StandardError=journal+console
+
+[Install]
+WantedBy=cloud-init.target
+";
+
 /// One key of the modern kind; RSA keys are a lottery on prime numbers that a boot should not wait for.
 pub(crate) const HOST_KEY_UNIT: &str = "\
 [Unit]

@@ -9,7 +9,7 @@ use crate::boot_files;
 use crate::{Error, Result};
 
 /// Changes when sealing does, so that sealed layers are made anew.
-pub const VERSION: &str = "5";
+pub const VERSION: &str = "6";
 
 /// What marks lines of `fstab` for partitions that a disk was made with: the next image may have others.
 pub(crate) const OWN_PARTITION: &str = "x-bakery.partition";
@@ -211,6 +211,13 @@ fn boot(root_uuid: &str, filesystem: &str, mounts: &str, kernel_args: &str) -> R
         "/lib/systemd/system/bakery-boot.service",
         "/etc/systemd/system/multi-user.target.wants/bakery-boot.service",
     )?;
+    if find_program("cloud-init").is_some() {
+        put("/lib/systemd/system/bakery-cloud-init.service", boot_files::CLOUD_INIT_UNIT)?;
+        link(
+            "/lib/systemd/system/bakery-cloud-init.service",
+            "/etc/systemd/system/cloud-init.target.wants/bakery-cloud-init.service",
+        )?;
+    }
     if find_program("sshd").is_some() {
         put("/lib/systemd/system/bakery-host-key.service", boot_files::HOST_KEY_UNIT)?;
         link(

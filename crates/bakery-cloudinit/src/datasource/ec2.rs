@@ -113,6 +113,7 @@ pub(super) fn fetch(base: &str, limit: Duration) -> Result<Instance> {
         datasource: "Ec2",
         id,
         hostname: imds.text("meta-data/local-hostname")?,
+        is_local: imds.text("meta-data/placement/region")?.is_some_and(|region| region.starts_with("local-")),
         public_keys,
         volumes,
         user_data: imds.get("user-data")?.unwrap_or_default(),

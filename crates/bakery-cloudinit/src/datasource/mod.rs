@@ -14,6 +14,8 @@ pub(crate) struct Instance {
     pub(crate) id: String,
     /// The name that the platform gives it.
     pub(crate) hostname: Option<String>,
+    /// Whether bakery has started the machine, on somebody's own host.
+    pub(crate) is_local: bool,
     /// Keys that may log in.
     pub(crate) public_keys: Vec<String>,
     /// Device names of attached volumes, with their volume ids where the platform says them.

@@ -26,6 +26,7 @@ fn read(folder: &Path) -> Result<Instance> {
     Ok(Instance {
         datasource: "NoCloud",
         id: text("instance-id").unwrap_or_else(|| "nocloud".into()),
+        is_local: false,
         hostname: text("local-hostname").or_else(|| text("hostname")),
         public_keys: keys
             .map(|k| k.as_items().unwrap_or_else(|| vec![k]))
