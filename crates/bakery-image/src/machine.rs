@@ -1,7 +1,7 @@
 //! What a provisioner acts on: a tree that is being baked, or a machine that is reached by ssh.
 
 use std::io::Read as _;
-use std::net::{TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -170,8 +170,9 @@ impl Ssh {
     /// Whether a server greets. A machine that boots behind a forwarded port is connected to long before that; ssh itself
     /// would wait for it as long as for one that is slow.
     fn greets(&self) -> bool {
-        let addresses = (self.host.as_str(), self.port).to_socket_addrs();
-        let Some(address) = addresses.ok().and_then(|mut found| found.next()) else { return false };
+        // What has a name only is asked for by ssh, which knows names.
+        let Ok(address) = self.host.parse::<IpAddr>() else { return true };
+        let address = SocketAddr::new(address, self.port);
         let greeting = TcpStream::connect_timeout(&address, GREETING).and_then(|mut stream| {
             stream.set_read_timeout(Some(GREETING))?;
             let mut start = [0; 4];

@@ -41,10 +41,10 @@ pub(super) fn tag(component: &Component, given: &Artifact, folder: &Path) -> Res
         component.text("repository").ok_or_else(|| Error::new("`repository` must be specified"))?;
     let mut tags: Vec<String> = component.list("tag");
     tags.extend(component.list("tags"));
-    let names: Vec<String> = match tags.is_empty() {
-        true => vec![repository],
-        false => tags.iter().map(|tag| format!("{repository}:{tag}")).collect(),
-    };
+    let mut names: Vec<String> = tags.iter().map(|tag| format!("{repository}:{tag}")).collect();
+    if names.is_empty() {
+        names.push(repository);
+    }
     let text = format!("Named the image: {}", names.join(", "));
     let made = artifact(
         "packer.post-processor.docker-tag",

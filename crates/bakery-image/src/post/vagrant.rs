@@ -79,10 +79,9 @@ pub(super) fn vagrant(
 
 /// The options with those that `override` has for the provider.
 fn overridden(component: &Component) -> Component {
-    let mut own = component.clone();
-    own.config = component.config.pairs().into_iter().map(|(key, value)| (key.to_string(), value)).collect();
+    let own = Component { config: component.config.copied(), ..component.clone() };
     let overrides = component.config.get("override");
-    let block = overrides.as_ref().and_then(|o| o.as_items()).and_then(|items| items.first().cloned());
+    let block = overrides.as_ref().and_then(bakery_lang::Value::as_items).and_then(|items| items.first().cloned());
     let of_provider = block.or(overrides).and_then(|all| all.get(PROVIDER));
     if let Some(more) = of_provider.and_then(|more| more.as_map().cloned()) {
         own.config.extend(&more);

@@ -88,10 +88,8 @@ fn usual(options: &Options, parts: &Parts<'_>, accelerator: &str) -> Vec<(String
         add("-device", "virtio-scsi-pci,id=scsi0".into());
     }
     for (at, disk) in parts.disks.iter().enumerate() {
-        let interface = match scsi {
-            true => format!("if=none,id=drive{at}"),
-            false => format!("if={}", options.interface),
-        };
+        let interface =
+            if scsi { format!("if=none,id=drive{at}") } else { format!("if={}", options.interface) };
         add(
             "-drive",
             format!("file={},{interface},{},format={}", disk.display(), options.drive, options.format),

@@ -107,7 +107,7 @@ fn expression(value: &Value) -> String {
         }
         other => match other.as_items() {
             Some(items) => {
-                format!("[{}]", items.iter().map(|item| expression(item)).collect::<Vec<_>>().join(", "))
+                format!("[{}]", items.iter().map(expression).collect::<Vec<_>>().join(", "))
             }
             None => json::dumps(other, 0, false),
         },

@@ -65,10 +65,8 @@ pub(super) fn read(
     {
         let name = &first.variable.name;
         let more: String = more.iter().map(|d| format!(", `{}`", d.variable.name)).collect();
-        let message = match more.is_empty() {
-            true => format!("unset variable `{name}`"),
-            false => format!("unset variables `{name}`{more}"),
-        };
+        let many = if more.is_empty() { "" } else { "s" };
+        let message = format!("unset variable{many} `{name}`{more}");
         let hint = format!("give it with `-var {name}=…`, in a file with `-var-file`, or as PKR_VAR_{name}");
         return Err(Diagnostic::at(&first.origin, message).hint(hint).into());
     }

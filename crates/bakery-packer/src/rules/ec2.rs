@@ -212,7 +212,7 @@ impl Rules<'_> {
         let kind = self.text("instance_type");
         match (kind.is_empty(), self.has("spot_instance_types")) {
             (true, false) => {
-                self.complain("one of `instance_type` and `spot_instance_types` must be specified")
+                self.complain("one of `instance_type` and `spot_instance_types` must be specified");
             }
             (false, true) => self.not_both("instance_type", "spot_instance_types"),
             _ => {}
