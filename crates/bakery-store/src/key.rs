@@ -73,6 +73,11 @@ impl Key {
         Ok(self.with(name, hasher.finalize().as_bytes()))
     }
 
+    /// Whether a text is one of a key.
+    pub fn is_one(text: &str) -> bool {
+        text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    }
+
     /// The key as text: forty hexadecimal digits.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -16,6 +16,7 @@
 mod image;
 mod key;
 mod layer;
+pub mod mirror;
 pub mod record;
 mod tidy;
 
@@ -27,7 +28,7 @@ use bakery_host::{Result, fs, signal};
 pub use image::{Image, Images};
 pub use key::Key;
 pub use layer::Layer;
-pub use tidy::{Copied, Pruned};
+pub use tidy::Pruned;
 
 /// The folder of everything.
 #[derive(Debug, Clone)]

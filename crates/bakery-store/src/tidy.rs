@@ -1,14 +1,14 @@
-//! What a store holds, what of it is needed, and copies of it elsewhere.
+//! What a store holds, and what of it is needed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use bakery_host::lock::Lock;
-use bakery_host::{Cmd, Result, fs};
+use bakery_host::{Result, fs};
 
 use crate::record::Record;
-use crate::{Key, Layer, Store};
+use crate::{Key, Store};
 
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -23,15 +23,6 @@ pub struct Pruned {
     pub disks: u64,
     /// Files that were fetched by URL.
     pub downloads: u64,
-}
-
-/// What was copied.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Copied {
-    /// Layers.
-    pub layers: u64,
-    /// Records of answers and states.
-    pub records: u64,
 }
 
 impl Store {
@@ -109,90 +100,6 @@ impl Store {
         }
         Ok(pruned)
     }
-
-    /// Copies what a folder does not have yet: layers as archives under their names, records as they are.
-    ///
-    /// # Errors
-    /// When something cannot be read or written.
-    pub fn push(&self, mirror: &Path) -> Result<Copied> {
-        let _in_use = self.in_use()?;
-        let mut copied = Copied::default();
-        for name in ["layers", "records"] {
-            fs::create_dir_all(mirror.join(name))?;
-        }
-        for layer in self.layers()? {
-            let place = mirror.join("layers").join(format!("{}.tar.gz", layer.id.as_str()));
-            if place.is_file() {
-                continue;
-            }
-            let part = tempfile::Builder::new().prefix(".part-").tempfile_in(mirror.join("layers"));
-            let part = part.map_err(|e| bakery_host::Error::new("write", &place, e))?;
-            // The format of POSIX keeps nanoseconds and attributes.
-            Cmd::new("tar")
-                .args(["--format=posix", "--xattrs", "--xattrs-include=*", "--numeric-owner", "--sort=name"])
-                .args(["--use-compress-program=gzip -1", "-cf"])
-                .arg(part.path())
-                .arg("-C")
-                .arg(self.layer_folder(&layer.id))
-                .args(["layer.json", "diff"])
-                .run()?;
-            part.persist(&place).map_err(|e| bakery_host::Error::new("write", &place, e.error))?;
-            copied.layers += 1;
-        }
-        copied.records = copy_new(&self.root().join("records"), &mirror.join("records"))?;
-        Ok(copied)
-    }
-
-    /// Copies what the store does not have yet from a folder that [`Store::push`] wrote. A layer that is not what its
-    /// name says is refused.
-    ///
-    /// # Errors
-    /// Which layer is damaged; what cannot be read or written.
-    pub fn pull(&self, mirror: &Path) -> Result<Copied> {
-        let _in_use = self.in_use()?;
-        let mut copied = Copied::default();
-        for archive in fs::read_dir(mirror.join("layers"))? {
-            let name = archive.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let Some(id) = name.strip_suffix(".tar.gz").filter(|n| !n.starts_with('.')) else { continue };
-            if self.root().join("layers").join(id).join("layer.json").is_file() {
-                continue;
-            }
-            let work = self.work()?;
-            Cmd::new("tar")
-                .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpzf"])
-                .arg(&archive)
-                .arg("-C")
-                .arg(work.path())
-                .run()?;
-            let damaged = |why: &str| {
-                bakery_host::Error::new("take the layer", &archive, std::io::Error::other(why.to_owned()))
-            };
-            let layer: Layer = serde_json::from_slice(&fs::read(work.path().join("layer.json"))?)
-                .map_err(|e| damaged(&e.to_string()))?;
-            let delta = work.path().join("diff");
-            if layer.id.as_str() != id || !crate::layer::is_sound(&delta, &layer) {
-                return Err(damaged("it is not what its name says"));
-            }
-            self.publish_layer(&delta, layer.parent.as_ref(), &layer.made_by)?;
-            copied.layers += 1;
-        }
-        copied.records = copy_new(&mirror.join("records"), &self.root().join("records"))?;
-        Ok(copied)
-    }
-}
-
-/// Copies the files of a folder that another does not have.
-fn copy_new(from: &Path, to: &Path) -> Result<u64> {
-    let mut copied = 0;
-    for path in fs::read_dir(from)? {
-        let Some(name) = path.file_name().filter(|n| !n.to_string_lossy().starts_with('.')) else { continue };
-        let place = to.join(name);
-        if !place.exists() {
-            fs::write_lightly(&place, fs::read(&path)?, 0o600)?;
-            copied += 1;
-        }
-    }
-    Ok(copied)
 }
 
 #[cfg(test)]
@@ -201,6 +108,8 @@ mod tests {
 
     #[test]
     fn what_images_need_stays_and_a_mirror_gives_it_back() {
+        use crate::mirror::{Copied, Folder};
+
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::at(folder.path().join("one")).expect("opens");
         let delta = |text: &str| {
@@ -214,7 +123,8 @@ mod tests {
         let record = Record { layers: Some(vec![base.clone(), top.clone()]), ..Record::default() };
         let key = Key::new("state");
         store.keep_record(&key, &record).expect("kept");
-        let mirror = folder.path().join("mirror");
+        let place = folder.path().join("mirror");
+        let mirror = Folder::new(&place);
         assert_eq!(store.push(&mirror).expect("pushed"), Copied { layers: 2, records: 1 });
         assert_eq!(store.push(&mirror).expect("pushed"), Copied::default());
         assert_eq!(store.prune(Duration::from_hours(1)).expect("pruned"), Pruned::default());
@@ -225,7 +135,7 @@ mod tests {
         assert_eq!(store.pull(&mirror).expect("pulled"), Copied { layers: 2, records: 1 });
         assert_eq!(store.state(&key).expect("is there").1, [base, top]);
         let other = Store::at(folder.path().join("two")).expect("opens");
-        let archive = fs::read_dir(mirror.join("layers")).expect("listed").remove(0);
+        let archive = fs::read_dir(place.join("layers")).expect("listed").remove(0);
         let mut bytes = fs::read(&archive).expect("read");
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;

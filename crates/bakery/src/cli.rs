@@ -189,6 +189,9 @@ pub(crate) enum Verb {
     Man,
 }
 
+/// What buckets need.
+const MIRRORS: &str = "Buckets take credentials, region and endpoint from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY,\nAWS_SESSION_TOKEN, AWS_REGION and AWS_ENDPOINT_URL_S3, or from the profile of AWS_PROFILE in ~/.aws.";
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheVerb {
     /// List layers: what made them, how large they are, how many images have them
@@ -206,15 +209,17 @@ pub(crate) enum CacheVerb {
     },
     /// Read every layer, and drop those that are damaged: the next bake makes them anew
     Verify,
-    /// Copy layers and records to a folder that a team shares
+    /// Copy layers and records to a folder or a bucket that a team shares
+    #[command(after_help = MIRRORS)]
     Push {
-        /// The folder
-        folder: PathBuf,
+        /// The folder, or s3://BUCKET/PREFIX
+        mirror: String,
     },
-    /// Copy layers and records from such a folder; each layer is checked
+    /// Copy layers and records from there; each layer is checked
+    #[command(after_help = MIRRORS)]
     Pull {
-        /// The folder
-        folder: PathBuf,
+        /// The folder, or s3://BUCKET/PREFIX
+        mirror: String,
     },
 }
 

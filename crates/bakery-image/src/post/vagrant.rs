@@ -81,7 +81,8 @@ pub(super) fn vagrant(
 fn overridden(component: &Component) -> Component {
     let own = Component { config: component.config.copied(), ..component.clone() };
     let overrides = component.config.get("override");
-    let block = overrides.as_ref().and_then(bakery_lang::Value::as_items).and_then(|items| items.first().cloned());
+    let block =
+        overrides.as_ref().and_then(bakery_lang::Value::as_items).and_then(|items| items.first().cloned());
     let of_provider = block.or(overrides).and_then(|all| all.get(PROVIDER));
     if let Some(more) = of_provider.and_then(|more| more.as_map().cloned()) {
         own.config.extend(&more);

@@ -1,10 +1,10 @@
 //! `cache`: what bakes remember.
 
-use std::path::Path;
 use std::time::Duration;
 
 use bakery_events::{Event, Reporter as _, exit};
-use bakery_store::{Copied, Key, Store};
+use bakery_store::mirror::{self, Copied};
+use bakery_store::{Key, Store};
 use serde_json::json;
 
 use super::{Outcome, bake};
@@ -34,18 +34,22 @@ pub(crate) fn cache(verb: &CacheVerb, terminal: &Terminal) -> Outcome {
             })
         }
         CacheVerb::Verify => verify(terminal),
-        CacheVerb::Push { folder } => copied(terminal, "push", Store::open()?.push(folder)?, folder),
-        CacheVerb::Pull { folder } => copied(terminal, "pull", Store::open()?.pull(folder)?, folder),
+        CacheVerb::Push { mirror } => {
+            copied(terminal, "push", Store::open()?.push(mirror::at(mirror)?.as_ref())?, mirror)
+        }
+        CacheVerb::Pull { mirror } => {
+            copied(terminal, "pull", Store::open()?.pull(mirror::at(mirror)?.as_ref())?, mirror)
+        }
     }
 }
 
-/// Says what went to a folder, or came from it.
-fn copied(terminal: &Terminal, verb: &str, copied: Copied, folder: &Path) -> Outcome {
+/// Says what went to a mirror, or came from it.
+fn copied(terminal: &Terminal, verb: &str, copied: Copied, mirror: &str) -> Outcome {
     let Copied { layers, records } = copied;
     let way = if verb == "push" { "to" } else { "from" };
     let data = json!({ "layers": layers, "records": records });
     say(terminal, &format!("cache {verb}"), data, || {
-        format!("copied {layers} layers and {records} records {way} {}", folder.display())
+        format!("copied {layers} layers and {records} records {way} {mirror}")
     })
 }
 

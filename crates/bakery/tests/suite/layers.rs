@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use super::{bakery, fails, ok, result, said, write};
 
@@ -444,6 +445,59 @@ fn a_team_shares_what_is_remembered() {
     ok(bakery(project.at(), &["cache", "prune", "--all"]));
     assert_eq!(layers(), 0);
     std::fs::remove_dir_all(mirror).expect("removed");
+}
+
+/// The same by a bucket, of a server that speaks S3's language (moto); without credentials, or without the bucket, a
+/// clear error.
+#[test]
+fn a_team_shares_by_a_bucket() {
+    let reference = std::env::var("BAKERY_REFERENCE").expect("BAKERY_REFERENCE is set by the test script");
+    let project = Project::new();
+    let at = project.at();
+    project.tasks("- shell: echo shared > /etc/shared; sleep 0.5");
+    let first = project.baked("store").0;
+    let port =
+        std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port").port();
+    let mut server = Command::new(Path::new(&reference).join("moto_server"))
+        .args(["-H", "127.0.0.1", "-p", &port.to_string()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("moto is installed");
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let started = Instant::now();
+    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(started.elapsed() < Duration::from_mins(1), "no server");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let run = |verb: &str, store: &str, bucket: &str| {
+        let mut command = bakery(at, &["cache", verb, bucket]);
+        command.env("BAKERY_HOME", at.join(store)).env("AWS_ENDPOINT_URL_S3", &endpoint).env("HOME", at);
+        command
+    };
+    let (_, text) = fails(run("push", "store", "s3://team/cache"));
+    assert!(text.contains("there are no credentials: AWS_ACCESS_KEY_ID is not set"), "{text}");
+    write(at, ".aws/credentials", "[default]\naws_access_key_id = key\naws_secret_access_key = secret\n");
+    let (_, text) = fails(run("push", "store", "s3://team/cache"));
+    assert!(text.contains("list: it is not there"), "{text}");
+    let made = Command::new(Path::new(&reference).join("python"))
+        .args(["-c", "import boto3, sys; boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', aws_access_key_id='key', aws_secret_access_key='secret').create_bucket(Bucket='team')", &endpoint])
+        .output()
+        .expect("python runs");
+    assert!(made.status.success(), "{}", said(&made));
+    let (_, text) = fails(run("pull", "other", "s3://team/cache"));
+    assert!(text.contains("nothing is there"), "{text}");
+    let text = ok(run("push", "store", "s3://team/cache"));
+    assert!(!text.contains("copied 0 layers"), "{text}");
+    assert!(ok(run("push", "store", "s3://team/cache")).contains("copied 0 layers and 0 records"));
+    ok(run("pull", "other", "s3://team/cache"));
+    let (second, notes) = project.baked("other");
+    assert_eq!(first, second);
+    assert!(!notes.contains("remembered") || notes.contains("1 of 1"), "{notes}");
+    server.kill().expect("killed");
+    server.wait().expect("gone");
+    let (_, text) = fails(run("pull", "third", "s3://team/cache"));
+    assert!(text.contains("(5 times)"), "{text}");
 }
 
 /// A disk that is full, a base that was cut off, a provisioner that takes too much: a clear error, nothing left, and the
