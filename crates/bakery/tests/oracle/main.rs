@@ -14,13 +14,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use reference::{programs_of_bakery, programs_of_reference, unpacked};
-
-/// The release of the package `ansible`, which brings the community's collections.
-const COLLECTIONS: &str = "12.3.0";
-
-/// The release of DebOps, whose 201 roles set up servers on Debian.
-const DEBOPS: &str = "3.3.2";
+use reference::{collections, programs_of_bakery, programs_of_reference};
 
 /// Modules that no case names, and why.
 const WITHOUT_CASE: &[(&str, &str)] = &[
@@ -216,25 +210,4 @@ fn compare(case: &Path) -> Result<(), Failed> {
         return Ok(());
     }
     Err(String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned().into())
-}
-
-/// The collections that cases use, of the hundred of the package `ansible`; the rest would only take room.
-const WANTED: [&str; 6] = [
-    "ansible/posix",
-    "ansible/utils",
-    "community/general",
-    "community/crypto",
-    "community/mysql",
-    "community/postgresql",
-];
-
-/// The folders of collections, fetched on first use: the community's, and DebOps with its roles.
-fn collections(reference: &Path) -> Result<String, Failed> {
-    let unpack = |name: String, package: String, wanted: &[&str]| {
-        unpacked(reference, &name, &[&package], include_str!("unpack.py"), wanted)
-    };
-    let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
-    let community = unpack(name, format!("ansible=={COLLECTIONS}"), &WANTED)?;
-    let debops = unpack(format!("debops-{DEBOPS}"), format!("debops=={DEBOPS}"), &["debops/debops"])?;
-    Ok(format!("{}:{}", community.display(), debops.display()))
 }

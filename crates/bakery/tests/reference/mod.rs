@@ -5,6 +5,12 @@ use std::process::Command;
 
 use libtest_mimic::Failed;
 
+/// The release of the package `ansible`, which brings the community's collections.
+const COLLECTIONS: &str = "12.3.0";
+
+/// The release of DebOps, whose 201 roles set up servers on Debian.
+const DEBOPS: &str = "3.3.2";
+
 /// The folder of ansible-core's programs.
 pub(crate) fn programs_of_reference() -> Result<PathBuf, Failed> {
     let named = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
@@ -56,4 +62,25 @@ pub(crate) fn unpacked(
     // Whole or not at all: a test that is killed leaves no half of it.
     std::fs::rename(scratch.path().join(name), &unpacked)?;
     Ok(unpacked.canonicalize()?)
+}
+
+/// The collections that cases use, of the hundred of the package `ansible`; the rest would only take room.
+const WANTED: [&str; 6] = [
+    "ansible/posix",
+    "ansible/utils",
+    "community/general",
+    "community/crypto",
+    "community/mysql",
+    "community/postgresql",
+];
+
+/// The folders of collections, fetched on first use: the community's, and DebOps with its roles.
+pub(crate) fn collections(reference: &Path) -> Result<String, Failed> {
+    let unpack = |name: String, package: String, wanted: &[&str]| {
+        unpacked(reference, &name, &[&package], include_str!("unpack.py"), wanted)
+    };
+    let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
+    let community = unpack(name, format!("ansible=={COLLECTIONS}"), &WANTED)?;
+    let debops = unpack(format!("debops-{DEBOPS}"), format!("debops=={DEBOPS}"), &["debops/debops"])?;
+    Ok(format!("{}:{}", community.display(), debops.display()))
 }

@@ -110,7 +110,9 @@ fn run(at: &Path, who: &str, playbook: &str, more: &[&str]) -> String {
     let reference = reference.expect("BAKERY_REFERENCE names ansible-core's programs; scripts/test sets it");
     let mut command = if who == "theirs" {
         let mut command = Command::new(reference.join("ansible-playbook"));
-        command.env("ANSIBLE_COLLECTIONS_PATH", reference.join("../../collections"));
+        let collections = crate::reference::collections(&reference);
+        let collections = collections.unwrap_or_else(|failed| panic!("no collections: {failed:?}"));
+        command.env("ANSIBLE_COLLECTIONS_PATH", collections);
         command
     } else {
         let mut command = Command::new(program("bakery"));
