@@ -414,6 +414,28 @@ pub fn xattrs(path: impl AsRef<Path>) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(found)
 }
 
+/// The stretches of a file that have data, as start and length in bytes; what is between them was never written.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn data_of(path: impl AsRef<Path>) -> Result<Vec<(u64, u64)>> {
+    use rustix::fs::SeekFrom;
+    let path = path.as_ref();
+    let file = open(path)?;
+    let (mut out, mut at) = (Vec::new(), 0);
+    loop {
+        match rustix::fs::seek(&file, SeekFrom::Data(at)) {
+            Ok(start) => {
+                at = rustix::fs::seek(&file, SeekFrom::Hole(start)).at("look for holes in", path)?;
+                out.push((start, at - start));
+            }
+            // Nothing is behind it.
+            Err(rustix::io::Errno::NXIO) => return Ok(out),
+            Err(error) => return Err(error).at("look for data in", path),
+        }
+    }
+}
+
 /// Every path under a folder, parents before children, sorted; links are not followed.
 pub fn walk(root: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let mut out = Vec::new();

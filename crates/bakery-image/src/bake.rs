@@ -11,6 +11,7 @@ use bakery_store::record::Asked;
 use bakery_store::{Image, Key, Store};
 
 use crate::archive::Merged;
+use crate::disk::blocks::{self, Blocks};
 use crate::disk::{self, Disk, export};
 use crate::journal::why;
 use crate::plan::Plan;
@@ -330,6 +331,10 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         }
         files.push((format.clone(), name));
     }
+    if let Some(made) = &made {
+        let blocks = Blocks::of(&made.raw)?;
+        fs::write_atomic(work.path().join(blocks::FILE), serde_json::to_vec(&blocks).unwrap_or_default())?;
+    }
     let image = Image {
         id: format!("ami-{}", &key.as_str()[..17]),
         name: plan.name.clone(),
@@ -362,6 +367,9 @@ fn renamed(store: &Store, image: &Image, plan: &Plan) -> Result<Image> {
     let folder = store.images().folder(&image.id);
     for (_, name) in &image.files {
         fs::hard_link(folder.join(name), work.path().join(name))?;
+    }
+    if folder.join(blocks::FILE).is_file() {
+        fs::hard_link(folder.join(blocks::FILE), work.path().join(blocks::FILE))?;
     }
     let image = Image { id, name: plan.name.clone(), created: bakery_store::now(), ..image.clone() };
     store.images().publish(work, &image)?;

@@ -2,9 +2,10 @@
 //!
 //! A disk is kept for every lineage of images, and brought from one tree to the next in place where that is less work:
 //! blocks that did not change stay where they are, for whoever ships only what did. `ext4` needs no loop device and no
-//! mount; `boot` are the boot loader's parts, `edit` goes from tree to tree, `export` makes the formats that users want,
+//! mount; `boot` are the boot loader's parts, `edit` goes from tree to tree, `blocks` knows what is in which block, `export` makes the formats that users want,
 //! `read` gets the tree out of somebody else's disk.
 
+pub(crate) mod blocks;
 mod boot;
 mod edit;
 pub(crate) mod export;

@@ -9,12 +9,13 @@ use serde::Serialize;
 
 use super::{Package, Tree, packages};
 use crate::Result;
+use crate::disk::blocks::Blocks;
 use crate::tree::layers;
 
 /// Something that is different.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// Of what kind: `package`, `file`, `user`, `group`, `unit`.
+    /// Of what kind: `package`, `file`, `user`, `group`, `unit`, `blocks`.
     pub kind: &'static str,
     /// Its name or path.
     pub name: String,
@@ -46,6 +47,18 @@ pub fn diff(store: &Store, one: &Image, other: &Image) -> Result<Vec<Difference>
                 .collect()
         };
         compare(kind, &lines(&before), &lines(&after), &mut out);
+    }
+    let blocks = |image: &Image| Blocks::kept(&store.images().folder(&image.id));
+    if let (Some(before), Some(after)) = (blocks(one), blocks(other)) {
+        let changed = after.different_from(&before);
+        if changed > 0 {
+            out.push(Difference {
+                kind: "blocks",
+                name: "of 512 KiB".into(),
+                before: Some(before.sha256.len().to_string()),
+                after: Some(format!("{}, {changed} of them to write", after.sha256.len())),
+            });
+        }
     }
     let units = |tree: &Tree| -> BTreeMap<String, String> {
         let folder = "etc/systemd/system";

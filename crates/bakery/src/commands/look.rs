@@ -69,6 +69,7 @@ pub(crate) fn provenance(wanted: &str, key: Option<&Path>, output: Option<&Path>
 }
 
 pub(crate) fn diff(one: &str, other: &str, terminal: &Terminal) -> Outcome {
+    super::as_root()?;
     let store = Store::open()?;
     let (one, other) = (store.images().find(one)?, store.images().find(other)?);
     look::prepare()?;
