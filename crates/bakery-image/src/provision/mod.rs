@@ -16,7 +16,7 @@ use bakery_events::{Reporter, Step};
 use bakery_galaxy::install::Places;
 use bakery_galaxy::requirements::Kind;
 use bakery_host::cgroup::Limits;
-use bakery_host::{command, signal};
+use bakery_host::{command, signal, terminal};
 use bakery_packer::{Build, Component, Template};
 use bakery_store::record::Asked;
 use bakery_store::{Key, Store};
@@ -246,8 +246,11 @@ fn aside(component: &Component, place: &Place<'_>) -> Result<()> {
         }
         "breakpoint" if component.flag("disable", false) => Ok(()),
         "breakpoint" => {
-            place.reporter.note(&format!("breakpoint: {}", component.text("note").unwrap_or_default()));
-            Ok(())
+            let note = component.text("note").unwrap_or_default();
+            place.reporter.note(&format!("breakpoint: {note}"));
+            // Where nobody can answer, nobody is waited for.
+            terminal::ask_person("Press enter to go on: ", true);
+            interrupted()
         }
         other => Err(Error::new(format!("the provisioner `{other}` does not run here"))),
     }

@@ -304,6 +304,41 @@ fn left(at: &Path) -> BTreeMap<String, String> {
     found
 }
 
+/// A breakpoint waits for whoever is at the terminal, and for nobody where there is none.
+#[test]
+fn breakpoints_wait_for_a_person() {
+    use std::io::Write as _;
+    use std::process::Stdio;
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    let template = r#"{"builders": [{"type": "null", "communicator": "none"}],
+        "provisioners": [{"type": "breakpoint", "note": "look at it"}, {"type": "shell-local", "inline": ["echo on > on.txt"]}]}"#;
+    write(at, "t.json", template);
+    let text = ok(bakery(at, &["bake", "t.json", "--json"]));
+    assert!(text.contains("breakpoint: look at it") && at.join("on.txt").is_file(), "{text}");
+    std::fs::remove_file(at.join("on.txt")).expect("removed");
+    // A terminal of its own, whose screen is a file.
+    let line = format!("{} bake t.json", super::program("bakery").display());
+    let mut script = Command::new("script")
+        .args(["-qfec", &line, "screen"])
+        .current_dir(at)
+        .env("BAKERY_HOME", at.join("store"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("script runs");
+    let screen = || std::fs::read_to_string(at.join("screen")).unwrap_or_default();
+    let started = std::time::Instant::now();
+    while !screen().contains("Press enter to go on") {
+        assert!(started.elapsed().as_secs() < 60, "{}", screen());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert!(!at.join("on.txt").exists());
+    script.stdin.take().expect("a pipe").write_all(b"\n").expect("written");
+    assert!(script.wait().expect("ended").success(), "{}", screen());
+    assert!(at.join("on.txt").is_file(), "{}", screen());
+}
+
 /// The templates that come with Packer's package, which are its project's own: same verdicts, same inspection.
 #[test]
 fn the_templates_of_packers_own_documentation_are_read_alike() {
