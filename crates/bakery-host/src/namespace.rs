@@ -44,16 +44,17 @@ pub fn outer_uid() -> u32 {
     held.next().map_or(uid, |[inside, outside, _]| outside + (uid - inside))
 }
 
-/// Replaces this process by one of the same program and arguments that is root of a user namespace of its own, in which
-/// the subordinate ids of the user (subuid(5)) are the other users. Returns only if that cannot be; nothing for who is
-/// root already. `settings` are added to the environment.
+/// The command that starts another as root of a user namespace of its own, in which the subordinate ids of the user
+/// (subuid(5)) are the other users.
+fn as_own_root() -> crate::Cmd {
+    crate::Cmd::new("unshare").args(["--user", "--map-root-user", "--map-auto"])
+}
+
+/// Whether this user can be root of a user namespace of its own.
 ///
 /// # Errors
 /// What is missing.
-pub fn become_own_root(settings: &[(&str, &Path)]) -> Result<()> {
-    if crate::users::effective_uid() == 0 {
-        return Ok(());
-    }
+pub fn can_become_own_root() -> Result<()> {
     let refuse = |why: &str| {
         Err(Error::new("bake without root as", "this user", std::io::Error::other(why.to_owned())))
     };
@@ -62,19 +63,31 @@ pub fn become_own_root(settings: &[(&str, &Path)]) -> Result<()> {
             return refuse(&format!("the program {program} (package {package}) is not installed"));
         }
     }
-    let exe = std::env::current_exe().at("find", "this program")?;
-    let probe = || crate::Cmd::new("unshare").args(["--user", "--map-root-user", "--map-auto"]);
-    let output = probe().arg("true").output()?;
-    if !output.success() {
-        return refuse(&format!(
-            "no user namespace of its own can be had: {} (subordinate ids are given by `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`)",
-            output.error_text().trim()
-        ));
+    let output = as_own_root().arg("true").output()?;
+    if output.success() {
+        return Ok(());
     }
+    refuse(&format!(
+        "no user namespace of its own can be had: {} (subordinate ids are given by `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`)",
+        output.error_text().trim()
+    ))
+}
+
+/// Replaces this process by one of the same program and arguments that is root of a user namespace of its own. Returns
+/// only if that cannot be; nothing for who is root already. `settings` are added to the environment.
+///
+/// # Errors
+/// What is missing.
+pub fn become_own_root(settings: &[(&str, &Path)]) -> Result<()> {
+    if crate::users::effective_uid() == 0 {
+        return Ok(());
+    }
+    can_become_own_root()?;
+    let exe = std::env::current_exe().at("find", "this program")?;
     // Programs that make file systems are where only root looks.
     let mut path = std::env::var_os("PATH").unwrap_or_default();
     path.push(":/usr/local/sbin:/usr/sbin:/sbin");
-    let mut cmd = probe().arg("--").arg(exe).args(std::env::args_os().skip(1)).env("PATH", path);
+    let mut cmd = as_own_root().arg("--").arg(exe).args(std::env::args_os().skip(1)).env("PATH", path);
     for (name, value) in settings {
         cmd = cmd.env(name, value);
     }

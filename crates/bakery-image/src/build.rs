@@ -72,7 +72,7 @@ pub fn makes_trees(build: &Build, local: bool) -> bool {
 /// Builds.
 ///
 /// # Errors
-/// What failed; the builder's `error-cleanup-provisioner` has run then.
+/// What failed; the build's `error-cleanup-provisioner` has run then.
 pub fn build(
     store: &Store,
     template: &Template,
@@ -94,30 +94,23 @@ pub fn build(
         http: None,
         reporter,
     };
-    let mut built =
-        match build.builder.kind.as_str() {
-            "null" => on_machine(build, &place, callback).map(|()| Built {
-                artifacts: vec![artifact(
-                    "fnoeding.null",
-                    "Null",
-                    "Did not export anything. This is the null builder",
-                    vec![],
-                )],
-                image: None,
-                cached: false,
-            }),
-            "file" => written(build, &place, options.force, callback),
-            "qemu" if !options.local => qemu::build(build, &place, options.force, callback)
-                .map(|made| Built { artifacts: vec![made], image: None, cached: false }),
-            _ => baked(store, template, build, options, reporter, callback),
+    let mut built = match build.builder.kind.as_str() {
+        "null" => {
+            on_machine(build, &place, callback)?;
+            let text = "Did not export anything. This is the null builder";
+            let artifacts = vec![artifact("fnoeding.null", "Null", text, vec![])];
+            Built { artifacts, image: None, cached: false }
         }
-        .inspect_err(|_| {
-            if let Some(cleanup) = &build.error_cleanup
-                && let Err(error) = provision::on_machine(cleanup, &place, None, callback)
-            {
-                reporter.warn(&format!("the error-cleanup-provisioner failed: {error}"));
-            }
-        })?;
+        "file" => written(build, &place, options.force, callback)?,
+        "qemu" if !options.local => {
+            let artifacts = vec![qemu::build(build, &place, options.force, callback)?];
+            Built { artifacts, image: None, cached: false }
+        }
+        _ => {
+            let made = baked(store, template, build, options, reporter, callback);
+            made.inspect_err(|_| provision::clean_up(build, &place, None, callback))?
+        }
+    };
     built.artifacts = post::process(build, &place, &options.run, built.artifacts)?;
     Ok(built)
 }

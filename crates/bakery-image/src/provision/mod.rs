@@ -195,8 +195,27 @@ pub(crate) fn failed(component: &Component, error: Error) -> Error {
     Error { message: format!("the provisioner `{}` failed: {error}", component.kind), hint: error.hint }
 }
 
-/// Runs a build's provisioners on a machine that is there, if there is one.
+/// Runs a build's provisioners on a machine that is there, if there is one; its `error-cleanup-provisioner` if one fails.
 pub(crate) fn all_on_machine(
+    build: &Build,
+    place: &Place<'_>,
+    machine: Option<&Ssh>,
+    callback: &mut dyn Callback,
+) -> Result<()> {
+    each_on_machine(build, place, machine, callback)
+        .inspect_err(|_| clean_up(build, place, machine, callback))
+}
+
+/// Runs a build's `error-cleanup-provisioner`, if it has one.
+pub(crate) fn clean_up(build: &Build, place: &Place<'_>, machine: Option<&Ssh>, callback: &mut dyn Callback) {
+    if let Some(cleanup) = &build.error_cleanup
+        && let Err(error) = on_machine(cleanup, place, machine, callback)
+    {
+        place.reporter.warn(&format!("the error-cleanup-provisioner failed: {error}"));
+    }
+}
+
+fn each_on_machine(
     build: &Build,
     place: &Place<'_>,
     machine: Option<&Ssh>,

@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 
 use bakery_ansible::Callback;
 use bakery_events::Step;
-use bakery_host::{Cmd, fs, signal};
+use bakery_host::lock::Lock;
+use bakery_host::{Cmd, fs};
 use bakery_packer::{Build, fill_in};
 use bakery_qemu::{Accelerator, Control, Stroke, choose, free_port_in, strokes};
 use serde_json::json;
@@ -30,7 +31,7 @@ use crate::machine::{Machine as _, Ssh};
 use crate::provision::{self, Place, interrupted};
 use crate::{Error, Result};
 
-/// The file in an artifact's folder that says which process makes it.
+/// The file in an artifact's folder that whoever makes it holds locked.
 const UNFINISHED: &str = ".bakery-unfinished";
 /// This machine, as guests of QEMU's user network see it.
 const HOST: &str = "10.0.2.2";
@@ -51,7 +52,7 @@ pub(crate) fn build(
             .hint("`bakery doctor` says what is missing and the command that installs it"));
     }
     let source = source(build, place)?;
-    let output = Output::begin(&options, force)?;
+    let output = Output::begin(&options, folder, force)?;
     let made = Making { build, place, options: &options, output: &output.path }.run(&source, callback)?;
     output.finish()?;
     let shown = &options.output.0;
@@ -84,26 +85,35 @@ fn source(build: &Build, place: &Place<'_>) -> Result<PathBuf> {
 struct Output {
     path: PathBuf,
     whole: bool,
+    _lock: Lock,
 }
 
 impl Output {
-    fn begin(options: &Options, force: bool) -> Result<Self> {
+    fn begin(options: &Options, project: &Path, force: bool) -> Result<Self> {
         let (shown, path) = &options.output;
         let note = path.join(UNFINISHED);
         if fs::symlink_metadata(path).is_ok() {
-            let owner = fs::read_to_string(&note).ok().and_then(|pid| pid.trim().parse::<i32>().ok());
-            if owner.is_some_and(signal::is_alive) {
-                return Err(Error::new(format!("the folder {shown} is being made by another bake")));
+            let inside = fs::canonicalize(path)?;
+            if fs::canonicalize(project)?.starts_with(&inside) {
+                return Err(Error::new(format!(
+                    "the folder {shown} holds the template; nothing is built over it"
+                ))
+                .hint("`output_directory` names another"));
             }
-            if !force && owner.is_none() {
+            // Whoever still makes it holds the note; what nobody holds was left by a bake that was killed.
+            let was_begun = fs::symlink_metadata(&note).is_ok();
+            if was_begun {
+                Lock::take(&note, "build")
+                    .map_err(|_| Error::new(format!("the folder {shown} is being made by another bake")))?;
+            }
+            if !force && !was_begun {
                 return Err(Error::new(format!("the folder {shown} is there already"))
                     .hint("`--force` replaces it, `output_directory` names another"));
             }
             fs::remove_all(path)?;
         }
         fs::create_dir_all(path)?;
-        fs::write_atomic(note, std::process::id().to_string())?;
-        Ok(Self { path: path.clone(), whole: false })
+        Ok(Self { path: path.clone(), whole: false, _lock: Lock::take(&note, "build")? })
     }
 
     fn finish(mut self) -> Result<()> {

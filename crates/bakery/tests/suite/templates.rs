@@ -562,15 +562,15 @@ fn builds_of_a_template_run_side_by_side() {
         at,
         "t.json",
         r#"{"builders": [{"type": "null", "name": "one", "communicator": "none"}, {"type": "null", "name": "two", "communicator": "none"}],
-        "provisioners": [{"type": "shell-local", "inline": ["sleep 1; echo {{build_name}} >> ended"], "override": {"two": {"inline": ["sleep 1; exit 9"]}}}],
+        "provisioners": [{"type": "shell-local", "timeout": "60s", "inline": ["touch here-one; until [ -e here-two ]; do sleep 0.05; done; echo {{build_name}} >> ended"],
+            "override": {"two": {"inline": ["touch here-two; until [ -e here-one ]; do sleep 0.05; done; exit 9"]}}}],
         "error-cleanup-provisioner": {"type": "shell-local", "inline": ["echo {{build_name}} >> cleaned"]},
         "post-processors": ["manifest"]}"#,
     );
-    let started = std::time::Instant::now();
+    // Each waits for the other: one after the other they would not end.
     let (code, text) = fails(bakery(at, &["bake", "t.json"]));
     assert!(code == 1 && text.contains("two: error: ") && text.contains("exit code 9"), "{text}");
     assert!(text.contains("one: one (built in") && text.contains("1 of 2 builds failed"), "{text}");
-    assert!(started.elapsed() < std::time::Duration::from_millis(1900), "one after the other");
     let read = |name: &str| std::fs::read_to_string(at.join(name)).expect("read");
     assert_eq!((read("ended").trim(), read("cleaned").trim()), ("one", "two"));
     assert!(
@@ -634,4 +634,26 @@ fn a_machine_behind_ssh_is_provisioned_as_packer_does() {
         found.push(all);
     }
     assert_eq!(found[0], found[1]);
+
+    // What is done when a provisioner fails is done on the machine, and sees how the template's conditions came out.
+    for who in ["theirs", "ours"] {
+        let to = at.join(format!("{who}-cleaned"));
+        let text = format!(
+            r#"{{"builders": [{{"type": "null", "name": "machine", "ssh_host": "127.0.0.1", "ssh_port": {port}, "ssh_username": "root", "ssh_private_key_file": "{at}/key"}}],
+            "provisioners": [{{"type": "shell", "inline": ["exit 9"]}}],
+            "error-cleanup-provisioner": {{"type": "shell", "inline": ["echo $SSH_CONNECTION | cut -d' ' -f1 > {to}"],
+              "execute_command": "chmod +x {{{{.Path}}}}; {{{{if .Vars}}}}env {{{{.Vars}}}}{{{{else}}}}false{{{{end}}}} {{{{.Path}}}}"}}}}"#,
+            port = server.port,
+            at = at.display(),
+            to = to.display()
+        );
+        write(at, "fails.json", &text);
+        if who == "theirs" {
+            assert!(!packer(at, &["build", "fails.json"]).status.success());
+        } else {
+            let (_, told) = fails(bakery(at, &["bake", "fails.json"]));
+            assert!(told.contains("exit code 9") && !told.contains("cleanup-provisioner failed"), "{told}");
+        }
+        assert_eq!(std::fs::read_to_string(to).expect("cleaned up"), "127.0.0.1\n", "{who}");
+    }
 }
