@@ -5,14 +5,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::layers::Project;
-use super::{bakery, fails, ok, said, write};
-
-/// Runs a line of shell that must succeed; what it says.
-fn shell(at: &Path, line: &str) -> String {
-    let output = Command::new("sh").args(["-ec", line]).current_dir(at).output().expect("sh runs");
-    assert!(output.status.success(), "{line}\n{}", said(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use super::{bakery, fails, ok, shell, write};
 
 /// A registry that wants a login, with a certificate of its own.
 struct Registry {

@@ -5,14 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{bakery_lasting as bakery, ok, result, said, write};
-
-/// Runs a line of shell that must succeed; what it says.
-fn shell(at: &Path, line: &str) -> String {
-    let output = Command::new("sh").args(["-ec", line]).current_dir(at).output().expect("sh runs");
-    assert!(output.status.success(), "{line}\n{}", said(&output));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
+use super::{bakery_lasting as bakery, ok, result, said, shell, write};
 
 /// A disk that boots, takes a key from a CD and is reached by ssh; and its tree as an archive.
 fn guest(at: &Path) -> (String, String) {

@@ -74,6 +74,13 @@ pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// Runs a line of shell that must succeed; what it says.
+pub(crate) fn shell(at: &Path, line: &str) -> String {
+    let output = Command::new("sh").args(["-ec", line]).current_dir(at).output().expect("sh runs");
+    assert!(output.status.success(), "{line}\n{}", said(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 pub(crate) fn write(folder: &Path, name: &str, text: &str) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
