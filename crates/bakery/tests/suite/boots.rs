@@ -41,6 +41,45 @@ fn the_same_inputs_and_date_make_the_same_bytes(at: &Path, base: &str) {
     assert_eq!(digests[0], digests[1]);
 }
 
+/// Killed at every step, and while the disk is written: nothing is published until a bake comes to its end.
+fn killed_bakes_publish_nothing(at: &Path, base: &str) {
+    let template = format!(
+        r#"{{"builders": [{{"type": "disk", "base": "{base}", "image_name": "killed", "size": "2G"}}], "provisioners": [{{"type": "shell", "inline": ["echo a > /etc/a"]}}]}}"#
+    );
+    write(at, "killed.json", &template);
+    let store = at.join("killed");
+    let bake = || {
+        let mut command = bakery(at, &["bake", "killed.json", "--json"]);
+        command.env("BAKERY_HOME", &store);
+        command
+    };
+    let published = || std::fs::read_dir(store.join("images")).map_or(0, Iterator::count);
+    // Base, shell, seal and disk begin and end; the last end is that of the bake.
+    for count in 1..8 {
+        assert!(super::layers::killed_after(bake(), count), "{count}");
+        assert_eq!(published(), 0, "after {count} events");
+    }
+    for wait in [200, 700, 1500, 2500] {
+        let mut child = bake()
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("starts");
+        std::thread::sleep(Duration::from_millis(wait));
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+        let whole = std::fs::read_dir(store.join("images")).into_iter().flatten().flatten();
+        for image in whole {
+            assert!(image.path().join("image.json").is_file() && image.path().join("disk.qcow2").is_file());
+        }
+    }
+    let made = result(&ok(bake()))["files"]["qcow2"].as_str().expect("a path").to_owned();
+    let checked = Command::new("qemu-img").args(["check", "-q", &made]).status();
+    assert!(checked.expect("qemu-img runs").success());
+    super::layers::nothing_is_left(at, &store);
+    std::fs::remove_dir_all(&store).expect("removed");
+}
+
 /// Boots an image on a larger disk until its agent is done, and gives what the console says.
 fn boot(at: &Path, image: &str, name: &str, by_uefi: bool, by_nvme: bool) -> String {
     let disk = at.join(format!("{name}.qcow2")).display().to_string();
@@ -125,11 +164,16 @@ fn disks_boot_by_bios_and_uefi_from_ext4_and_xfs() {
     let (ext4, xfs) = (image(at, "ext4"), image(at, "xfs"));
     let file = |image: &serde_json::Value, format: &str| image[format].as_str().expect("a path").to_owned();
     the_same_inputs_and_date_make_the_same_bytes(at, &file(&ext4, "tar"));
+    killed_bakes_publish_nothing(at, &file(&ext4, "tar"));
     let (ext4, xfs) = (file(&ext4, "qcow2"), file(&xfs, "qcow2"));
     let boots = [
+        (&ext4, "ext4-bios-virtio", false, false),
         (&ext4, "ext4-bios-nvme", false, true),
         (&xfs, "xfs-bios-virtio", false, false),
+        (&xfs, "xfs-bios-nvme", false, true),
         (&ext4, "ext4-uefi-virtio", true, false),
+        (&ext4, "ext4-uefi-nvme", true, true),
+        (&xfs, "xfs-uefi-virtio", true, false),
         (&xfs, "xfs-uefi-nvme", true, true),
     ];
     taste(at);

@@ -323,6 +323,57 @@ fn a_bake_that_is_killed_leaves_nothing_and_the_next_one_goes_on() {
     assert!(work.iter().all(|p| p.ends_with("failed")), "{work:?}");
 }
 
+/// Starts a bake that says what it does (`--json`), and kills it as soon as it has said `count` things of its steps. Whether
+/// it had more to say.
+pub(crate) fn killed_after(mut command: Command, count: usize) -> bool {
+    use std::io::{BufRead as _, BufReader};
+    command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+    let mut child = command.spawn().expect("starts");
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
+    let said = lines.filter(|line| line.contains("\"event\":\"step_")).take(count).count();
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    said == count
+}
+
+/// What a bake that was killed must not leave, once another has run.
+pub(crate) fn nothing_is_left(at: &Path, store: &Path) {
+    let mounts = std::fs::read_to_string("/proc/mounts").expect("read");
+    assert!(!mounts.contains(&at.display().to_string()), "a mount is left\n{mounts}");
+    let work = std::fs::read_dir(store.join("work")).expect("listed");
+    let work: Vec<PathBuf> =
+        work.map(|e| e.expect("an entry").path()).filter(|p| !p.ends_with("failed")).collect();
+    assert!(work.is_empty(), "{work:?}");
+}
+
+/// Killed at the begin and the end of every step, in a store of its own each: the next bake comes to what one from nothing
+/// comes to.
+#[test]
+fn a_bake_may_be_killed_at_every_step() {
+    let project = Project::new();
+    let at = project.at();
+    write(at, "sent.txt", "sent\n");
+    project.tasks("- shell: echo a > /etc/a\n- copy: {content: b, dest: /etc/b}");
+    project.template(
+        r#"{"type": "shell", "inline": ["echo one > /etc/one"]}, {"type": "file", "source": "sent.txt", "destination": "/etc/sent"},
+        {"type": "ansible", "playbook_file": "playbook.yml"}, {"type": "shell-local", "inline": ["true"]}"#,
+    );
+    let cold = project.cold();
+    let mut count = 1;
+    loop {
+        let store = format!("killed-{count}");
+        let more = killed_after(project.bake(&store), count);
+        assert_eq!(project.baked(&store).0, cold, "killed after {count} events");
+        nothing_is_left(at, &at.join(&store));
+        std::fs::remove_dir_all(at.join(&store)).expect("removed");
+        if !more {
+            break;
+        }
+        count += 1;
+    }
+    assert!(count > 12, "{count} events");
+}
+
 /// A playbook that fails goes on where it failed; what it did before is not done again.
 #[test]
 fn a_bake_that_failed_goes_on_where_it_failed() {
