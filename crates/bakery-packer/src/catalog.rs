@@ -325,6 +325,28 @@ pub const POST_PROCESSORS: &[Known] = &[
     Known { kind: "provenance", about: "a statement of where it comes from", runs: false, keys: &[] },
 ];
 
+/// Components that others have written for Packer, and what there is in their place.
+pub(crate) const INSTEAD: &[(&str, &str)] = &[
+    (
+        "amazon-ami-management",
+        "`bakery cache prune` removes what no image needs; AMIs are kept by whoever has the account",
+    ),
+    ("comment", "the provisioner `breakpoint` with `disable`, or a comment of the template"),
+    ("ebsdirect", "the builder `disk`, whose digests of blocks say what to upload"),
+    ("git", "`git describe` in a variable from the environment (PKR_VAR_…)"),
+    (
+        "goss",
+        "`bakery taste` checks a booted image with a playbook; `assert` in the playbook checks while baking",
+    ),
+    ("hcp-sbom", "`bakery sbom IMAGE`, as SPDX or CycloneDX"),
+    ("inspec-local", "`bakery taste` checks a booted image with a playbook"),
+    ("lxc-tar", "the format `tar` of the builder `disk`"),
+    ("sbom", "`bakery sbom IMAGE`, as SPDX or CycloneDX"),
+    ("serverspec", "`bakery taste` checks a booted image with a playbook"),
+    ("testinfra", "`bakery taste` checks a booted image with a playbook"),
+    ("windows-update", "nothing: Windows guests do not run here"),
+];
+
 /// Builders of Packer and its plugins that are for clouds and programs which a bake here does not have.
 pub(crate) const OTHER_BUILDERS: &[&str] = &[
     "alicloud-ecs",

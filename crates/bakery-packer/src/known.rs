@@ -85,7 +85,10 @@ fn check(component: &Component, what: &str, known: &[Known], others: &[&str], co
     }
     let names = || known.iter().map(|k| k.kind);
     let Some(found) = known.iter().find(|k| k.kind == component.kind) else {
-        let hint = suggest(&component.kind, names())
+        let instead = catalog::INSTEAD.iter().find(|(kind, _)| *kind == component.kind);
+        let hint = instead
+            .map(|(_, what)| (*what).to_owned())
+            .or_else(|| suggest(&component.kind, names()))
             .unwrap_or_else(|| format!("known: {}", names().collect::<Vec<_>>().join(", ")));
         return Err(at(component, format!("unknown {what} type `{}`", component.kind)).hint(hint).into());
     };

@@ -213,6 +213,11 @@ fn the_same_builders_are_valid() {
         }
     }
     assert!(wrong.is_empty(), "{} differ\n{}", wrong.len(), wrong.join("\n"));
+    // What others have written fails by its name, with what there is instead.
+    let other = r#"{"builders":[{"type":"null","communicator":"none"}],"provisioners":[{"type":"goss","tests":["x"]}]}"#;
+    write(at, "other.json", other);
+    let (_, text) = fails(bakery(at, &["validate", "other.json"]));
+    assert!(text.contains("unknown provisioner type `goss`") && text.contains("bakery taste"), "{text}");
     // What Packers after this one know.
     let newer = |metadata: &str| {
         let ami = r#""type":"amazon-ebs","region":"eu-west-1","ami_name":"name","instance_type":"t3.micro","source_ami":"ami-1","ssh_username":"admin""#;
