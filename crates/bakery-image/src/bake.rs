@@ -81,7 +81,7 @@ pub fn bake(
     needs_root()?;
     let _in_use = store.in_use()?;
     namespace::private_mounts()?;
-    let mut state = plan.base.state(store, !recall, reporter)?;
+    let mut state = plan.base.state(store, !recall, !options.no_cache, reporter)?;
     let mut place = Place {
         template,
         builder: &plan.builder,

@@ -33,7 +33,20 @@ pub(crate) struct Wanted<'a> {
     pub(crate) folder: &'a Path,
 }
 
-fn client() -> Client {
+/// What a server says that tells one version of a file from another; nothing of a file that is here, or of a server that says
+/// nothing of the kind.
+pub(crate) fn mark(url: &str) -> Option<String> {
+    local(url, Path::new("/")).is_none().then(|| ())?;
+    let (headers, _) = client().ask("HEAD", url, &[], "").ok()?;
+    let told = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+    let parts: Vec<String> =
+        ["etag", "last-modified", "content-length"].iter().filter_map(|name| told(name)).collect();
+    let tells = told("etag").is_some() || told("last-modified").is_some();
+    tells.then(|| parts.join(" "))
+}
+
+/// The client that bases are fetched by.
+pub(crate) fn client() -> Client {
     Client::new(Duration::from_secs(60), true)
 }
 

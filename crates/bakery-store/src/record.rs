@@ -46,6 +46,9 @@ pub struct Record {
     /// What containers are started with, where the state is an image of them: the `config` of the OCI image specification.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub settings: Option<serde_json::Value>,
+    /// What a name came to when a base was made of it, such as a digest: whoever asks again sees whether it has moved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
     /// The answer, sealed ([`seal`]).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bakery_host::{Cmd, command::find_program, fs};
 use bakery_store::Key;
 
-use crate::{Error, Result};
+use crate::{Error, Result, fetch};
 
 /// What a Debian image needs to boot, take its address by DHCP and be logged into.
 pub(crate) const BOOT_PACKAGES: &[&str] = &[
@@ -48,6 +48,25 @@ impl Debian {
             .with("suite", &self.suite)
             .with("packages", self.packages.join(","))
             .with("mirror", self.mirror.as_deref().unwrap_or("host"))
+    }
+
+    /// The digest of what the archive says of itself; nothing if it cannot be asked, or is named otherwise than by a URL.
+    pub(super) fn resolved(&self) -> Option<String> {
+        let lines = match &self.mirror {
+            Some(mirror) => vec![format!("deb {mirror} {} main", self.suite)],
+            None => sources(&self.suite),
+        };
+        let mut hasher = blake3::Hasher::new();
+        for line in &lines {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let ["deb", url, suite, ..] = words.as_slice() else { return None };
+            if !url.starts_with("http") {
+                return None;
+            }
+            let url = format!("{}/dists/{suite}/InRelease", url.trim_end_matches('/'));
+            hasher.update(&fetch::client().get(&url, &[]).ok()?);
+        }
+        (!lines.is_empty()).then(|| hasher.finalize().to_hex().to_string())
     }
 
     /// Makes the tree in a new folder; `work` is a folder for the meantime.

@@ -147,13 +147,30 @@ impl Base {
     }
 
     /// The state that it is, made unless it is there.
-    pub(crate) fn state(&self, store: &Store, anew: bool, reporter: &dyn Reporter) -> Result<State> {
+    /// With `may_stay` it is kept, too, if it was asked for anew and its name still means the same.
+    pub(crate) fn state(
+        &self,
+        store: &Store,
+        anew: bool,
+        may_stay: bool,
+        reporter: &dyn Reporter,
+    ) -> Result<State> {
         let key = self.key()?;
         let step = Step::start(reporter, "base", &self.shown());
         // Several bakes may want the same base: one makes it, the others wait and take it.
         let _lock = Lock::wait(store.lock(key.as_str()))?;
         if !anew && let Some(state) = State::known(store, &key) {
             step.finish("cached");
+            return Ok(state);
+        }
+        let resolved = self.resolved();
+        let before = store.record(&key).and_then(|record| record.resolved);
+        if resolved.is_some()
+            && resolved == before
+            && may_stay
+            && let Some(state) = State::known(store, &key)
+        {
+            step.finish("has not moved");
             return Ok(state);
         }
         let work = store.work()?;
@@ -195,10 +212,26 @@ impl Base {
             }
         };
         let state = State { key, layers };
-        let record = Record { layers: Some(state.layers.clone()), settings, ..Record::default() };
+        let record = Record { layers: Some(state.layers.clone()), settings, resolved, ..Record::default() };
         store.keep_record(&state.key, &record)?;
         step.finish(if matches!(self, Self::Image(_)) { "cached" } else { "done" });
         Ok(state)
+    }
+
+    /// What its name means now, asked of whoever has it; nothing where that cannot be said, or where nothing else can be meant.
+    fn resolved(&self) -> Option<String> {
+        match self {
+            Self::Debian(debian) => debian.resolved(),
+            Self::File(file) => fetch::mark(&file.url),
+            Self::Registry(reference) => {
+                let asked = Cmd::new("skopeo")
+                    .args(["inspect", "--no-tags", "--format", "{{.Digest}}"])
+                    .arg(format!("docker://{reference}"))
+                    .output();
+                asked.ok().filter(bakery_host::Output::success).map(|output| output.text().trim().to_owned())
+            }
+            Self::Image(_) | Self::Oci(_) => None,
+        }
     }
 
     /// What containers of it are started with, if it says so.

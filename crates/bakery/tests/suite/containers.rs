@@ -146,6 +146,20 @@ build {{
     );
     assert_eq!(std::fs::read_to_string(at.join("bundle/rootfs/srv/two")).expect("read"), "one\n");
 
+    // Who asks anew takes what has moved, and nothing else.
+    let refreshed = || ok(run(&["bake", "--refresh", "--json", "second.pkr.hcl"]));
+    assert!(refreshed().contains("has not moved"));
+    write(at, "first.pkr.hcl", &first("secret-word").replace("echo one", "echo moved"));
+    ok(run(&["bake", "first.pkr.hcl"]));
+    assert!(!refreshed().contains("has not moved"));
+    shell(
+        at,
+        &format!(
+            "rm -rf bundle layout; SSL_CERT_FILE=tls.crt skopeo copy -q --authfile auth.json docker://{host}/team/more:2 oci:layout:latest; umoci unpack --image layout:latest bundle >/dev/null"
+        ),
+    );
+    assert_eq!(std::fs::read_to_string(at.join("bundle/rootfs/srv/two")).expect("read"), "moved\n");
+
     // Another instruction is another image, though no file of it is another.
     write(at, "second.pkr.hcl", &second.replace("k=v", "k=w"));
     ok(run(&["bake", "second.pkr.hcl"]));

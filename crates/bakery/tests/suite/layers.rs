@@ -621,6 +621,15 @@ fn server_that_cuts(file: Vec<u8>, cuts: usize) -> (String, std::sync::Arc<std::
             let range = request.to_lowercase().lines().find_map(|line| {
                 line.strip_prefix("range: bytes=")?.trim_end_matches('-').parse::<usize>().ok()
             });
+            if request.starts_with("HEAD") {
+                let head = format!(
+                    "HTTP/1.1 200 OK\r\nETag: \"one\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                    file.len()
+                );
+                // Who hangs up is not our concern.
+                let _ = stream.write_all(head.as_bytes());
+                continue;
+            }
             let mut seen = seen.lock().expect("locked");
             seen.push(request);
             let start = range.unwrap_or(0);
@@ -677,6 +686,13 @@ fn bases_are_fetched_whole_or_not_at_all() {
     std::fs::write(&kept, &whole[1..]).expect("written");
     template(&url.replace("root.tar", "third.tar"), &format!("sha256:{sum}"));
     assert_eq!(project.baked("once").0, cold);
+    assert_eq!(asked.lock().expect("locked").len(), 3);
+
+    // Who asks anew hears that it has not moved.
+    let mut refresh = project.bake("once");
+    refresh.arg("--refresh");
+    let text = ok(refresh);
+    assert!(text.contains("has not moved"), "{text}");
     assert_eq!(asked.lock().expect("locked").len(), 3);
 
     // Cut off each time, and another file than it should be: nothing is kept.
