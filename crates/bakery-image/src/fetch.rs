@@ -36,7 +36,9 @@ pub(crate) struct Wanted<'a> {
 /// What a server says that tells one version of a file from another; nothing of a file that is here, or of a server that says
 /// nothing of the kind.
 pub(crate) fn mark(url: &str) -> Option<String> {
-    local(url, Path::new("/")).is_none().then(|| ())?;
+    if local(url, Path::new("/")).is_some() {
+        return None;
+    }
     let (headers, _) = client().ask("HEAD", url, &[], "").ok()?;
     let told = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
     let parts: Vec<String> =

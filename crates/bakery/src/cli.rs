@@ -233,7 +233,7 @@ pub(crate) struct BakeArgs {
     /// Make everything anew
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Make the base anew, from today's packages
+    /// Ask whether the base has moved, and make everything after it anew
     #[arg(long)]
     pub(crate) refresh: bool,
     /// Write the disk from its first block on, not by changing that of the image before: the same inputs then give the
