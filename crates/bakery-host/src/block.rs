@@ -92,10 +92,17 @@ pub fn partition_path(disk: &Path, number: u32) -> PathBuf {
 
 /// The kind of data on a device by its signature: a file system, a partition table, LVM, RAID, LUKS or swap.
 pub fn signature(path: &Path) -> Result<Option<&'static str>> {
+    signature_at(path, 0)
+}
+
+/// The same of what begins at some byte of a device or file.
+pub fn signature_at(path: &Path, start: u64) -> Result<Option<&'static str>> {
     let mut file = crate::fs::open(path)?;
     let at = |file: &mut File, offset: u64, wanted: &[u8]| -> bool {
         let mut bytes = vec![0; wanted.len()];
-        file.seek(SeekFrom::Start(offset)).is_ok() && file.read_exact(&mut bytes).is_ok() && bytes == wanted
+        file.seek(SeekFrom::Start(start + offset)).is_ok()
+            && file.read_exact(&mut bytes).is_ok()
+            && bytes == wanted
     };
     let table: &[(u64, &[u8], &str)] = &[
         (0, b"XFSB", "xfs"),

@@ -363,18 +363,22 @@ pub fn make_whiteout(path: impl AsRef<Path>) -> Result<()> {
 /// Marks a folder of an overlay's delta, so that nothing that the layers below have in it is seen.
 pub fn set_opaque(path: impl AsRef<Path>) -> Result<()> {
     let path = path.as_ref();
-    let name = if crate::namespace::is_own_root() { "user.overlay.opaque" } else { OPAQUE };
+    let name = format!("{}opaque", overlay_notes());
     rustix::fs::lsetxattr(path, name, b"y", rustix::fs::XattrFlags::empty()).at("mark", path)
 }
 
 /// The attribute of a folder of an overlay's delta that hides what the layers below have in it.
 pub const OPAQUE: &str = "trusted.overlay.opaque";
 
-/// The overlay's own name of an attribute, whoever mounted it; nothing if the attribute is a file's own. Without the
-/// system's root an overlay takes notes among the attributes of users (`userxattr` in the kernel's documentation).
+/// What the names of an overlay's notes begin with. Without the system's root it takes them among the attributes of users
+/// (`userxattr` in the kernel's documentation).
+fn overlay_notes() -> &'static str {
+    if crate::namespace::is_own_root() { "user.overlay." } else { "trusted.overlay." }
+}
+
+/// The name that a note of the overlay has with the system's root; nothing if the attribute is a file's own.
 pub fn overlay_attribute(name: &str) -> Option<String> {
-    let note = name.strip_prefix("trusted.overlay.").or_else(|| name.strip_prefix("user.overlay."))?;
-    Some(format!("trusted.overlay.{note}"))
+    name.strip_prefix(overlay_notes()).map(|note| format!("trusted.overlay.{note}"))
 }
 
 /// Whether a folder of an overlay's delta hides what the layers below have in it.

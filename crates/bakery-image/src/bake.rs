@@ -11,6 +11,7 @@ use bakery_store::record::Asked;
 use bakery_store::{Image, Key, Store};
 
 use crate::archive::Merged;
+use crate::base::Wish;
 use crate::disk::blocks::{self, Blocks};
 use crate::disk::{self, Disk, export};
 use crate::journal::why;
@@ -81,7 +82,12 @@ pub fn bake(
     needs_root()?;
     let _in_use = store.in_use()?;
     namespace::private_mounts()?;
-    let mut state = plan.base.state(store, !recall, !options.no_cache, reporter)?;
+    let wish = match (options.no_cache, options.refresh) {
+        (true, _) => Wish::Anew,
+        (false, true) => Wish::Unmoved,
+        (false, false) => Wish::Known,
+    };
+    let mut state = plan.base.state(store, &plan.base_key, wish, reporter)?;
     let mut place = Place {
         template,
         builder: &plan.builder,
@@ -231,7 +237,7 @@ pub fn first_missed(store: &Store, template: &Template, plan: &Plan, agent: &Pat
     if known(store, plan)?.is_some() {
         return Ok(None);
     }
-    let Some(mut state) = State::known(store, &plan.base.key()?) else {
+    let Some(mut state) = State::known(store, &plan.base_key) else {
         return Ok(Some(format!(
             "the base {}: it was not made yet, or is not kept any more",
             plan.base.shown()
@@ -309,7 +315,7 @@ fn publish(place: &Place<'_>, plan: &Plan, state: &State, key: &Key, disk: &Disk
         None
     };
     let mut files = Vec::new();
-    let settings = oci::settings(plan.base.settings(store)?.as_ref(), &plan.builder)?;
+    let settings = oci::settings(plan.base.settings(store, &plan.base_key).as_ref(), &plan.builder)?;
     for format in &plan.formats {
         interrupted()?;
         let name = export::file_name(format);

@@ -39,16 +39,23 @@ pub(crate) fn mark(url: &str) -> Option<String> {
     if local(url, Path::new("/")).is_some() {
         return None;
     }
-    let (headers, _) = client().ask("HEAD", url, &[], "").ok()?;
-    let told = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
+    let (headers, _) = told("HEAD", url)?;
+    let header = |name: &str| headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.clone());
     let parts: Vec<String> =
-        ["etag", "last-modified", "content-length"].iter().filter_map(|name| told(name)).collect();
-    let tells = told("etag").is_some() || told("last-modified").is_some();
+        ["etag", "last-modified", "content-length"].iter().filter_map(|name| header(name)).collect();
+    let tells = header("etag").is_some() || header("last-modified").is_some();
     tells.then(|| parts.join(" "))
 }
 
-/// The client that bases are fetched by.
-pub(crate) fn client() -> Client {
+/// How long somebody may take who is only asked whether something has moved.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a server answers at once, headers and text: who cannot be asked is not waited for.
+pub(crate) fn told(method: &str, url: &str) -> Option<(Vec<(String, String)>, String)> {
+    Client::new(PATIENCE, true).ask(method, url, &[], "").ok()
+}
+
+fn client() -> Client {
     Client::new(Duration::from_secs(60), true)
 }
 

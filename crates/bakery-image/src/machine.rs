@@ -84,18 +84,14 @@ impl Ssh {
         let host = builder
             .text("ssh_host")
             .ok_or_else(|| Error::new(format!("the builder `{}` needs `ssh_host`", builder.kind)))?;
-        let port = builder.text("ssh_port").map_or(Ok(22), |p| p.parse());
-        let port = port.map_err(|_| Error::new("`ssh_port` must be a number"))?;
-        Self::at(host, port, builder, folder)
+        Self::at(host, builder, folder)
     }
 
     /// The same for a machine of our own, which nobody knows a host of: it is told with [`Ssh::reached_at`]. Who names
     /// neither a password nor a key gets a key for this build; it is made in the folder of the work.
     pub(crate) fn of_guest(builder: &Component, folder: &Path, work: &Path) -> Result<Self> {
         let host = builder.text("ssh_host").unwrap_or_default();
-        let port = builder.text("ssh_port").map_or(Ok(22), |p| p.parse());
-        let port = port.map_err(|_| Error::new("`ssh_port` must be a number"))?;
-        let mut ssh = Self::at(host, port, builder, folder)?;
+        let mut ssh = Self::at(host, builder, folder)?;
         if ssh.key.is_none() && ssh.password.is_none() && !ssh.agent {
             let key = work.join("key");
             let kind = builder.text("temporary_key_pair_type").unwrap_or_else(|| "ed25519".into());
@@ -116,11 +112,12 @@ impl Ssh {
         Ok(ssh)
     }
 
-    fn at(host: String, port: u16, builder: &Component, folder: &Path) -> Result<Self> {
+    fn at(host: String, builder: &Component, folder: &Path) -> Result<Self> {
+        let port = builder.text("ssh_port").map_or(Ok(22), |p| p.parse());
         let needs = |key: &str| Error::new(format!("the builder `{}` needs `{key}`", builder.kind));
         Ok(Self {
             host,
-            port,
+            port: port.map_err(|_| Error::new("`ssh_port` must be a number"))?,
             user: builder.text("ssh_username").ok_or_else(|| needs("ssh_username"))?,
             key: builder.text("ssh_private_key_file").map(|key| folder.join(key).display().to_string()),
             password: builder.text("ssh_password").map(|text| Password::new(&text)).transpose()?,

@@ -20,6 +20,8 @@ pub struct Plan {
     pub builder: Component,
     /// What it starts from.
     pub base: Base,
+    /// The key of that.
+    pub(crate) base_key: Key,
     /// The digest of the agent, which runs in the image.
     pub engine: String,
     /// The provisioners, in order.
@@ -153,8 +155,9 @@ pub fn plan(
         is_container,
     };
     let base = Base::parse(store, &asked)?;
+    let base_key = base.key()?;
     let lineage = Key::new("lineage")
-        .with("base", base.key()?.as_str())
+        .with("base", base_key.as_str())
         .with("build", format!("{} {}", builder.name, builder.kind))
         .with("disk", format!("{size} {}", filesystem.name()))
         .with("partitions", extras.iter().map(Extra::shown).collect::<Vec<_>>().join(","));
@@ -182,6 +185,7 @@ pub fn plan(
         name,
         builder: builder.clone(),
         base,
+        base_key,
         engine,
         steps,
         inputs,

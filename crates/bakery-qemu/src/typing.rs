@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bakery_lang::hcl::go_duration;
 use serde_json::json;
 
 use crate::{Control, Error, Result};
@@ -159,26 +160,10 @@ fn wait(text: &str) -> Option<Duration> {
     if text.is_empty() {
         return Some(Duration::from_secs(1));
     }
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    match text.parse() {
+        Ok(seconds) => Some(Duration::from_secs(seconds)),
+        Err(_) => go_duration(text).ok()?.try_into().ok(),
     }
-    let mut total = Duration::ZERO;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|at| *at > 0)?;
-        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let number: f64 = rest[..digits].parse().ok()?;
-        let seconds = match &rest[digits..unit] {
-            "ms" => 0.001,
-            "s" => 1.0,
-            "m" => 60.0,
-            "h" => 3600.0,
-            _ => return None,
-        };
-        total += Duration::try_from_secs_f64(number * seconds).ok()?;
-        rest = &rest[unit..];
-    }
-    Some(total)
 }
 
 impl Control {

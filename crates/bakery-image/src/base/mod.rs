@@ -43,6 +43,17 @@ pub struct File {
     is_disk: bool,
 }
 
+/// Which base will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// The one that is there, whatever its name has come to mean.
+    Known,
+    /// The one that is there, if its name still means the same.
+    Unmoved,
+    /// None but a new one.
+    Anew,
+}
+
 /// What a builder says of its base.
 pub(crate) struct Asked<'a> {
     /// What it is called.
@@ -123,7 +134,7 @@ impl Base {
         }
     }
 
-    /// The key of the base's layer. What is elsewhere is taken as it is until `--refresh` asks for it anew.
+    /// The key of the base's layer; files that are here are read for it. What is elsewhere is taken as it is until `--refresh` asks for it anew.
     pub(crate) fn key(&self) -> Result<Key> {
         Ok(match self {
             Self::Debian(debian) => debian.key(),
@@ -146,29 +157,29 @@ impl Base {
         }
     }
 
-    /// The state that it is, made unless it is there.
-    /// With `may_stay` it is kept, too, if it was asked for anew and its name still means the same.
+    /// The state that it is, made unless it is there as it is wished; `key` is that of [`Base::key`].
     pub(crate) fn state(
         &self,
         store: &Store,
-        anew: bool,
-        may_stay: bool,
+        key: &Key,
+        wish: Wish,
         reporter: &dyn Reporter,
     ) -> Result<State> {
-        let key = self.key()?;
         let step = Step::start(reporter, "base", &self.shown());
         // Several bakes may want the same base: one makes it, the others wait and take it.
         let _lock = Lock::wait(store.lock(key.as_str()))?;
-        if !anew && let Some(state) = State::known(store, &key) {
+        let known = if wish == Wish::Anew { None } else { State::known(store, key) };
+        if wish == Wish::Known
+            && let Some(state) = known
+        {
             step.finish("cached");
             return Ok(state);
         }
         let resolved = self.resolved();
-        let before = store.record(&key).and_then(|record| record.resolved);
+        let before = store.record(key).and_then(|record| record.resolved);
         if resolved.is_some()
             && resolved == before
-            && may_stay
-            && let Some(state) = State::known(store, &key)
+            && let Some(state) = known
         {
             step.finish("has not moved");
             return Ok(state);
@@ -195,7 +206,7 @@ impl Base {
                     checksum: &file.checksum,
                     folder: &file.folder,
                 };
-                let path = fetch::file(store, &wanted, anew, reporter)?;
+                let path = fetch::file(store, &wanted, wish != Wish::Known, reporter)?;
                 if !file.is_disk && oci::is_image(&path) {
                     image(&path)?
                 } else {
@@ -211,7 +222,7 @@ impl Base {
                 }
             }
         };
-        let state = State { key, layers };
+        let state = State { key: key.clone(), layers };
         let record = Record { layers: Some(state.layers.clone()), settings, resolved, ..Record::default() };
         store.keep_record(&state.key, &record)?;
         step.finish(if matches!(self, Self::Image(_)) { "cached" } else { "done" });
@@ -227,6 +238,7 @@ impl Base {
                 let asked = Cmd::new("skopeo")
                     .args(["inspect", "--no-tags", "--format", "{{.Digest}}"])
                     .arg(format!("docker://{reference}"))
+                    .timeout(fetch::PATIENCE)
                     .output();
                 asked.ok().filter(bakery_host::Output::success).map(|output| output.text().trim().to_owned())
             }
@@ -235,11 +247,11 @@ impl Base {
     }
 
     /// What containers of it are started with, if it says so.
-    pub(crate) fn settings(&self, store: &Store) -> Result<Option<serde_json::Value>> {
-        Ok(match self {
+    pub(crate) fn settings(&self, store: &Store, key: &Key) -> Option<serde_json::Value> {
+        match self {
             Self::Image(image) => image.settings.clone(),
-            other => store.record(&other.key()?).and_then(|record| record.settings),
-        })
+            _ => store.record(key).and_then(|record| record.settings),
+        }
     }
 
     fn published(&self, store: &Store, tree: &Path) -> Result<Key> {

@@ -3,11 +3,10 @@
 //! ext file systems are read by `fuse2fs`, which needs no loop device; others, and ext where that is missing, through one.
 //! Mounts are in this process's own namespace.
 
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bakery_host::command::find_program;
-use bakery_host::{Cmd, fs, namespace};
+use bakery_host::{Cmd, block, fs, namespace};
 
 use crate::{Error, Result};
 
@@ -94,23 +93,10 @@ fn parts(raw: &Path) -> Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// The file system of a part, if it is one that a root may be on (`libblkid`'s magic numbers).
+/// The file system of a part, if it is one that a root may be on.
 fn kind(raw: &Path, part: Part) -> Result<Option<&'static str>> {
-    let mut file = fs::open(raw)?;
-    let mut is = |offset: u64, magic: &[u8]| {
-        let mut found = vec![0; magic.len()];
-        let read = file.seek(SeekFrom::Start(part.start + offset)).and_then(|_| file.read_exact(&mut found));
-        read.is_ok() && found == magic
-    };
-    Ok(if is(0x438, &[0x53, 0xef]) {
-        Some("ext4")
-    } else if is(0, b"XFSB") {
-        Some("xfs")
-    } else if is(0x10040, b"_BHRfS_M") {
-        Some("btrfs")
-    } else {
-        None
-    })
+    let found = block::signature_at(raw, part.start)?;
+    Ok(found.filter(|kind| ["ext4", "xfs", "btrfs"].contains(kind)))
 }
 
 /// A part that can be looked into.

@@ -283,19 +283,12 @@ pub(crate) fn interrupted() -> Result<()> {
     }
 }
 
+/// A time of an option, as Go writes it; a number alone is seconds.
 pub(crate) fn duration(text: &str) -> Result<std::time::Duration> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let number: f64 = text[..split]
-        .parse()
-        .map_err(|_| Error::new(format!("`{text}` is no duration (expected something like 10s)")))?;
-    let factor = match &text[split..] {
-        "ms" => 0.001,
-        "" | "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        other => return Err(Error::new(format!("unknown unit `{other}` in the duration `{text}`"))),
-    };
-    Ok(std::time::Duration::from_secs_f64(number * factor))
+    let text =
+        if text.ends_with(|c: char| c.is_ascii_digit()) { format!("{text}s") } else { text.to_owned() };
+    let time = bakery_lang::hcl::go_duration(&text).map_err(Error::new)?;
+    time.try_into().map_err(|_| Error::new(format!("`{text}` is less than no time")))
 }
 
 /// Installs the roles that provisioners ask for. Before anything is planned: roles are inputs of the build.
@@ -347,4 +340,21 @@ pub fn install_roles(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::duration;
+
+    #[test]
+    fn times_are_those_of_templates() {
+        for (text, seconds) in [("1h30m", 5400.0), ("10", 10.0), ("1.5s", 1.5), ("100ms", 0.1), ("0", 0.0)] {
+            assert_eq!(duration(text).expect("a time"), Duration::from_secs_f64(seconds), "{text}");
+        }
+        for bad in ["", "abc", "1d", "-1s", "m"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -179,7 +179,10 @@ impl Options {
             machine_type: text("machine_type", "pc"),
             cpu_model: builder.text("cpu_model"),
             smp,
-            memory: u64::from(number("memory", 512)?),
+            memory: builder.text("memory").map_or(Ok(512), |text| {
+                text.parse()
+                    .map_err(|_| Error::new(format!("`memory` must be a number of MiB, not `{text}`")))
+            })?,
             format: text("format", "qcow2"),
             disk_sizes,
             interface: text("disk_interface", "virtio"),

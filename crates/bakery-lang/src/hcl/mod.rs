@@ -5,7 +5,7 @@ mod functions;
 mod types;
 
 pub use eval::{Expanded, Scope, blocks, body, evaluate, render_template, with_names};
-pub use functions::go_layout;
+pub use functions::{go_duration, go_layout};
 pub use hcl_edit;
 pub use types::{Attribute, Type};
 

@@ -1,8 +1,9 @@
 //! HCL's JSON form (`*.pkr.json`) as HCL: objects become blocks where Packer's schema has blocks, texts are templates.
 
-use bakery_lang::{Diagnostic, Source, Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
+
+use bakery_lang::{Diagnostic, Source, Value, json};
 
 use crate::Result;
 

@@ -7,6 +7,7 @@ mod machine;
 use std::path::Path;
 
 use bakery_lang::Value;
+use bakery_lang::hcl::go_duration;
 
 use crate::Component;
 use crate::options::Keys;
@@ -184,8 +185,10 @@ impl Rules<'_> {
         let open = |text: &str| text.is_empty() || text.contains("{{");
         for key in TIMES {
             let text = self.text(key);
-            if !open(&text) && !is_time(&text) {
-                self.complain(format!("`{key}` is `{text}`, which is no time (such as 10m or 1h30m)"));
+            if !open(&text)
+                && let Err(why) = go_duration(&text)
+            {
+                self.complain(format!("`{key}`: {why}"));
             }
         }
         for key in NUMBERS {
@@ -222,39 +225,6 @@ impl Rules<'_> {
         let items = value.as_items().unwrap_or_else(|| vec![value]);
         if items.iter().any(|item| item.as_map().is_none()) {
             self.complain(format!("`{key}` must map names to values"));
-        }
-    }
-}
-
-/// A time as Go writes it: numbers with units, one after the other.
-fn is_time(text: &str) -> bool {
-    let mut rest = text.trim_start_matches(['-', '+']);
-    if rest == "0" {
-        return true;
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let unit = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |at| digits + at);
-        let is_number = rest[..digits].parse::<f64>().is_ok();
-        if !is_number || !["ns", "us", "µs", "ms", "s", "m", "h"].contains(&&rest[digits..unit]) {
-            return false;
-        }
-        rest = &rest[unit..];
-    }
-    !text.is_empty()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_time;
-
-    #[test]
-    fn times_are_those_of_go() {
-        for good in ["10m", "1h30m", "1.5s", "0", "100ms"] {
-            assert!(is_time(good), "{good}");
-        }
-        for bad in ["", "10", "abc", "1d", "m"] {
-            assert!(!is_time(bad), "{bad}");
         }
     }
 }

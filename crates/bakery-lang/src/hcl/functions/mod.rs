@@ -14,7 +14,7 @@ mod net;
 mod time;
 
 use args::Args;
-pub use time::go_layout;
+pub use time::{go_duration, go_layout};
 
 /// Calls a function by name.
 pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {

@@ -10,7 +10,7 @@ pub(super) fn call(args: &Args<'_>) -> Option<Result<Value, String>> {
         "timestamp" => Ok(Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into()),
         "formatdate" => args.string(0).and_then(|f| Ok(format(&f, &zoned(&args.string(1)?)?)?.into())),
         "timeadd" => args.string(0).and_then(|time| {
-            let moved = zoned(&time)? + duration(&args.string(1)?)?;
+            let moved = zoned(&time)? + go_duration(&args.string(1)?)?;
             Ok(rfc3339(&moved).into())
         }),
         "legacy_isotime" => match args.values.first() {
@@ -50,8 +50,14 @@ fn rfc3339(time: &Zoned) -> String {
     text.strip_suffix("+00:00").map_or(text.clone(), |t| format!("{t}Z"))
 }
 
-/// Go's form: `1h30m`, `-10s`, `1.5h`.
-fn duration(text: &str) -> Result<SignedDuration, String> {
+/// A time as Go writes it (`ParseDuration` in its package `time`): `1h30m`, `-10s`, `1.5h`.
+///
+/// # Errors
+/// What is no such time, in a sentence.
+pub fn go_duration(text: &str) -> Result<SignedDuration, String> {
+    if text == "0" {
+        return Ok(SignedDuration::ZERO);
+    }
     let bad = || format!("`{text}` is no duration (expected something like 1h30m)");
     let (negative, mut rest) = text.strip_prefix('-').map_or((false, text), |r| (true, r));
     let mut seconds = 0.0;
