@@ -472,6 +472,14 @@ pub fn sync() {
 mod tests {
     use super::*;
 
+    /// A tree may hold the layers of somebody else's overlay, whose notes are content.
+    #[test]
+    fn notes_of_other_overlays_are_attributes_like_others() {
+        let both = ["trusted.overlay.opaque", "user.overlay.opaque"].map(overlay_attribute);
+        assert_eq!(both.iter().flatten().collect::<Vec<_>>(), [OPAQUE]);
+        assert_eq!(overlay_attribute("user.note"), None);
+    }
+
     #[test]
     fn a_pipe_is_written_to_and_stays_one() {
         let folder = tempfile::tempdir().expect("a folder");

@@ -52,7 +52,8 @@ impl Plan {
     }
 }
 
-/// Plans the build of one builder. With `local`, a builder of AMIs or machines is baked here from `base`.
+/// Plans the build of one builder. With `local`, a builder of AMIs or machines is baked here. A base that is
+/// `given` takes the place of what the builder says.
 ///
 /// # Errors
 /// A builder that cannot be run here, an option that cannot be understood, a base that is not there.
@@ -61,7 +62,7 @@ pub fn plan(
     template: &Template,
     build: &Build,
     local: bool,
-    base: Option<&str>,
+    given: Option<&str>,
     agent: &Path,
 ) -> Result<Plan> {
     let builder = &build.builder;
@@ -87,14 +88,14 @@ pub fn plan(
         _ => builder.text("base"),
     };
     let base_name =
-        base.map(str::to_owned).or_else(|| usual.clone()).unwrap_or_else(|| "debian:bookworm".into());
+        given.map(str::to_owned).or_else(|| usual.clone()).unwrap_or_else(|| "debian:bookworm".into());
     if is_ami || is_guest {
         let source = match builder.text(if is_ami { "source_ami" } else { "iso_url" }) {
             Some(source) => source,
             None if is_ami => "a filter".into(),
             None => "iso_urls".into(),
         };
-        if usual.is_none() || base.is_some() {
+        if usual.is_none() || given.is_some() {
             let key = if is_ami { "source_ami" } else { "iso_url" };
             notes.push(format!("{key} {source} is replaced by the base {base_name}"));
         }
@@ -148,7 +149,10 @@ pub fn plan(
     }
     let asked = Asked {
         name: &base_name,
-        checksum: builder.text(if is_guest { "iso_checksum" } else { "base_checksum" }),
+        // Of what the builder names; whoever names another base means that.
+        checksum: builder
+            .text(if is_guest { "iso_checksum" } else { "base_checksum" })
+            .filter(|_| given.is_none()),
         folder: &template.folder,
         packages: &packages,
         mirror: builder.text("mirror"),

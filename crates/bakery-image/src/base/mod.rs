@@ -6,8 +6,7 @@ mod debian;
 use std::path::{Path, PathBuf};
 
 use bakery_events::{Reporter, Step};
-use bakery_host::command::find_program;
-use bakery_host::{Cmd, fs, lock::Lock};
+use bakery_host::{fs, lock::Lock};
 use bakery_store::record::Record;
 use bakery_store::{Image, Key, Store};
 
@@ -235,7 +234,8 @@ impl Base {
             Self::Debian(debian) => debian.resolved(),
             Self::File(file) => fetch::mark(&file.url),
             Self::Registry(reference) => {
-                let asked = Cmd::new("skopeo")
+                let asked = oci::skopeo()
+                    .ok()?
                     .args(["inspect", "--no-tags", "--format", "{{.Digest}}"])
                     .arg(format!("docker://{reference}"))
                     .timeout(fetch::PATIENCE)
@@ -274,14 +274,10 @@ impl File {
     }
 }
 
-/// An image of a registry as a layout's folder. Logins, mirrors and certificates are those of the system's `skopeo`.
+/// An image of a registry as a layout's folder.
 fn pulled(reference: &str, work: &Path) -> Result<PathBuf> {
-    if find_program("skopeo").is_none() {
-        return Err(Error::new("the program skopeo is not installed, which speaks to registries")
-            .hint("install the package skopeo, or name an OCI image's archive"));
-    }
     let layout = work.join("pulled");
-    Cmd::new("skopeo")
+    oci::skopeo()?
         .args(["copy", "--quiet"])
         .arg(format!("docker://{reference}"))
         .arg(format!("oci:{}:latest", layout.display()))

@@ -8,7 +8,8 @@ mod read;
 use std::io::{BufReader, BufWriter, Read, Write};
 use std::path::Path;
 
-use bakery_host::fs;
+use bakery_host::command::find_program;
+use bakery_host::{Cmd, fs};
 use bakery_packer::Component;
 use bakery_store::{Key, Store};
 use serde_json::{Value as Json, json};
@@ -122,6 +123,15 @@ pub(crate) fn write_layers(
         add(&format!("blobs/sha256/{name}"), size, &mut BufReader::new(fs::open(&path)?))?;
     }
     archive.into_inner().and_then(|mut to| to.flush()).map_err(bad)
+}
+
+/// The program that speaks to registries and knows other forms of images. Logins, mirrors and certificates are its own.
+pub(crate) fn skopeo() -> Result<Cmd> {
+    if find_program("skopeo").is_none() {
+        return Err(Error::new("the program skopeo is not installed, which speaks to registries")
+            .hint("install the package skopeo, or name an OCI image's archive"));
+    }
+    Ok(Cmd::new("skopeo"))
 }
 
 fn architecture() -> &'static str {

@@ -3,8 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bakery_host::command::find_program;
-use bakery_host::{Cmd, fs};
+use bakery_host::fs;
 use bakery_packer::Component;
 
 use crate::archive::Merged;
@@ -21,17 +20,18 @@ fn archive(given: &Artifact, folder: &Path) -> Result<PathBuf> {
     })
 }
 
-fn skopeo() -> Result<Cmd> {
-    if find_program("skopeo").is_none() {
-        return Err(Error::new("the program skopeo is not installed, which speaks to registries")
-            .hint("install the package skopeo"));
-    }
-    Ok(Cmd::new("skopeo"))
-}
-
 /// What `skopeo` calls an archive.
 fn source(archive: &Path) -> String {
     format!("oci-archive:{}:latest", archive.display())
+}
+
+/// Where a file is made before it takes its place; what a build that was killed has left there is gone.
+fn part_of(to: &Path) -> Result<PathBuf> {
+    let mut name = to.as_os_str().to_owned();
+    name.push(".part");
+    let part = PathBuf::from(name);
+    fs::remove_all(&part)?;
+    Ok(part)
 }
 
 /// Gives an image names.
@@ -70,7 +70,7 @@ pub(super) fn push(component: &Component, given: &Artifact, folder: &Path) -> Re
         );
     }
     for name in &given.names {
-        let mut cmd = skopeo()?.args(["copy", "--quiet"]);
+        let mut cmd = oci::skopeo()?.args(["copy", "--quiet"]);
         let credentials;
         if let (Some(user), Some(password)) =
             (component.text("login_username"), component.text("login_password"))
@@ -106,16 +106,15 @@ pub(super) fn save(component: &Component, given: &Artifact, folder: &Path) -> Re
     let archive = archive(given, folder)?;
     let path = component.text("path").ok_or_else(|| Error::new("`path` must be specified"))?;
     let to = folder.join(&path);
-    if to.is_file() {
-        fs::remove_file(&to)?;
-    }
-    let mut target = format!("docker-archive:{}", to.display());
+    let part = part_of(&to)?;
+    let mut target = format!("docker-archive:{}", part.display());
     for name in given.names.iter().take(1) {
         let tag = if name.rsplit('/').next().unwrap_or_default().contains(':') { "" } else { ":latest" };
         target.push_str(&format!(":{name}{tag}"));
     }
-    let saved = skopeo()?.args(["copy", "--quiet"]).arg(source(&archive)).arg(target).run();
+    let saved = oci::skopeo()?.args(["copy", "--quiet"]).arg(source(&archive)).arg(target).run();
     saved.map_err(|e| Error::new(format!("the image could not be saved: {e}")))?;
+    fs::rename(&part, &to)?;
     let text = format!("Saved the image: {path}");
     Ok(artifact("packer.post-processor.docker-save", "", &text, vec![PathBuf::from(path)]))
 }
@@ -127,7 +126,7 @@ pub(super) fn import(component: &Component, place: &Place<'_>, given: &Artifact)
         component.text("repository").ok_or_else(|| Error::new("`repository` must be specified"))?;
     let name = match component.text("tag") {
         Some(tag) => format!("{repository}:{tag}"),
-        None => repository,
+        None => repository.clone(),
     };
     let [tree] = given.files.as_slice() else {
         return Err(Error::new("what was built is no archive of a tree")
@@ -137,20 +136,22 @@ pub(super) fn import(component: &Component, place: &Place<'_>, given: &Artifact)
     let unpacked = work.path().join("tree");
     fs::create_dir_all(&unpacked)?;
     oci::unpack(&folder.join(tree), &unpacked)?;
-    let to = folder
-        .join(format!("{}.oci.tar", component.text("repository").unwrap_or_default().replace('/', "_")));
+    let file = format!("{}.oci.tar", repository.replace('/', "_"));
+    let to = folder.join(&file);
     let created = epoch::given().or_else(|| bakery_store::seconds(&bakery_store::now())).unwrap_or(0);
     let layer = |out: &mut dyn std::io::Write| Merged::of(std::slice::from_ref(&unpacked))?.write(out, true);
+    let part = part_of(&to)?;
     oci::write_layers(
         place.store,
         &[("docker-import", &layer)],
         &oci::settings(None, component)?,
         &name,
         created,
-        &to,
+        &part,
     )?;
+    fs::rename(&part, &to)?;
     let text = format!("Imported the image: {name}");
-    let files = vec![to.strip_prefix(folder).map_or(to.clone(), Path::to_path_buf)];
+    let files = vec![PathBuf::from(file)];
     Ok(Artifact {
         names: vec![name.clone()],
         ..artifact("packer.post-processor.docker-import", &name, &text, files)

@@ -154,6 +154,12 @@ fn disks_are_read_to_the_trees_that_they_hold() {
     write(at, "t.json", wrong);
     let (_, text) = super::fails(super::bakery(at, &["bake", "--no-cache", "t.json"]));
     assert!(text.contains("is not what it should be: its md5 is"), "{text}");
+    // The checksum is that of the machine's own disk: another base is taken for what it is, as far as it goes.
+    let guest = r#"{"builders": [{"type": "qemu", "disk_image": true, "iso_url": "ext.qcow2", "iso_checksum": "md5:00000000000000000000000000000000", "ssh_username": "root"}]}"#;
+    write(at, "t.json", guest);
+    let (_, text) = super::fails(super::bakery(at, &["bake", "--local", "--base", "xfs.img", "t.json"]));
+    assert!(text.contains("iso_url ext.qcow2 is replaced by the base xfs.img"), "{text}");
+    assert!(text.contains("no kernel in /boot"), "{text}");
 }
 
 /// A CD that boots GRUB, whose kernel runs a script that it is told to fetch: an installer in a nutshell.
