@@ -22,6 +22,8 @@ pub(crate) struct Wanted {
     pub(crate) algorithm: String,
     /// The salt; made anew if there is none.
     pub(crate) salt: Option<String>,
+    /// How long a new salt is, in letters.
+    pub(crate) salt_size: Option<usize>,
     /// Rounds, or the cost of bcrypt.
     pub(crate) rounds: Option<u32>,
     /// The prefix of bcrypt.
@@ -38,11 +40,19 @@ pub(crate) fn hash(password: &str, wanted: &Wanted) -> Result<String, String> {
         "sha512" | "sha256" => (16, false),
         "blowfish" | "bcrypt" => (22, true),
         "md5" => (8, false),
-        other => return Err(format!("crypt does not support '{other}' algorithm")),
+        _ => {
+            return Err(format!(
+                "{} is not in the list of supported passlib algorithms: md5, blowfish, sha256, sha512",
+                wanted.algorithm
+            ));
+        }
     };
     let salt = match &wanted.salt {
         Some(own) => own.clone(),
-        None => salt(length)?,
+        None if exact && wanted.salt_size.is_some_and(|size| size != length) => {
+            return Err(format!("Could not hash the secret. A salt has {length} letters"));
+        }
+        None => salt(wanted.salt_size.unwrap_or(length).min(length))?,
     };
     if let Some(bad) = salt.chars().find(|c| !ALPHABET.contains(&(*c as u8)) || !c.is_ascii()) {
         return Err(format!("invalid characters in salt: {bad:?}"));
@@ -52,11 +62,12 @@ pub(crate) fn hash(password: &str, wanted: &Wanted) -> Result<String, String> {
     }
     match name {
         "sha512" | "sha256" => {
-            let rounds = wanted.rounds.unwrap_or(5000);
+            // As many as ansible-core asks passlib for.
+            let rounds = wanted.rounds.unwrap_or(if name == "sha512" { 656_000 } else { 535_000 });
             let params =
-                sha_crypt::Params::new(rounds).map_err(|_| format!("{rounds} rounds are not possible"))?;
+                sha_crypt::Params::new(rounds).map_err(|_| format!("Could not hash the secret. {rounds} rounds are not possible"))?;
             let shown =
-                wanted.rounds.filter(|r| *r != 5000).map(|r| format!("rounds={r}$")).unwrap_or_default();
+                if rounds == 5000 { String::new() } else { format!("rounds={rounds}$") };
             let (id, text) = if name == "sha512" {
                 (6, encoded(&sha_crypt::sha512_crypt(password.as_bytes(), salt.as_bytes(), params)))
             } else {
@@ -142,11 +153,11 @@ mod tests {
         let hash = |algorithm: &str, salt: &str, rounds: Option<u32>| {
             super::hash(
                 "secret",
-                &Wanted { algorithm: algorithm.into(), salt: Some(salt.into()), rounds, ident: None },
+                &Wanted { algorithm: algorithm.into(), salt: Some(salt.into()), rounds, ..Wanted::default() },
             )
         };
-        assert_eq!(hash("sha512", "saltsalt", None).expect("known"), SHA512);
-        assert_eq!(hash("sha256_crypt", "saltsalt", None).expect("known"), SHA256);
+        assert_eq!(hash("sha512", "saltsalt", Some(5000)).expect("known"), SHA512);
+        assert_eq!(hash("sha256_crypt", "saltsalt", Some(5000)).expect("known"), SHA256);
         assert!(
             hash("bcrypt", "1234567890123456789012", Some(4))
                 .expect("known")

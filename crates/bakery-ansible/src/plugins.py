@@ -43,26 +43,52 @@ def plain(value):
     return value.decode('utf-8', 'replace') if isinstance(value, bytes) else str(value)
 
 
+class Broken(Exception):
+    """A plugin that is there and cannot be loaded."""
+
+
+def load(kind, name):
+    """A filter, a test or the class of a lookup; None if there is none."""
+    try:
+        if kind == 'lookup':
+            return KINDS[kind].get(name, class_only=True)
+        found = KINDS[kind].get(name)
+        if found is not None:
+            # What templates ask of a plugin before they call it.
+            getattr(found.j2_function, 'accept_args_markers', False)
+        return found
+    except KeyError:
+        raise
+    except Exception as error:
+        cause = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        raise Broken(f'The {kind} plugin {name!r} failed to load: {cause}')
+
+
 def find(request):
     plugin = KINDS[request['kind']]
     name = request['name']
     collections = request.get('collections') or None
     try:
         if request['kind'] in ('filter', 'test'):
-            return plugin.get(name) is not None
+            return load(request['kind'], name) is not None
         return plugin.find_plugin_with_context(name, collection_list=collections).resolved
     except KeyError:
         return False
+    except Broken:
+        return True
 
 
 def call(request):
     kind, name = request['kind'], request['name']
     if kind in ('filter', 'test'):
-        plugin = KINDS[kind].get(name)
+        plugin = load(kind, name)
         return plain(plugin.j2_function(request['value'], *request['args'], **request['kwargs']))
     variables = request['variables']
     templar = Templar(loader=data, variables=variables)
     if kind == 'lookup':
+        load(kind, name)
         plugin = loaders.lookup_loader.get(name, loader=data, templar=templar)
         return plain(plugin.run(request['args'], variables=variables, **request['kwargs']))
     task = Task()
@@ -89,6 +115,8 @@ for line in sys.stdin:
     request = json.loads(line)
     try:
         answer = dict(value=find(request) if request['op'] == 'find' else call(request))
+    except Broken as error:
+        answer = dict(broken=str(error))
     except Exception as error:
         answer = dict(error=str(error) or type(error).__name__)
     answers.write(json.dumps(answer) + '\n')

@@ -7,6 +7,7 @@ use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bakery_host::Cmd;
+use bakery_jinja::Error;
 use bakery_lang::{Map, Value, json};
 
 use crate::collections::parts;
@@ -32,6 +33,9 @@ impl Kind {
         }
     }
 }
+
+/// What is said when there is nothing to run them with.
+const NO_CORE: &str = "plugins in Python need an installed ansible-core, and there is none";
 
 const KINDS: [Kind; 4] = [Kind::Filter, Kind::Test, Kind::Lookup, Kind::Action];
 
@@ -138,7 +142,7 @@ impl Plugins {
     ///
     /// # Errors
     /// What it says.
-    pub(crate) fn run(&self, loader: &Loader, call: &Call<'_>) -> Result<Value, String> {
+    pub(crate) fn run(&self, loader: &Loader, call: &Call<'_>) -> Result<Value, Error> {
         let request = serde_json::json!({
             "op": "call", "kind": call.kind.word(), "name": call.name,
             "value": json::to_json(&call.value),
@@ -166,38 +170,40 @@ fn folders(loader: &Loader, kind: Kind) -> impl Iterator<Item = PathBuf> {
 }
 
 impl State {
-    fn ask(&mut self, loader: &Loader, request: &serde_json::Value) -> Result<serde_json::Value, String> {
+    fn ask(&mut self, loader: &Loader, request: &serde_json::Value) -> Result<serde_json::Value, Error> {
         if self.failed {
-            return Err("plugins in Python need an installed ansible-core, and there is none".into());
+            return Err(Error::new(NO_CORE));
         }
         if self.helper.is_none() {
             match self.start(loader) {
                 Ok(helper) => self.helper = Some(helper),
                 Err(error) => {
                     self.failed = true;
-                    return Err(error);
+                    return Err(Error::new(error));
                 }
             }
         }
-        let Some(helper) = &mut self.helper else { return Err("no helper".into()) };
+        let Some(helper) = &mut self.helper else { return Err(Error::new(NO_CORE)) };
         let mut line = String::new();
         let talked = writeln!(helper.input, "{request}")
             .and_then(|()| helper.input.flush())
             .and_then(|()| helper.output.read_line(&mut line));
         if !matches!(talked, Ok(count) if count > 0) {
             self.helper = None;
-            return Err("the helper that runs plugins in Python ended".into());
+            return Err(Error::new("the helper that runs plugins in Python ended"));
         }
-        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|e| e.to_string())?;
-        match answer.get("error") {
-            Some(error) => Err(error.as_str().unwrap_or_default().to_owned()),
-            None => Ok(answer.get("value").cloned().unwrap_or_default()),
+        let answer: serde_json::Value =
+            serde_json::from_str(&line).map_err(|e| Error::new(e.to_string()))?;
+        let said = |key: &str| answer.get(key).and_then(serde_json::Value::as_str);
+        match (said("broken"), said("error")) {
+            (Some(broken), _) => Err(Error::told(broken)),
+            (None, Some(error)) => Err(Error::new(error)),
+            (None, None) => Ok(answer.get("value").cloned().unwrap_or_default()),
         }
     }
 
     fn start(&self, loader: &Loader) -> Result<Helper, String> {
-        let (python, core) = foreign::core_with_python()
-            .ok_or("plugins in Python need an installed ansible-core, and there is none")?;
+        let (python, core) = foreign::core_with_python().ok_or(NO_CORE)?;
         let mut by_kind = serde_json::Map::new();
         for kind in KINDS {
             let own = self.folders.iter().filter(|(k, _)| *k == kind.word()).map(|(_, f)| f.clone());

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bakery_host::fs;
 use bakery_jinja::{Arguments, Environment, Error as JinjaError, Result as JinjaResult, Scope, Syntax};
-use bakery_lang::{Diagnostic, Map, Source, Text, Value};
+use bakery_lang::{Diagnostic, Map, Source, Text, Time, Value};
 
 use crate::playbook::Loader;
 use crate::plugins::{Call, Kind};
@@ -15,6 +15,12 @@ use crate::{addresses, filters, lookups, tests};
 
 /// What is said of text that no person wrote where an expression is expected.
 const UNTRUSTED: &str = "Encountered untrusted template or expression.";
+
+/// What a template says that fails while it is rendered.
+const RENDERING: &str = "Error rendering template";
+
+/// What is said of a span of time that would become the value of a variable.
+const SPAN: &str = "Type 'timedelta' is unsupported for variable storage.";
 
 /// How deep variables may refer to each other.
 const MAX_DEPTH: usize = 60;
@@ -48,6 +54,9 @@ pub struct Templar {
     pub magic: Option<Arc<dyn Names>>,
     /// Whether a condition must be true or false.
     pub strict: bool,
+    /// The loop of `with_first_found` that this is for: what is not defined is left out of it, and files are searched
+    /// in this folder, which the task's action decides on.
+    pub first_found: Option<&'static str>,
     /// What reads files and opens vaults.
     pub loader: Option<Arc<Loader>>,
     warnings: Mutex<Vec<String>>,
@@ -72,6 +81,7 @@ impl Templar {
             search,
             magic: None,
             strict: false,
+            first_found: None,
             loader: None,
             warnings: Mutex::default(),
             depth: AtomicUsize::new(0),
@@ -85,6 +95,7 @@ impl Templar {
         Self {
             magic: self.magic.clone(),
             strict: self.strict,
+            first_found: self.first_found,
             loader: self.loader.clone(),
             ..Self::new(Arc::clone(&self.environment), top.over(&self.layers), self.search.clone())
         }
@@ -111,7 +122,10 @@ impl Templar {
     pub(crate) fn evaluate(&self, value: &Value) -> JinjaResult<Value> {
         match value {
             Value::Str(text) if text.is_template() => {
-                let value = self.resolve(text)?;
+                let value = self.resolve(text).and_then(|value| self.environment.deep(value, self))?;
+                if matches!(&value, Value::Time(time) if matches!(**time, Time::Span(_))) {
+                    return Err(JinjaError::told(format!("{RENDERING}: {SPAN}")));
+                }
                 if value.is_undefined() { Err(JinjaError::of_undefined(&value)) } else { Ok(value) }
             }
             Value::List(_) | Value::Map(_) | Value::Tuple(_) if value.has_template() => {
@@ -283,7 +297,7 @@ impl Templar {
             named: args.named.iter().cloned().collect(),
             ..Call::new(kind, name)
         };
-        Some(loader.plugins.run(loader, &call).map_err(JinjaError::new))
+        Some(loader.plugins.run(loader, &call))
     }
 
     /// Every variable that can be evaluated now, evaluated.
@@ -343,6 +357,10 @@ impl Scope for NoFunctions<'_> {
         true
     }
 
+    fn has_native_macros(&self) -> bool {
+        true
+    }
+
     fn own_name<'n>(&self, name: &'n str) -> &'n str {
         self.0.own_name(name)
     }
@@ -373,14 +391,14 @@ impl Scope for Templar {
     }
 
     fn is_strict_inside(&self) -> bool {
-        true
+        self.first_found.is_none()
     }
 
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > MAX_DEPTH {
             return Err(JinjaError::new(format!(
-                "recursive loop detected in template string: {}",
+                "Recursive loop detected in template: {}",
                 text.as_str()
             )));
         }
@@ -395,7 +413,7 @@ impl Scope for Templar {
                 &source,
                 &Syntax { keep_trailing_newline: false, escape_backslashes: true, ..Syntax::default() },
             )
-            .and_then(|template| self.environment.native(&template, self))
+            .and_then(|template| self.environment.lazy(&template, self))
             .map(|value| match &value {
                 // The last newline belongs to text; a list or a number does not end with one.
                 Value::Str(made) if text.as_str().ends_with('\n') && !made.as_str().ends_with('\n') => {
@@ -412,6 +430,10 @@ impl Scope for Templar {
             });
         self.depth.store(depth, Ordering::Relaxed);
         result
+    }
+
+    fn has_native_macros(&self) -> bool {
+        true
     }
 
     fn own_name<'n>(&self, name: &'n str) -> &'n str {
@@ -455,7 +477,7 @@ impl Scope for Templar {
         match name {
             "lookup" => Some(lookups::call(self, args, false)),
             "query" | "q" => Some(lookups::call(self, args, true)),
-            "now" => Some(Ok(filters::now(args).into())),
+            "now" => Some(Ok(filters::now(args))),
             "undef" => {
                 Some(Ok(Value::undefined(args.text(0, "hint", "Mandatory variable has not been overridden"))))
             }

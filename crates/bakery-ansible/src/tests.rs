@@ -108,7 +108,7 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
                 _ => scheme == "urn",
             })
         }
-        "vault_encrypted" => Ok(value.to_string().starts_with("$ANSIBLE_VAULT")),
+        "vault_encrypted" => Ok(value.vault().is_some()),
         _ => return None,
     })
 }

@@ -91,6 +91,25 @@ impl Environment {
         }
     }
 
+    /// As [`Environment::native`], but templates inside of a list or mapping stay what they are until they are used.
+    ///
+    /// # Errors
+    /// As [`Environment::render`].
+    pub fn lazy(&self, template: &Template, scope: &dyn Scope) -> Result<Value> {
+        let [Node::Output(expr, _)] = template.nodes.as_slice() else { return self.native(template, scope) };
+        let mut evaluator = Evaluator::new(self, scope);
+        let value = evaluator.eval(expr).and_then(|value| evaluator.shallow(value));
+        value.map_err(|error| error.saying(RENDERING))
+    }
+
+    /// The value with every template inside of it evaluated.
+    ///
+    /// # Errors
+    /// As [`Environment::render`].
+    pub fn deep(&self, value: Value, scope: &dyn Scope) -> Result<Value> {
+        Evaluator::new(self, scope).deep(value)
+    }
+
     /// The value of a bare expression, such as a condition.
     ///
     /// # Errors

@@ -27,6 +27,8 @@ pub(crate) struct Frame {
     pub(crate) modules: HashMap<String, Arc<Frame>>,
     /// Whether names of the frames below are hidden, as in a macro of another module.
     pub(crate) barrier: bool,
+    /// What there was where a module was imported with its context.
+    pub(crate) outer: Option<Arc<Frame>>,
 }
 
 pub(crate) struct Evaluator<'a> {
@@ -79,19 +81,19 @@ impl<'a> Evaluator<'a> {
             return Ok(value);
         }
         match &value {
-            Value::Str(text) => self.scope.resolve(text),
+            Value::Str(text) => self.scope.resolve(text).and_then(|value| self.deep(value)),
             Value::List(list) => {
                 let items: Vec<Value> =
-                    list.items().into_iter().map(|v| self.deep(v)).collect::<Result<_>>()?;
+                    list.items().into_iter().map(|v| self.inner(v)).collect::<Result<_>>()?;
                 Ok(Value::list(items.into_iter().filter(|v| !matches!(v, Value::Omit)).collect()))
             }
             Value::Tuple(items) => {
-                items.iter().map(|v| self.deep(v.clone())).collect::<Result<_>>().map(Value::tuple)
+                items.iter().map(|v| self.inner(v.clone())).collect::<Result<_>>().map(Value::tuple)
             }
             Value::Map(map) => {
                 let out = Map::new();
                 for (key, value) in map.pairs() {
-                    let value = self.deep(value)?;
+                    let value = self.inner(value)?;
                     if !matches!(value, Value::Omit) {
                         out.insert(self.deep(key)?, value);
                     }
@@ -102,16 +104,42 @@ impl<'a> Evaluator<'a> {
         }
     }
 
+    /// As [`Evaluator::deep`], of what is inside of a list or mapping: there something may be missing.
+    fn inner(&self, value: Value) -> Result<Value> {
+        match self.deep(value) {
+            Err(error) if error.undefined && !self.scope.is_strict_inside() => {
+                Ok(Value::undefined(error.message))
+            }
+            made => made,
+        }
+    }
+
     pub(crate) fn lookup(&self, name: &str) -> Option<Value> {
         for frame in self.frames.iter().rev() {
             if let Some(value) = frame.values.get(name) {
                 return Some(value.clone());
             }
             if frame.barrier {
+                if let Some(value) = frame.outer.as_ref().and_then(|outer| outer.values.get(name)) {
+                    return Some(value.clone());
+                }
                 break;
             }
         }
         self.scope.variable(name)
+    }
+
+    /// What templates have set that can be seen from here.
+    pub(crate) fn visible(&self) -> Frame {
+        let from = self.frames.iter().rposition(|frame| frame.barrier).unwrap_or(0);
+        let mut seen = Frame::default();
+        let outer = self.frames.get(from).and_then(|frame| frame.outer.as_deref());
+        for frame in outer.into_iter().chain(&self.frames[from..]) {
+            seen.values.extend(frame.values.clone());
+            seen.macros.extend(frame.macros.clone());
+            seen.modules.extend(frame.modules.clone());
+        }
+        seen
     }
 
     fn find_macro(&self, name: &str) -> Option<Callable> {
@@ -120,14 +148,17 @@ impl<'a> Evaluator<'a> {
                 return Some(found.clone());
             }
             if frame.barrier {
-                break;
+                return frame.outer.as_ref().and_then(|outer| outer.macros.get(name)).cloned();
             }
         }
         None
     }
 
     fn find_module(&self, name: &str) -> Option<Arc<Frame>> {
-        self.frames.iter().rev().find_map(|frame| frame.modules.get(name).cloned())
+        self.frames.iter().rev().find_map(|frame| {
+            let outer = || frame.outer.as_ref().and_then(|outer| outer.modules.get(name)).cloned();
+            frame.modules.get(name).cloned().or_else(outer)
+        })
     }
 
     pub(crate) fn eval(&mut self, expr: &Expr) -> Result<Value> {
@@ -386,21 +417,34 @@ impl<'a> Evaluator<'a> {
     /// Literal text with braces among what a lookup is given, though not its name, is a template of its own, as in
     /// ansible-core. What variables hold never becomes one here.
     fn template_terms(&mut self, written: &Args, args: &mut Arguments) -> Result<()> {
-        let literal = |expr: &Expr| match expr {
-            Expr::Const(Value::Str(text)) if text.as_str().contains("{{") => Some(text.clone()),
-            _ => None,
-        };
         let positional = written.positional.iter().zip(&mut args.positional).skip(1);
         let named =
             written.named.iter().map(|(_, expr)| expr).zip(args.named.iter_mut().map(|(_, value)| value));
         for (expr, value) in positional.chain(named) {
-            if let Some(text) = literal(expr) {
-                let source = Source::new("<term>", text.as_str());
-                let template = self.environment.parse(&source, &Syntax::default())?;
-                *value = self.environment.native(&template, self.scope)?;
-            }
+            *value = self.template_term(expr, value.clone())?;
         }
         Ok(())
+    }
+
+    /// A value that an expression gave, with its literals rendered.
+    fn template_term(&mut self, expr: &Expr, value: Value) -> Result<Value> {
+        match (expr, &value) {
+            (Expr::Const(Value::Str(text)), _) if text.as_str().contains("{{") => {
+                let source = Source::new("<term>", text.as_str());
+                let template = self.environment.parse(&source, &Syntax::default())?;
+                self.environment.native(&template, self.scope)
+            }
+            (Expr::List(exprs), Value::List(items)) if exprs.len() == items.len() => {
+                let pairs = exprs.iter().zip(items.items());
+                Ok(Value::list(pairs.map(|(e, v)| self.template_term(e, v)).collect::<Result<_>>()?))
+            }
+            (Expr::Dict(exprs), Value::Map(map)) if exprs.len() == map.len() => {
+                let pairs = exprs.iter().zip(map.pairs());
+                let made = pairs.map(|((_, e), (k, v))| Ok((k, self.template_term(e, v)?)));
+                Ok(made.collect::<Result<Map>>()?.into())
+            }
+            _ => Ok(value),
+        }
     }
 
     pub(crate) fn call_macro(
@@ -419,6 +463,7 @@ impl<'a> Evaluator<'a> {
             frame.values.clone_from(&module.values);
             frame.macros.clone_from(&module.macros);
             frame.modules.clone_from(&module.modules);
+            frame.outer.clone_from(&module.outer);
         }
         if let Some(caller) = caller {
             frame.macros.insert("caller".into(), caller);
@@ -456,10 +501,16 @@ impl<'a> Evaluator<'a> {
                 Err(error) => result = Err(error),
             }
         }
+        let before = (std::mem::take(&mut self.chunks), self.last.take());
         let result = result.and_then(|()| self.nodes(&definition.body, &mut out).map(|_| ()));
+        let only = self.last.take().filter(|_| self.chunks == 1 && self.scope.has_native_macros());
+        (self.chunks, self.last) = before;
         self.frames.pop();
         self.depth -= 1;
-        result.map(|()| Value::from(out))
+        result.map(|()| match only {
+            Some(value) if value.is_none() || value.to_string() == out => value,
+            _ => Value::from(out),
+        })
     }
 }
 
@@ -493,6 +544,7 @@ pub(crate) fn attribute(object: &Value, name: &str) -> Result<Value> {
         Value::Tuple(pair) if pair.len() == 2 && matches!(name, "grouper" | "list") => {
             Ok(pair[usize::from(name == "list")].clone())
         }
+        Value::Time(time) if time.attribute(name).is_some() => Ok(time.attribute(name).unwrap_or_default()),
         other => {
             Ok(Value::undefined(format!("object of type '{}' has no attribute '{name}'", other.type_name())))
         }
@@ -501,8 +553,15 @@ pub(crate) fn attribute(object: &Value, name: &str) -> Result<Value> {
 
 /// `object[index]`.
 pub(crate) fn item(object: &Value, index: &Value) -> Result<Value> {
-    let missing =
-        || Value::undefined(format!("object of type '{}' has no attribute {index:?}", object.type_name()));
+    let kind = object.type_name();
+    // ansible-core has its own sentence for every index but those that are false, whose sentence is Jinja2's.
+    let missing = || {
+        Value::undefined(match index {
+            Value::Str(text) if text.as_str().is_empty() => format!("'{kind} object' has no attribute ''"),
+            index if !index.is_true() => format!("{kind} object has no element {index:?}"),
+            index => format!("object of type '{kind}' has no attribute {index:?}"),
+        })
+    };
     Ok(match object {
         Value::Undefined(_) => return Err(Error::of_undefined(object)),
         Value::Map(map) => map.get_value(index).unwrap_or_else(missing),

@@ -292,6 +292,10 @@ fn number(text: &str) -> (Token, usize) {
             length += 1 + sign + exponent;
         }
     }
+    // A number does not begin with a zero, unless it is nothing but zeros.
+    if !float && text.starts_with('0') {
+        length = text.find(|c| c != '0' && c != '_').unwrap_or(text.len()).min(length);
+    }
     let body = text[..length].replace('_', "");
     match body.parse::<i128>() {
         Ok(int) if !float => (Token::Int(int), length),
@@ -301,24 +305,33 @@ fn number(text: &str) -> (Token, usize) {
 
 /// A Python string literal with its escapes, or with backslashes that are letters as any other.
 fn string(text: &str, quote: char, literal: bool) -> Option<(Token, usize)> {
-    let mut out = String::new();
     let mut chars = text.char_indices().skip(1);
     while let Some((at, c)) = chars.next() {
         if c == quote {
-            return Some((Token::Str(out), at + 1));
+            let inner = &text[1..at];
+            let made = if literal { inner.to_owned() } else { unescaped(inner)? };
+            return Some((Token::Str(made), at + 1));
         }
+        if c == '\\' {
+            chars.next()?;
+        }
+    }
+    None
+}
+
+/// The text that a Python string literal means, given what is between its quotes; `None` if an escape is cut off.
+pub fn unescaped(text: &str) -> Option<String> {
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
         if c != '\\' {
             out.push(c);
             continue;
         }
-        let (_, escape) = chars.next()?;
-        if literal {
-            out.extend(['\\', escape]);
-            continue;
-        }
+        let escape = chars.next()?;
         if let Some(first) = escape.to_digit(8) {
             // Up to three octal digits, the first of which is read.
-            let more = chars.clone().take(2).map_while(|(_, c)| c.to_digit(8)).collect::<Vec<_>>();
+            let more = chars.clone().take(2).map_while(|c| c.to_digit(8)).collect::<Vec<_>>();
             for _ in &more {
                 chars.next();
             }
@@ -326,7 +339,7 @@ fn string(text: &str, quote: char, literal: bool) -> Option<(Token, usize)> {
             continue;
         }
         let mut hex = |n: usize| -> Option<char> {
-            let digits: String = (0..n).map(|_| chars.next().map(|(_, c)| c)).collect::<Option<_>>()?;
+            let digits: String = (0..n).map(|_| chars.next()).collect::<Option<_>>()?;
             char::from_u32(u32::from_str_radix(&digits, 16).ok()?)
         };
         match escape {
@@ -342,11 +355,8 @@ fn string(text: &str, quote: char, literal: bool) -> Option<(Token, usize)> {
             'U' => out.push(hex(8)?),
             '\n' => {}
             '\\' | '\'' | '"' => out.push(escape),
-            other => {
-                out.push('\\');
-                out.push(other);
-            }
+            other => out.extend(['\\', other]),
         }
     }
-    None
+    Some(out)
 }

@@ -24,6 +24,6 @@ mod text;
 pub use environment::{Environment, Template};
 pub use error::{Error, Result};
 pub use filters::NAMES as FILTERS;
-pub use lexer::Syntax;
+pub use lexer::{Syntax, unescaped};
 pub use scope::{Arguments, MapScope, Scope};
 pub use tests::NAMES as TESTS;

@@ -30,6 +30,9 @@ pub(crate) fn call(object: &Value, name: &str, args: &Arguments) -> Result<Value
         Value::List(list) => list_method(list, name, args),
         Value::Tuple(items) => sequence_method(items, name, args),
         Value::Map(map) => map_method(map, name, args),
+        Value::Time(time) => {
+            time.call(name, &args.positional, &args.named).map(|made| made.map_err(Error::new))
+        }
         Value::Int(i) => match name {
             "bit_length" => Some(Ok((128 - i.unsigned_abs().leading_zeros()).into())),
             _ => None,

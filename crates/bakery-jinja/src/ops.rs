@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use bakery_lang::{Map, Value};
+use bakery_lang::{Map, Time, Value};
 
 use crate::{Arguments, Error, Result};
 
@@ -74,6 +74,9 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
             let n = times(n.as_int().ok_or_else(|| unsupported(symbol, left, right))?, items.len())?;
             return Ok(Value::tuple(std::iter::repeat_n(items.to_vec(), n).flatten().collect()));
         }
+        (_, Value::Time(_), _) | (_, _, Value::Time(_)) => {
+            return of_times(operator, left, right).ok_or_else(|| unsupported(symbol, left, right));
+        }
         (Binary::Mod, Value::Str(format), args) => {
             return crate::format::percent(format.as_str(), args).map(Value::from);
         }
@@ -113,6 +116,40 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
     }))
 }
 
+/// What Python's operators make of times: sums and differences, and spans times or by numbers and each other.
+fn of_times(operator: Binary, left: &Value, right: &Value) -> Option<Value> {
+    let scaled = |span: i128, by: f64| Value::from(Time::Span((span as f64 * by).round_ties_even() as i128));
+    let span = |value: &Value| match value {
+        Value::Time(time) => match **time {
+            Time::Span(span) => Some(span),
+            _ => None,
+        },
+        _ => None,
+    };
+    match (operator, left, right) {
+        (Binary::Add, Value::Time(a), Value::Time(b)) => a.plus(b).map(Value::from),
+        (Binary::Sub, Value::Time(a), Value::Time(b)) => a.minus(b).map(Value::from),
+        (Binary::Mul, Value::Time(_), by) | (Binary::Mul, by, Value::Time(_)) => {
+            let span = span(left).or_else(|| span(right))?;
+            match by.as_int() {
+                Some(by) => Some(Time::Span(span.checked_mul(by)?).into()),
+                None => Some(scaled(span, by.as_float()?)),
+            }
+        }
+        (Binary::Div | Binary::FloorDiv, Value::Time(_), Value::Time(_)) => {
+            let (a, b) = (span(left)?, span(right).filter(|b| *b != 0)?);
+            Some(match operator {
+                Binary::Div => Value::Float(a as f64 / b as f64),
+                _ => Value::Int(a.div_euclid(b) - i128::from(b < 0 && a.rem_euclid(b) != 0)),
+            })
+        }
+        (Binary::Div, Value::Time(_), by) => {
+            by.as_float().filter(|by| *by != 0.0).and_then(|by| Some(scaled(span(left)?, 1.0 / by)))
+        }
+        _ => None,
+    }
+}
+
 /// `-value`.
 ///
 /// # Errors
@@ -120,6 +157,9 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
 pub fn negate(value: &Value) -> Result<Value> {
     match value {
         Value::Float(f) => Ok(Value::Float(-f)),
+        Value::Time(time) if matches!(**time, Time::Span(_)) => {
+            binary(Binary::Mul, value, &Value::Int(-1))
+        }
         other => other
             .as_int()
             .map(|i| Value::Int(-i))
@@ -143,6 +183,7 @@ pub fn order(left: &Value, right: &Value, symbol: &str) -> Result<Option<Orderin
             }
             Ok(Some(a.len().cmp(&b.len())))
         }
+        (Value::Time(a), Value::Time(b)) if a.order(b).is_some() => Ok(a.order(b)),
         _ => match (left.as_int(), right.as_int()) {
             (Some(a), Some(b)) => Ok(Some(a.cmp(&b))),
             _ => match (left.as_float(), right.as_float()) {

@@ -725,6 +725,10 @@ impl Parser {
             ) {
                 let name = self.name()?;
                 self.at += 1;
+                // Python compiles no call that gives an argument twice.
+                if args.named.iter().any(|(known, _)| *known == name) {
+                    return Err(self.error(format!("keyword argument repeated: {name}")));
+                }
                 args.named.push((name, self.expr()?));
             } else {
                 args.positional.push(self.expr()?);

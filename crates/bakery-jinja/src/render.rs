@@ -310,7 +310,8 @@ impl Evaluator<'_> {
     fn module(&mut self, name: &Expr, with_context: bool) -> Result<Arc<Frame>> {
         let name = self.used(name)?.to_string();
         let template = self.load(&name)?;
-        self.frames.push(Frame { barrier: !with_context, ..Frame::default() });
+        let outer = with_context.then(|| Arc::new(self.visible()));
+        self.frames.push(Frame { barrier: true, outer, ..Frame::default() });
         let mut dropped = String::new();
         let result = self.nodes(&template.nodes, &mut dropped);
         let frame = self.frames.pop().unwrap_or_default();

@@ -74,6 +74,11 @@ pub trait Scope {
         false
     }
 
+    /// Whether a macro that writes one value and no text gives that value, of any type; Jinja2 itself gives text.
+    fn has_native_macros(&self) -> bool {
+        false
+    }
+
     /// The name under which Jinja2 itself has a filter or test, of one that may be longer.
     fn own_name<'n>(&self, name: &'n str) -> &'n str {
         name

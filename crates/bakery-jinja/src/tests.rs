@@ -7,6 +7,12 @@ use crate::{Arguments, Error, Result, ops};
 
 /// The tests of this crate.
 pub const NAMES: &[&str] = &[
+    "!=",
+    "<",
+    "<=",
+    "==",
+    ">",
+    ">=",
     "boolean",
     "callable",
     "defined",
@@ -56,6 +62,7 @@ pub(crate) fn call(
     Some(match name {
         "defined" => Ok(!value.is_undefined()),
         "undefined" => Ok(value.is_undefined()),
+        _ if !NAMES.contains(&name) => return None,
         _ if value.is_undefined() => Err(Error::of_undefined(value)),
         "none" => Ok(value.is_none()),
         "boolean" => Ok(matches!(value, Value::Bool(_))),

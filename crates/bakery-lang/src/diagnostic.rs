@@ -61,6 +61,9 @@ fn excerpt(origin: &Origin) -> String {
     const WIDTH: usize = 120;
     let at = origin.line as usize;
     let mut lines = origin.source.text.lines().enumerate().skip(at.saturating_sub(BEFORE + 1)).peekable();
+    if origin.source.is_secret {
+        return String::new();
+    }
     if at == 0 || origin.source.text.lines().nth(at - 1).is_none_or(|line| line.trim().is_empty()) {
         return String::new();
     }

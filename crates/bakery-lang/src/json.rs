@@ -35,6 +35,7 @@ pub fn to_json(value: &Value) -> Json {
         Value::Int(i) => i.to_string().parse().map_or(Json::Null, Json::Number),
         Value::Float(f) => serde_json::Number::from_f64(*f).map_or(Json::Null, Json::Number),
         Value::Str(text) => Json::String(text.as_str().to_owned()),
+        Value::Time(time) => Json::String(time.iso()),
         Value::List(list) => Json::Array(list.items().iter().map(to_json).collect()),
         Value::Tuple(items) => Json::Array(items.iter().map(to_json).collect()),
         Value::Map(map) => Json::Object(map.pairs().iter().map(|(k, v)| (key(k), to_json(v))).collect()),
@@ -89,6 +90,7 @@ fn write(value: &Value, layout: Layout, depth: usize, out: &mut String) {
         Value::Float(f) if f.is_infinite() => out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" }),
         Value::Float(f) => out.push_str(&crate::repr::float(*f)),
         Value::Str(text) => quote(text.as_str(), layout.ascii, out),
+        Value::Time(time) => quote(&time.iso(), layout.ascii, out),
         Value::List(_) | Value::Tuple(_) => {
             let items = value.as_items().unwrap_or_default();
             out.push('[');

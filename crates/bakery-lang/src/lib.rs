@@ -12,10 +12,12 @@ pub mod random;
 pub mod regex;
 pub mod repr;
 pub mod source;
+pub mod time;
 pub mod units;
 pub mod value;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, suggest};
 pub use source::{Origin, Source};
+pub use time::Time;
 pub use value::{Lazy, List, Map, Text, Undefined, Value};

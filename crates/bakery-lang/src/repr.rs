@@ -6,6 +6,7 @@ use crate::Value;
 pub fn str(value: &Value) -> String {
     match value {
         Value::Str(text) => text.as_str().to_owned(),
+        Value::Time(time) => time.to_string(),
         Value::Undefined(_) => String::new(),
         other => repr(other),
     }
@@ -28,6 +29,7 @@ pub fn repr(value: &Value) -> String {
                 map.pairs().iter().map(|(k, v)| format!("{}: {}", repr(k), repr(v))).collect();
             format!("{{{}}}", pairs.join(", "))
         }
+        Value::Time(time) => time.repr(),
         Value::Undefined(_) => "Undefined".into(),
         Value::Omit => "<<Omit>>".into(),
     }

@@ -10,6 +10,8 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: String,
+    /// Whether errors must not show it: it came out of a vault.
+    pub is_secret: bool,
 }
 
 impl fmt::Debug for Source {
@@ -21,7 +23,12 @@ impl fmt::Debug for Source {
 impl Source {
     /// A source that many origins can share.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { name: name.into(), text: text.into() })
+        Arc::new(Self { name: name.into(), text: text.into(), is_secret: false })
+    }
+
+    /// A source whose text errors do not show.
+    pub fn secret(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
+        Arc::new(Self { name: name.into(), text: text.into(), is_secret: true })
     }
 
     /// The origin of a byte offset into the text.
@@ -57,8 +64,11 @@ impl fmt::Display for Origin {
 }
 
 impl Origin {
-    /// The line of the source that the position is on, without its newline.
+    /// The line of the source that the position is on, without its newline; nothing of a secret one.
     pub fn excerpt(&self) -> &str {
+        if self.source.is_secret {
+            return "";
+        }
         self.source.text.lines().nth(self.line.saturating_sub(1) as usize).unwrap_or("")
     }
 }

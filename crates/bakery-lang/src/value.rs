@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use indexmap::{Equivalent, IndexMap};
 
-use crate::Origin;
+use crate::{Origin, Time};
 
 /// A value of the playbook and template languages.
 #[derive(Clone, Default)]
@@ -30,6 +30,8 @@ pub enum Value {
     Map(Map),
     /// A name or attribute that is not there; an error only once it is used.
     Undefined(Arc<Undefined>),
+    /// A date, a time, or a span of time.
+    Time(Arc<Time>),
     /// The marker that removes the argument holding it.
     Omit,
 }
@@ -39,6 +41,8 @@ pub enum Value {
 pub struct Undefined {
     /// The sentence to show, such as `'x' is undefined`.
     pub message: String,
+    /// The vault, encrypted, that could not be opened.
+    pub vault: Option<String>,
 }
 
 /// Text, and whether it may be evaluated as a template.
@@ -48,18 +52,30 @@ pub struct Undefined {
 #[derive(Clone)]
 pub struct Text {
     chars: Arc<str>,
-    origin: Option<Box<Origin>>,
+    note: Option<Box<Note>>,
+}
+
+/// Where a text was written, and the vault that it was in.
+#[derive(Clone)]
+struct Note {
+    origin: Origin,
+    vault: Option<Arc<str>>,
 }
 
 impl Text {
     /// Text that is never evaluated as a template.
     pub fn plain(chars: impl Into<Arc<str>>) -> Self {
-        Self { chars: chars.into(), origin: None }
+        Self { chars: chars.into(), note: None }
     }
 
     /// Text from a person's file, which may be a template.
     pub fn written(chars: impl Into<Arc<str>>, origin: Origin) -> Self {
-        Self { chars: chars.into(), origin: Some(Box::new(origin)) }
+        Self { chars: chars.into(), note: Some(Box::new(Note { origin, vault: None })) }
+    }
+
+    /// Text out of a vault that a person wrote into a file.
+    pub fn unlocked(chars: impl Into<Arc<str>>, origin: Origin, vault: &str) -> Self {
+        Self { chars: chars.into(), note: Some(Box::new(Note { origin, vault: Some(vault.into()) })) }
     }
 
     /// The characters.
@@ -69,12 +85,17 @@ impl Text {
 
     /// Where a person wrote it.
     pub fn origin(&self) -> Option<&Origin> {
-        self.origin.as_deref()
+        self.note.as_deref().map(|note| &note.origin)
+    }
+
+    /// The vault that it was in, encrypted.
+    pub fn vault(&self) -> Option<&str> {
+        self.note.as_deref()?.vault.as_deref()
     }
 
     /// Whether evaluating it as a template could change it.
     pub fn is_template(&self) -> bool {
-        self.origin.is_some()
+        self.note.is_some()
             && (self.chars.contains("{{") || self.chars.contains("{%") || self.chars.contains("{#"))
     }
 }
@@ -303,7 +324,21 @@ impl Value {
 
     /// Something that is not there, with the sentence to show once it is used.
     pub fn undefined(message: impl Into<String>) -> Self {
-        Self::Undefined(Arc::new(Undefined { message: message.into() }))
+        Self::Undefined(Arc::new(Undefined { message: message.into(), vault: None }))
+    }
+
+    /// What is in a vault that could not be opened.
+    pub fn locked(message: impl Into<String>, vault: &str) -> Self {
+        Self::Undefined(Arc::new(Undefined { message: message.into(), vault: Some(vault.to_owned()) }))
+    }
+
+    /// The vault, encrypted, that a person wrote this as, whether it could be opened or not.
+    pub fn vault(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => text.vault(),
+            Self::Undefined(missing) => missing.vault.as_deref(),
+            _ => None,
+        }
     }
 
     /// The text, if it is text.
@@ -382,6 +417,7 @@ impl Value {
             Self::List(list) => !list.is_empty(),
             Self::Tuple(items) => !items.is_empty(),
             Self::Map(map) => !map.is_empty(),
+            Self::Time(time) => time.is_true(),
         }
     }
 
@@ -396,6 +432,7 @@ impl Value {
             Self::List(_) => "list",
             Self::Tuple(_) => "tuple",
             Self::Map(_) => "dict",
+            Self::Time(time) => time.type_name(),
             Self::Undefined(_) => "AnsibleUndefined",
             Self::Omit => "Omit",
         }
@@ -458,7 +495,7 @@ impl Value {
     /// A copy down to the leaves whose text is never evaluated as a template.
     pub fn untrusted(&self) -> Self {
         match self {
-            Self::Str(text) if text.origin.is_some() => Self::from(text.as_str()),
+            Self::Str(text) if text.origin().is_some() => Self::from(text.as_str()),
             Self::List(list) => Self::list(list.items().iter().map(Self::untrusted).collect()),
             Self::Tuple(items) => Self::tuple(items.iter().map(Self::untrusted).collect()),
             Self::Map(map) => {
@@ -478,6 +515,7 @@ impl PartialEq for Value {
             (Self::Str(a), Self::Str(b)) => a.as_str() == b.as_str(),
             (Self::List(a), Self::List(b)) => a.is(b) || a.items() == b.items(),
             (Self::Tuple(a), Self::Tuple(b)) => a == b,
+            (Self::Time(a), Self::Time(b)) => a.order(b) == Some(std::cmp::Ordering::Equal),
             (Self::Map(a), Self::Map(b)) => {
                 a.is(b)
                     || (a.len() == b.len()
@@ -503,6 +541,7 @@ impl Hash for Value {
                 self.as_float().unwrap_or_default().to_bits().hash(state);
             }
             Self::Tuple(items) => items.hash(state),
+            Self::Time(time) => time.hash(state),
             _ => self.type_name().hash(state),
         }
     }
@@ -549,6 +588,11 @@ impl From<bool> for Value {
 impl From<f64> for Value {
     fn from(f: f64) -> Self {
         Self::Float(f)
+    }
+}
+impl From<Time> for Value {
+    fn from(time: Time) -> Self {
+        Self::Time(Arc::new(time))
     }
 }
 impl From<Map> for Value {

@@ -112,27 +112,15 @@ fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Pre
     let full = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf()).display().to_string();
     let meta = std::fs::metadata(path).ok();
     let modified = meta.as_ref().and_then(|m| m.modified().ok()).unwrap_or(std::time::UNIX_EPOCH);
-    let time = |time: std::time::SystemTime| {
-        jiff::Timestamp::try_from(time)
-            .map(|t| t.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S").to_string())
-    };
-    let owner = bakery_host::users::effective_name();
+    let uid = meta.as_ref().map(std::os::unix::fs::MetadataExt::uid).unwrap_or_default();
+    let owner = bakery_host::users::users("/").into_iter().find(|user| user.uid == uid);
+    let owner = owner.map_or_else(|| uid.into(), |user| Value::from(user.name));
+    let modified = bakery_lang::Time::local(modified);
     let host =
         bakery_host::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let managed = match templar.layers.get("ansible_managed") {
         Some(own) => own,
-        None => templar
-            .loader
-            .as_ref()
-            .map_or_else(
-                || "Ansible managed".to_owned(),
-                |l| {
-                    l.settings
-                        .text("ANSIBLE_MANAGED", "defaults", "ansible_managed")
-                        .unwrap_or_else(|| "Ansible managed".into())
-                },
-            )
-            .into(),
+        None => managed(templar, &modified),
     };
     let relative = args.get("src").map_or_else(|| full.clone(), |s| s.to_string());
     extra.set("ansible_managed", managed);
@@ -141,8 +129,8 @@ fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Pre
     extra.set("template_fullpath", full);
     extra.set("template_destpath", if dest.is_empty() { Value::None } else { dest.into() });
     extra.set("template_uid", owner);
-    extra.set("template_mtime", time(modified).unwrap_or_default());
-    extra.set("template_run_date", time(std::time::SystemTime::now()).unwrap_or_default());
+    extra.set("template_mtime", modified);
+    extra.set("template_run_date", bakery_lang::Time::now(false));
     let mut inner = templar.with(&extra);
     if let Some(folder) = path.parent() {
         inner.search.insert(0, folder.to_path_buf());
@@ -150,6 +138,36 @@ fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Pre
     syntax.keep_trailing_newline = false;
     let source = Source::new(path.display().to_string(), body.as_ref());
     Ok(Prepared { templar: inner, source, syntax, newlines: newlines(&body) })
+}
+
+/// The value of `ansible_managed` that settings give: `{file}`, `{host}` and `{uid}` are those of the template, and
+/// directives of `strftime` its time of change (`ansible/_internal/_templating/_template_vars.py`).
+fn managed(templar: &Templar, modified: &bakery_lang::Time) -> Value {
+    let text = templar
+        .loader
+        .as_ref()
+        .and_then(|l| l.settings.text("ANSIBLE_MANAGED", "defaults", "ansible_managed"))
+        .unwrap_or_else(|| "Ansible managed".into());
+    let names = [("{file}", "template_path"), ("{host}", "template_host"), ("{uid}", "template_uid")];
+    let mut made = String::new();
+    let mut rest = text.as_str();
+    while let Some(at) = rest.find(['{', '}']) {
+        made.push_str(&rest[..at]);
+        rest = &rest[at..];
+        // As Python formats: two braces are one.
+        let known = names.iter().find(|(name, _)| rest.starts_with(name));
+        let (taken, put) = match known {
+            Some((name, variable)) => (name.len(), format!("{{{{ {variable} }}}}")),
+            None if rest.starts_with("{{") || rest.starts_with("}}") => (2, rest[..1].to_owned()),
+            None => (1, rest[..1].to_owned()),
+        };
+        made.push_str(&put);
+        rest = &rest[taken..];
+    }
+    made.push_str(rest);
+    let origin = Source::new("ansible_managed", text.as_str()).at_offset(0);
+    let made = if made.contains('%') { modified.format(&made) } else { made };
+    Value::Str(bakery_lang::Text::written(made, origin))
 }
 
 /// A template file, ready to be rendered.

@@ -185,7 +185,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
                 };
                 let loader = modules.loader();
                 let result = loader.plugins.run(loader, &call);
-                let result = result.map_err(|why| fail(format!("Task failed: {why}")))?;
+                let result = result.map_err(|why| fail(format!("Task failed: {}", why.message)))?;
                 return result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"));
             }
             modules.foreign(name, args, false).unwrap_or_else(|| {

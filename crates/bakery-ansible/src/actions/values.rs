@@ -178,7 +178,7 @@ pub(super) fn assert(args: &Map, templar: &Templar) -> Outcome {
         Value::Str(text) if text.is_template() && text.as_str().trim().starts_with("{{") => match templar
             .environment
             .parse(&bakery_lang::Source::new("that", text.as_str()), &bakery_jinja::Syntax::default())
-            .and_then(|template| templar.environment.native(&template, templar))
+            .and_then(|template| templar.environment.lazy(&template, templar))
         {
             Ok(list @ Value::List(_)) => list,
             _ => that.clone(),

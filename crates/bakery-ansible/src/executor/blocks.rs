@@ -247,7 +247,7 @@ impl Runner<'_> {
         let parts = parts.unwrap_or_else(|| vec![Value::Map(result.clone())]);
         for other in others.iter().filter(|h| self.is(h, |s| !s.unreachable)) {
             if let (Some(register), Some(state)) = (&task.register, self.host(other)) {
-                state.vars.set.set(register, result.copied());
+                state.vars.set.set(register, super::task::registered(result));
             }
             for part in &parts {
                 if let Some(Value::Map(facts)) = part.get("ansible_facts") {

@@ -41,6 +41,24 @@ pub(super) struct Include {
 /// The keys of a result that are not handed on.
 const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", "group_by"];
 
+/// What a variable holds of a result: not what is meant for whoever shows it.
+pub(super) fn registered(result: &Map) -> Map {
+    let is_kept = |(key, _): &(Value, Value)| {
+        !key.as_str().is_some_and(|key| key == "invocation" || key.starts_with("_ansible_"))
+    };
+    let kept: Map = result.pairs().into_iter().filter(is_kept).collect();
+    if let Some(results) = kept.get("results").and_then(|results| results.as_items()) {
+        let inner = |one: &Value| match one.as_map() {
+            Some(map) if map.keys().iter().any(|k| k.as_str().is_some_and(|k| k.starts_with("_ansible_"))) => {
+                map.pairs().into_iter().filter(is_kept).collect::<Map>().into()
+            }
+            _ => one.clone(),
+        };
+        kept.set("results", results.iter().map(inner).collect::<Vec<_>>());
+    }
+    kept
+}
+
 impl PartialEq for Include {
     fn eq(&self, other: &Self) -> bool {
         let same = |a: &Map, b: &Map| Value::Map(a.clone()) == Value::Map(b.clone());
@@ -65,8 +83,7 @@ impl Runner<'_> {
             self.progress().broken = Some(error);
         }
         if let (Some(name), Some(state)) = (&task.register, self.host(host)) {
-            let kept = end.result.copied();
-            kept.remove("invocation");
+            let kept = registered(&end.result);
             if !kept.contains("failed") {
                 kept.set("failed", end.status == Status::Failed);
             }
@@ -107,7 +124,7 @@ impl Runner<'_> {
         host: &str,
         context: &Context,
     ) -> Result<Vec<Value>, Diagnostic> {
-        let templar = self.templar(host, context, Map::new(), Some(task));
+        let mut templar = self.templar(host, context, Map::new(), Some(task));
         let Some(lookup) = &each.lookup else {
             // An item that is not there is an error only where it is used.
             let value = templar.evaluate(&each.items).map_err(|e| Diagnostic {
@@ -129,17 +146,20 @@ impl Runner<'_> {
             }
             other => templar.value(other),
         };
-        let lenient = lookup == "first_found";
         let terms = match &each.items {
+            items if lookup == "first_found" => {
+                let action = task.action.as_str();
+                let folders = [("template", "templates"), ("var", "vars")];
+                let folder = folders.iter().find(|(word, _)| action.contains(word)).map_or("files", |f| f.1);
+                templar.first_found = Some(folder);
+                vec![lookups::defined(&templar, items).map_err(|e| Diagnostic {
+                    message: e.message,
+                    origin: items.origin().cloned().or(e.origin),
+                    hint: None,
+                })?]
+            }
             Value::List(items) => {
-                let mut out = Vec::new();
-                for item in items.items() {
-                    match templar.evaluate(&item) {
-                        Err(error) if lenient && error.undefined => {}
-                        _ => out.push(templar.value(&item)?),
-                    }
-                }
-                vec![Value::list(out)]
+                vec![Value::list(items.items().iter().map(|i| templar.value(i)).collect::<Result<_, _>>()?)]
             }
             other => vec![bare(other)?],
         };

@@ -3,7 +3,7 @@
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
 use bakery_lang::random::Random;
 use bakery_lang::regex::{Flags, compile, expand, replace};
-use bakery_lang::{Map, Value, json, repr, units, yaml};
+use bakery_lang::{Map, Time, Value, json, repr, units, yaml};
 use base64::Engine as _;
 use sha2::Digest as _;
 
@@ -84,7 +84,7 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
     if !KNOWN.contains(&name) {
         return None;
     }
-    if value.is_undefined() {
+    if value.is_undefined() && !(name == "unvault" && value.vault().is_some()) {
         if name == "mandatory" {
             let message = args.get(0, "msg").filter(|m| !m.is_none()).map(|m| m.to_string());
             let unnamed = || Error::new(mandatory(value));
@@ -93,6 +93,13 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
         if name != "type_debug" {
             return Some(Err(Error::of_undefined(value)));
         }
+    }
+    // What is written out must be there, however deep.
+    if matches!(name, "to_json" | "to_nice_json" | "to_yaml" | "to_nice_yaml" | "combine")
+        && let Some(missing) =
+            std::iter::once(value).chain(&args.positional).find_map(Value::first_undefined)
+    {
+        return Some(Err(Error::of_undefined(&missing)));
     }
     Some(run(templar, name, value, args))
 }
@@ -117,19 +124,16 @@ pub(super) fn dedup(list: Vec<Value>) -> Vec<Value> {
 
 fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
     let text = || value.to_string();
-    let b64 = base64::engine::general_purpose::STANDARD;
     let other = || args.need(0, "b").and_then(|v| items(&v));
-    let path = text();
+    // No path is a list, and writing one out takes its time.
+    let is_container = matches!(value, Value::List(_) | Value::Tuple(_) | Value::Map(_));
+    let path = if is_container { String::new() } else { text() };
     let indent = |default: i128| {
         args.named("indent").and_then(|v| v.as_int()).unwrap_or(default).clamp(0, 16) as usize
     };
     let sort = |default: bool| args.named("sort_keys").map_or(default, |v| v.is_true());
     Ok(match name {
-        "b64encode" => b64.encode(text()).into(),
-        "b64decode" => {
-            let bytes = b64.decode(text().trim()).map_err(|e| Error::new(e.to_string()))?;
-            String::from_utf8_lossy(&bytes).into_owned().into()
-        }
+        "b64encode" | "b64decode" => base64_filter(name, &text(), args)?,
         "basename" => path.rsplit('/').next().unwrap_or("").into(),
         "dirname" => path.rsplit_once('/').map_or("", |(d, _)| if d.is_empty() { "/" } else { d }).into(),
         "win_basename" => path.rsplit(['\\', '/']).next().unwrap_or("").into(),
@@ -147,6 +151,12 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             Value::tuple(vec![head.into(), tail.into()])
         }
         "path_join" => {
+            if value.as_str().is_none() && value.as_items().is_none() {
+                return Err(Error::new(format!(
+                    "|path_join expects string or sequence, got {} instead.",
+                    value.type_name()
+                )));
+            }
             let parts = value.as_items().unwrap_or_else(|| vec![value.clone()]);
             let joined = parts.iter().fold(std::path::PathBuf::new(), |p, part| p.join(part.to_string()));
             joined.display().to_string().into()
@@ -160,8 +170,8 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             Value::strings(found.iter().filter(fits).map(|p| p.display().to_string()))
         }
         "bool" => match value {
-            Value::None => Value::None,
             Value::Bool(b) => Value::Bool(*b),
+            Value::Float(f) => Value::Bool((*f - 1.0).abs() < f64::EPSILON),
             _ => matches!(text().to_lowercase().as_str(), "yes" | "on" | "1" | "true" | "y" | "t").into(),
         },
         "checksum" | "sha1" => hex(&sha1::Sha1::digest(text())),
@@ -172,17 +182,23 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             "sha256" => hex(&sha2::Sha256::digest(text())),
             "sha384" => hex(&sha2::Sha384::digest(text())),
             "sha512" => hex(&sha2::Sha512::digest(text())),
-            _ => hex(&sha1::Sha1::digest(text())),
+            "sha1" => hex(&sha1::Sha1::digest(text())),
+            other => return Err(Error::new(format!("unsupported hash type {other}"))),
         },
         "password_hash" => {
             if value.as_str().is_none() && value.as_int().is_none() {
                 return Err(Error::new(format!("password_hash needs text, not {}", value.type_name())));
+            }
+            let salt_size = args.get(2, "salt_size").filter(|size| !size.is_none());
+            if salt_size.as_ref().is_some_and(|size| size.as_int().is_none()) {
+                return Err(Error::new("salt_size must be an integer"));
             }
             let text_of =
                 |at: usize, name: &str| args.get(at, name).filter(|v| !v.is_none()).map(|v| v.to_string());
             let wanted = crate::passwords::Wanted {
                 algorithm: text_of(0, "hashtype").unwrap_or_else(|| "sha512".into()),
                 salt: text_of(1, "salt"),
+                salt_size: salt_size.and_then(|size| usize::try_from(size.as_int()?).ok()),
                 rounds: args
                     .get(3, "rounds")
                     .and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()))
@@ -195,16 +211,21 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             let secret = args.need(0, "secret")?.to_string();
             let id = args.text(2, "vault_id", "filter_default");
             let secrets = [crate::vault::Secret::new(&id, secret)];
+            // Of a value that was written as a vault, that one is meant, and not what is in it.
+            let text = match value.vault() {
+                Some(vault) if name == "unvault" => vault.trim().to_owned(),
+                _ => text(),
+            };
             let made = if name == "vault" {
                 crate::vault::encrypt(
-                    text().as_bytes(),
+                    text.as_bytes(),
                     &secrets[0],
                     Some(&id).filter(|i| *i != "filter_default").map(String::as_str),
                 )
-            } else if !crate::vault::is_encrypted(text().as_bytes()) {
+            } else if !crate::vault::is_encrypted(text.as_bytes()) {
                 return Ok(value.clone());
             } else {
-                crate::vault::decrypt(text().as_bytes(), &secrets, false)
+                crate::vault::decrypt(text.as_bytes(), &secrets, false)
                     .map(|b| String::from_utf8_lossy(&b).into_owned())
             };
             made.map_err(|e| Error::new(e.diagnostic.message))?.into()
@@ -212,7 +233,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         "commonpath" => {
             let parts: Vec<Vec<String>> = value
                 .as_items()
-                .ok_or_else(|| Error::new("commonpath expects a list"))?
+                .ok_or_else(|| Error::new(format!("|commonpath expects sequence, got {} instead.", value.type_name())))?
                 .iter()
                 .map(|p| p.to_string().split('/').map(str::to_owned).collect())
                 .collect();
@@ -287,11 +308,21 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         "items2dict" => {
             let (key, val) = (args.text(0, "key_name", "key"), args.text(1, "value_name", "value"));
             let map = Map::new();
-            for item in items(value)? {
-                let k = item.get(&key).ok_or_else(|| {
-                    Error::new(format!("items2dict requires each dictionary to have the key '{key}'"))
-                })?;
-                map.insert(k, item.get(&val).unwrap_or_default());
+            let list = value.as_items().ok_or_else(|| {
+                Error::new(format!("items2dict requires a list, got {} instead.", value.type_name()))
+            })?;
+            for item in list {
+                if item.as_map().is_none() {
+                    return Err(Error::new(format!(
+                        "items2dict requires a list of dictionaries, got {value} instead."
+                    )));
+                }
+                let (Some(k), Some(v)) = (item.get(&key), item.get(&val)) else {
+                    return Err(Error::new(format!(
+                        "items2dict requires each dictionary in the list to contain the keys '{key}' and '{val}', got {value} instead."
+                    )));
+                };
+                map.insert(k, v);
             }
             map.into()
         }
@@ -371,6 +402,9 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             }
         }
         "from_json" => json::parse(&text()).map_err(|e| Error::new(e.to_string()))?,
+        // What is no text is not read, but for none of it at all.
+        "from_yaml_all" if value.is_none() => Value::list(vec![]),
+        "from_yaml" | "from_yaml_all" if value.as_str().is_none() => value.clone(),
         "from_yaml" => yaml::parse_data("from_yaml", &text()).map_err(|e| Error::new(e.to_string()))?,
         "from_yaml_all" => {
             let documents = yaml::parse_all(&bakery_lang::Source::new("from_yaml_all", text()))
@@ -379,8 +413,8 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         }
         "to_json" => json::dumps(value, indent(0), sort(false)).into(),
         "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),
-        "to_yaml" => yaml::emit(value, yaml_style(args, 2, true)).into(),
-        "to_nice_yaml" => yaml::emit(value, yaml_style(args, 4, false)).into(),
+        "to_yaml" => yaml::emit(value, yaml_style(args, 2, true)?).into(),
+        "to_nice_yaml" => yaml::emit(value, yaml_style(args, 4, false)?).into(),
         "human_readable" => units::human(
             value.as_float().ok_or_else(|| Error::new("human_readable() failed on bad input"))?,
             args.flag(0, "isbits", false),
@@ -412,26 +446,41 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             )
         }
         "mandatory" => value.clone(),
+        "quote" if value.is_none() => "''".into(),
         "quote" => bakery_lang::quote::shell_word(&text()).into(),
-        "regex_escape" => text()
-            .chars()
-            .map(|c| {
-                if c.is_alphanumeric() || c == '_' || !c.is_ascii() {
-                    c.to_string()
-                } else {
-                    format!("\\{c}")
+        "regex_escape" => {
+            let is_escaped: fn(char) -> bool = match args.text(0, "re_type", "python").as_str() {
+                "python" => |c| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_',
+                "posix_basic" => |c| "[].^$*\\".contains(c),
+                "posix_extended" => {
+                    return Err(Error::new("Regex type (posix_extended) not yet implemented"));
                 }
-            })
-            .collect::<String>()
-            .into(),
+                other => return Err(Error::new(format!("Invalid regex type ({other})"))),
+            };
+            let escaped = |c| if is_escaped(c) { format!("\\{c}") } else { c.to_string() };
+            text().chars().map(escaped).collect::<String>().into()
+        }
         "regex_replace" => {
             let regex = compile(&args.text(0, "pattern", ""), flags(args)).map_err(Error::new)?;
             let count = args.named("count").and_then(|v| v.as_int()).unwrap_or(0).max(0) as usize;
-            replace(&regex, &text(), &args.text(1, "replacement", ""), count).map_err(Error::new)?.0.into()
+            let (made, times) =
+                replace(&regex, &text(), &args.text(1, "replacement", ""), count).map_err(Error::new)?;
+            let mandatory = args.named("mandatory_count").and_then(|v| v.as_int()).unwrap_or(0);
+            if mandatory != 0 && mandatory != times as i128 {
+                return Err(Error::new(format!(
+                    "'{}' should match {mandatory} times, but matches {times} times in '{}'",
+                    args.text(0, "pattern", ""),
+                    text()
+                )));
+            }
+            made.into()
         }
         "regex_search" => {
             let regex = compile(&args.text(0, "regex", ""), flags(args)).map_err(Error::new)?;
             let subject = text();
+            if args.positional.iter().skip(1).any(|group| !group.to_string().starts_with('\\')) {
+                return Err(Error::new("Unknown argument"));
+            }
             let Ok(Some(found)) = regex.captures(subject.as_str()) else { return Ok(Value::None) };
             let groups: Vec<Value> = args
                 .positional
@@ -478,16 +527,21 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             None => text().split_whitespace().map(str::to_owned).collect(),
         }),
         "strftime" => {
-            let seconds =
-                args.get(0, "second").and_then(|v| v.as_float().or_else(|| v.to_string().parse().ok()));
-            let time = seconds
-                .and_then(|s| jiff::Timestamp::from_second(s as i64).ok())
-                .map_or_else(jiff::Zoned::now, |t| t.to_zoned(jiff::tz::TimeZone::system()));
-            let time =
-                if args.flag(1, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
-            time.strftime(&text()).to_string().into()
+            let wrong = |second: &Value| Error::new(format!("Invalid value for epoch value ({second})"));
+            let seconds = match args.get(0, "second").filter(|v| !v.is_none()) {
+                Some(v) => Some(
+                    v.as_float().or_else(|| v.to_string().trim().parse().ok()).ok_or_else(|| wrong(&v))?,
+                ),
+                None => None,
+            };
+            bakery_lang::time::strftime_of(&text(), seconds, args.flag(1, "utc", false))
+                .ok_or_else(|| Error::new("the time is out of range"))?
+                .into()
         }
-        "to_datetime" => value.clone(),
+        "to_datetime" => {
+            let format = args.text(0, "format", "%Y-%m-%d %H:%M:%S");
+            Time::parse(&text(), &format).map_err(Error::new)?.into()
+        }
         "ternary" => match value {
             Value::None if args.get(2, "none_val").is_some() => args.get(2, "none_val").unwrap_or_default(),
             _ => args.need(
@@ -496,8 +550,9 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             )?,
         },
         "to_uuid" => {
-            let space = uuid::Uuid::parse_str("361e6d51-faec-444a-9079-341386da8e2e")
-                .map_err(|e| Error::new(e.to_string()))?;
+            let space = args.text(0, "namespace", "361e6d51-faec-444a-9079-341386da8e2e");
+            let space = uuid::Uuid::parse_str(&space)
+                .map_err(|e| Error::new(format!("Invalid value '{space}' for 'namespace': {e}")))?;
             uuid::Uuid::new_v5(&space, text().as_bytes()).to_string().into()
         }
         "type_debug" => value.type_name().into(),
@@ -572,10 +627,26 @@ fn flatten(value: &Value, levels: i128, skip_nulls: bool, out: &mut Vec<Value>) 
     for item in value.as_items().unwrap_or_else(|| vec![value.clone()]) {
         match &item {
             Value::None if skip_nulls => {}
+            Value::Str(text) if skip_nulls && matches!(text.as_str(), "None" | "null") => {}
             Value::List(_) | Value::Tuple(_) if levels >= 1 => flatten(&item, levels - 1, skip_nulls, out),
             _ => out.push(item),
         }
     }
+}
+
+/// `b64encode` and `b64decode`, of text in any encoding, for URLs or not.
+fn base64_filter(name: &str, text: &str, args: &Arguments) -> Result<Value> {
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+    let encoding = args.text(0, "encoding", "utf-8");
+    let engine = if args.flag(1, "urlsafe", false) { &URL_SAFE } else { &STANDARD };
+    if name == "b64encode" {
+        let bytes = bakery_lang::encoding::encode(&encoding, text)
+            .and_then(|bytes| bytes.ok_or_else(|| format!("{encoding} does not have all of these characters")));
+        return Ok(engine.encode(bytes.map_err(Error::new)?).into());
+    }
+    let bytes = engine.decode(text.trim()).map_err(|e| Error::new(e.to_string()))?;
+    let decoded = bakery_lang::encoding::decode(&encoding, &bytes).map_err(Error::new)?;
+    Ok(decoded.unwrap_or_else(|| String::from_utf8_lossy(&bytes).into_owned()).into())
 }
 
 fn choose(list: &[Value], size: usize, ordered: bool, held: &mut Vec<usize>, out: &mut Vec<Value>) {
@@ -596,31 +667,19 @@ fn choose(list: &[Value], size: usize, ordered: bool, held: &mut Vec<usize>, out
 fn combine(value: &Value, args: &Arguments) -> Result<Value> {
     let recursive = args.named("recursive").is_some_and(|v| v.is_true());
     let list_merge = args.named("list_merge").map_or_else(|| "replace".to_owned(), |v| v.to_string());
-    let mut maps = Vec::new();
-    for item in std::iter::once(value).chain(&args.positional) {
-        match item {
-            Value::Map(map) => maps.push(map.clone()),
-            Value::List(_) | Value::Tuple(_) => {
-                for inner in item.as_items().unwrap_or_default() {
-                    maps.push(
-                        inner
-                            .as_map()
-                            .cloned()
-                            .ok_or_else(|| Error::new("failed to combine variables, expected dicts"))?,
-                    );
-                }
-            }
-            other => {
-                return Err(Error::new(format!(
-                    "failed to combine variables, expected dicts but got a '{}'",
-                    other.type_name()
-                )));
-            }
-        }
+    if args.named.iter().any(|(name, _)| !matches!(name.as_str(), "recursive" | "list_merge")) {
+        return Err(Error::new("'recursive' and 'list_merge' are the only valid keyword arguments"));
     }
+    let given = Value::list(std::iter::once(value).chain(&args.positional).cloned().collect());
+    let mut maps = Vec::new();
+    flatten(&given, 1, true, &mut maps);
     let out = Map::new();
     for map in maps {
-        merge_into(&out, &map, recursive, &list_merge);
+        let map = map.as_map().ok_or_else(|| {
+            let kind = map.type_name();
+            Error::new(format!("failed to combine variables, expected dicts but got a '{kind}'"))
+        })?;
+        merge_into(&out, map, recursive, &list_merge);
     }
     Ok(out.into())
 }
@@ -655,13 +714,12 @@ pub(super) fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str
 fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
     let path = args.need(0, "subelements")?;
     if value.as_map().is_none() && value.as_items().is_none() {
-        return Err(Error::new(
-            "subelements lookup expects a list of two or three items, first a dict or a list, second a string pointing to the subkey",
-        ));
+        return Err(Error::new("obj must be a list of dicts or a nested dict"));
     }
     let keys: Vec<String> = match &path {
         Value::Str(s) => s.as_str().split('.').map(str::to_owned).collect(),
-        other => items(other)?.iter().map(ToString::to_string).collect(),
+        Value::List(keys) => keys.items().iter().map(ToString::to_string).collect(),
+        _ => return Err(Error::new("subelements must be a list or a string")),
     };
     let skip = args.flag(1, "skip_missing", false);
     let elements = match value {
@@ -670,17 +728,29 @@ fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
     };
     let mut out = Vec::new();
     for element in elements {
-        let mut found = Some(element.clone());
+        let mut found = element.clone();
         for key in &keys {
-            found = found.and_then(|v| v.get(key));
+            let map = found.as_map().ok_or_else(|| {
+                Error::new(format!("the key {key} should point to a dictionary, got '{found}'"))
+            })?;
+            found = match map.get(key) {
+                Some(value) => value,
+                None if skip => {
+                    found = Value::list(vec![]);
+                    break;
+                }
+                None => {
+                    return Err(Error::new(format!(
+                        "could not find '{key}' key in iterated item {found:?}"
+                    )));
+                }
+            };
         }
-        match found.as_ref().and_then(Value::as_items) {
-            Some(list) => out.extend(list.into_iter().map(|v| Value::tuple(vec![element.clone(), v]))),
-            None if skip => {}
-            None => {
-                return Err(Error::new(format!("could not find '{}' key in iterated item", keys.join("."))));
-            }
-        }
+        let last = keys.last().map(String::as_str).unwrap_or_default();
+        let Value::List(list) = &found else {
+            return Err(Error::new(format!("the key '{last}' should point to a list, got {found:?}")));
+        };
+        out.extend(list.items().into_iter().map(|v| Value::tuple(vec![element.clone(), v])));
     }
     Ok(out.into())
 }
@@ -723,11 +793,32 @@ fn comment(text: &str, args: &Arguments) -> Result<String> {
 }
 
 /// What `to_yaml` and `to_nice_yaml` hand on to PyYAML.
-fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> yaml::Style {
+/// The options of `to_yaml` and `to_nice_yaml`, which are those of PyYAML's `dump`.
+fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> Result<yaml::Style> {
+    const KNOWN: &[&str] = &[
+        "allow_unicode",
+        "canonical",
+        "default_flow_style",
+        "default_style",
+        "dump_vault_tags",
+        "encoding",
+        "explicit_end",
+        "explicit_start",
+        "indent",
+        "line_break",
+        "sort_keys",
+        "tags",
+        "vault_behavior",
+        "version",
+        "width",
+    ];
+    if let Some((name, _)) = args.named.iter().find(|(name, _)| !KNOWN.contains(&name.as_str())) {
+        return Err(Error::new(format!("dump_all() got an unexpected keyword argument '{name}'")));
+    }
     let number =
         |name: &str| args.get(usize::MAX, name).and_then(|v| v.as_int()).and_then(|n| n.try_into().ok());
     let flow = args.get(usize::MAX, "default_flow_style").filter(|v| !v.is_none());
-    yaml::Style {
+    Ok(yaml::Style {
         indent: args
             .get(0, "indent")
             .and_then(|v| v.as_int())
@@ -737,7 +828,11 @@ fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> yaml::Style
         flow_leaves: flow.map_or(flow_leaves, |v| v.is_true()),
         width: number("width").unwrap_or(80),
         literal: false,
-    }
+        scalars: args.named("default_style").and_then(|v| v.to_string().chars().next()),
+        canonical: args.flag(usize::MAX, "canonical", false),
+        explicit_start: args.flag(usize::MAX, "explicit_start", false),
+        explicit_end: args.flag(usize::MAX, "explicit_end", false),
+    })
 }
 
 fn human_to_bytes(text: &str) -> Result<Value> {
@@ -785,10 +880,12 @@ fn urlsplit(url: &str, args: &Arguments) -> Result<Value> {
 }
 
 /// `now(utc, fmt)`.
-pub(crate) fn now(args: &Arguments) -> String {
-    let time = jiff::Zoned::now();
-    let time = if args.flag(0, "utc", false) { time.with_time_zone(jiff::tz::TimeZone::UTC) } else { time };
-    time.strftime(&args.text(1, "fmt", "%Y-%m-%d %H:%M:%S%.6f")).to_string()
+pub(crate) fn now(args: &Arguments) -> Value {
+    let time = Time::now(args.flag(0, "utc", false));
+    match args.get(1, "fmt").filter(Value::is_true) {
+        Some(format) => time.format(&format.to_string()).into(),
+        None => time.into(),
+    }
 }
 
 /// What `mandatory` says of a value that is not there, with its name if it has one.

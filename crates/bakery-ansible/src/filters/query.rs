@@ -88,6 +88,7 @@ impl Originals {
             ),
             Value::None | Value::Undefined(_) | Value::Omit => Variable::Null,
             Value::Str(text) => Variable::String(text.as_str().to_owned()),
+            Value::Time(time) => Variable::String(time.iso()),
         });
         self.0.insert(Rcvar::as_ptr(&made), value.clone());
         made

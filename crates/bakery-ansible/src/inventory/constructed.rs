@@ -119,12 +119,11 @@ fn keyed_group(
         Err(error) if strict => return Err(error.message),
         _ => return Ok(()),
     };
-    let empty = |name: &str| name.is_empty();
+    let empty = |value: &Value| value.is_none() || value.as_str() == Some("");
     let mut names: Vec<String> = Vec::new();
     match &value {
         Value::Map(map) => {
             for (key, value) in map.pairs() {
-                let value = value.to_string();
                 names.push(match &default {
                     Some(default) if empty(&value) => format!("{key}{separator}{default}"),
                     None if empty(&value) && !trailing => key.to_string(),
@@ -134,21 +133,17 @@ fn keyed_group(
         }
         Value::List(items) => {
             for item in items.items() {
-                let item = item.to_string();
                 names.push(match &default {
                     Some(default) if empty(&item) => default.clone(),
-                    _ => item,
+                    _ => item.to_string(),
                 });
             }
         }
-        other => {
-            let text = other.to_string();
-            match (&default, empty(&text)) {
-                (Some(default), true) => names.push(default.clone()),
-                (None, true) => {}
-                _ => names.push(text),
-            }
-        }
+        other => match &default {
+            Some(default) if empty(other) => names.push(default.clone()),
+            _ if !other.is_true() => {}
+            _ => names.push(other.to_string()),
+        },
     }
     for name in names {
         let full = if name.is_empty() && !trailing {

@@ -1,9 +1,10 @@
 //! Inventories: hosts, groups and their variables (`ansible/inventory/`).
 //!
 //! `sources` reads host lists, INI and YAML files, scripts and folders; `constructed` makes groups out of variables;
-//! `pattern` finds hosts.
+//! `literal` reads values of INI files; `pattern` finds hosts.
 
 mod constructed;
+mod literal;
 mod pattern;
 mod sources;
 pub(crate) use sources::with_port;
@@ -255,7 +256,7 @@ mod tests {
         let matching = |i: &Inventory, p: &str| i.matching(p).expect("a pattern").0;
         assert_eq!(matching(&inventory, "all"), ["localhost"]);
         inventory
-            .ini(Path::new("t"), "[web]\nw[1:3] a=1\n[db]\nd1\n[all:vars]\nx=y\n[site:children]\nweb\ndb\n")
+            .ini(&bakery_lang::Source::new("t", "[web]\nw[1:3] a=1\n[db]\nd1\n[all:vars]\nx=y\n[site:children]\nweb\ndb\n"))
             .expect("valid");
         assert_eq!(matching(&inventory, "web:!w2"), ["w1", "w3"]);
         assert_eq!(matching(&inventory, "site"), ["w1", "w2", "w3", "d1"]);

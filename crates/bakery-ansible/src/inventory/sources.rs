@@ -2,11 +2,12 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use bakery_host::{Cmd, fs};
-use bakery_jinja::{Environment, MapScope};
 use bakery_lang::{Diagnostic, Map, Source, Text, Value, json, yaml};
 
+use super::literal::literal;
 use super::{Inventory, constructed};
 use crate::playbook::{Loader, split_args, unquote};
 use crate::{Error, Result};
@@ -33,23 +34,12 @@ impl Inventory {
         let mut warnings = Vec::new();
         let mut parsed = 0;
         for source in sources {
-            let read = if source.contains(',') {
-                inventory.host_list(source)?;
-                Ok(())
+            let read = if source.contains(',') && !Path::new(source).exists() {
+                inventory.host_list(source, &mut warnings).map(|()| true)
             } else {
                 inventory.source(Path::new(source), loader, &mut warnings)
             };
-            match read {
-                Ok(()) => parsed += 1,
-                Err(error) => {
-                    let flag = |name: &str, key: &str| loader.settings.flag(name, "inventory", key, false);
-                    if flag("ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED", "any_unparsed_is_failed") {
-                        return Err(error);
-                    }
-                    warnings.push(error.diagnostic.to_string());
-                    warnings.push(format!("Unable to parse {source} as an inventory source"));
-                }
-            }
+            parsed += usize::from(was_parsed(read, source, loader, &mut warnings)?);
         }
         if parsed == 0 && !sources.is_empty() {
             let fails = loader.settings.flag(
@@ -120,9 +110,20 @@ impl Inventory {
         if self.merge { crate::vars::merge(into, from) } else { into.extend(from) }
     }
 
-    fn host_list(&mut self, list: &str) -> Result<()> {
+    fn host_list(&mut self, list: &str, warnings: &mut Vec<String>) -> Result<()> {
         for pattern in split_hosts(list) {
-            for host in ranges(&pattern)? {
+            let hosts = match ranges(&pattern) {
+                Err(error) if error.diagnostic.message.starts_with(BAD_RANGE) => {
+                    let why = error.diagnostic.message;
+                    warnings.push(format!("Unable to parse address from hostname, leaving unchanged: {why}"));
+                    vec![pattern]
+                }
+                hosts => hosts.map_err(|error| {
+                    let why = error.diagnostic.message;
+                    Error::message(format!("Failed to parse inventory with 'advanced_host_list' plugin: {why}"))
+                })?,
+            };
+            for host in hosts {
                 let (name, port) = with_port(&host);
                 let vars = self.add_host(&name, "ungrouped");
                 if let Some(port) = port {
@@ -133,7 +134,8 @@ impl Inventory {
         Ok(())
     }
 
-    fn source(&mut self, path: &Path, loader: &Loader, warnings: &mut Vec<String>) -> Result<()> {
+    /// Reads a file or a folder; whether there was anything to read in it.
+    fn source(&mut self, path: &Path, loader: &Loader, warnings: &mut Vec<String>) -> Result<bool> {
         if path.is_dir() {
             let known = |name: &str| {
                 !matches!(name, "group_vars" | "host_vars" | "vars_plugins")
@@ -142,15 +144,15 @@ impl Inventory {
             };
             let mut paths = fs::read_dir(path)?;
             paths.sort();
+            let mut parsed = false;
             for inner in paths {
-                if known(&inner.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
-                    && let Err(error) = self.source(&inner, loader, warnings)
-                {
-                    warnings.push(error.diagnostic.to_string());
+                if known(&inner.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default()) {
+                    let read = self.source(&inner, loader, warnings);
+                    parsed |= was_parsed(read, &inner.display().to_string(), loader, warnings)?;
                 }
             }
             self.add_folder(path);
-            return Ok(());
+            return Ok(parsed);
         }
         if !path.exists() {
             return Err(Error::message(format!(
@@ -167,7 +169,7 @@ impl Inventory {
         for host in self.hosts.keys().filter(|h| !known.contains(h)) {
             self.origins.insert(host.clone(), file.clone());
         }
-        result
+        result.map(|()| true)
     }
 
     fn add_folder(&mut self, folder: &Path) {
@@ -185,9 +187,8 @@ impl Inventory {
         if is_executable && bytes.starts_with(b"#!") {
             return self.script(file);
         }
-        let text = loader.decrypted(path, bytes)?;
+        let source = loader.source(path, path, bytes)?;
         let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
-        let source = Source::new(path.display().to_string(), text.clone());
         let parsed = if matches!(extension.as_str(), "yml" | "yaml" | "json") {
             Some(yaml::parse(&source).map_err(Error::parse)?)
         } else if extension.is_empty() {
@@ -210,7 +211,7 @@ impl Inventory {
                     ),
                 ))),
             },
-            None => self.ini(path, &text),
+            None => self.ini(&source),
         }
     }
 
@@ -254,7 +255,13 @@ impl Inventory {
         let own = self.group_vars(name);
         self.put(&own, &part("vars")?);
         for (pattern, vars) in part("hosts")?.pairs() {
-            for host in ranges(&pattern.to_string())? {
+            let Some(pattern) = pattern.as_str() else {
+                return Err(Error::message(format!(
+                    "{}: Host pattern {pattern} must be a string. Enclose integers/floats in quotation marks.",
+                    path.display()
+                )));
+            };
+            for host in ranges(pattern)? {
                 let (host, port) = with_port(&host);
                 let known = self.add_host(&host, name);
                 if let Some(port) = port {
@@ -273,12 +280,12 @@ impl Inventory {
         Ok(())
     }
 
-    pub(super) fn ini(&mut self, path: &Path, text: &str) -> Result<()> {
+    pub(super) fn ini(&mut self, source: &Arc<Source>) -> Result<()> {
+        let text = source.text.as_str();
         let mut section = "ungrouped".to_owned();
         let mut kind = "hosts".to_owned();
         let mut pending: Vec<(String, usize)> = Vec::new();
         let wrong = |line: usize, message: String| {
-            let source = Source::new(path.display().to_string(), text);
             let offset = text.lines().take(line).map(|l| l.len() + 1).sum();
             Error::parse(Diagnostic::at(&source.at_offset(offset), message))
         };
@@ -417,6 +424,32 @@ impl Inventory {
     }
 }
 
+/// Whether a source was read; warnings say why it was not, unless settings make that an error.
+fn was_parsed(
+    read: Result<bool>,
+    source: &str,
+    loader: &Loader,
+    warnings: &mut Vec<String>,
+) -> Result<bool> {
+    let why = match read {
+        Ok(true) => return Ok(true),
+        Ok(false) => None,
+        Err(error) => Some(error),
+    };
+    if loader.settings.flag(
+        "ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED",
+        "inventory",
+        "any_unparsed_is_failed",
+        false,
+    ) {
+        let failed = || Error::message(format!("Completely failed to parse inventory source {source}"));
+        return Err(why.unwrap_or_else(failed));
+    }
+    warnings.extend(why.map(|error| error.diagnostic.to_string()));
+    warnings.push(format!("Unable to parse {source} as an inventory source"));
+    Ok(false)
+}
+
 /// A copy whose text may be a template.
 fn written(value: &Value, origin: &bakery_lang::Origin) -> Value {
     match value {
@@ -445,17 +478,17 @@ pub(crate) fn with_port(host: &str) -> (String, Option<i64>) {
     (host.to_owned(), None)
 }
 
-/// `web[01:03]`, `db[a:c]` and `n[0:9:3]`.
+/// `web[01:03]`, `db[a:c]` and `n[0:9:3]` (`expand_hostname_range` in `ansible/plugins/inventory/__init__.py`).
 ///
 /// # Errors
-/// When there would be more than [`MOST_NAMES`].
+/// Ranges that are none, and when there would be more than [`MOST_NAMES`].
 pub(super) fn ranges(pattern: &str) -> Result<Vec<String>> {
     let mut names = vec![pattern.to_owned()];
     loop {
         let mut next = Vec::new();
         let (mut expanded, mut length) = (false, 0);
         for name in &names {
-            match range(name) {
+            match range(name)? {
                 Some(more) => {
                     expanded = true;
                     length += more.iter().map(String::len).sum::<usize>();
@@ -474,63 +507,54 @@ pub(super) fn ranges(pattern: &str) -> Result<Vec<String>> {
     }
 }
 
+/// What errors of ranges begin with that leave a name of a host list as it is.
+const BAD_RANGE: &str = "host range must ";
+
 /// The names that the first range of a name stands for; `None` if there is no range in it.
-fn range(name: &str) -> Option<Vec<String>> {
-    let (head, rest) = name.split_once('[')?;
-    let (range, tail) = rest.split_once(']')?;
-    let mut parts = range.split(':');
-    let (from, to) = (parts.next()?, parts.next()?);
-    let step: usize = parts.next().and_then(|s| s.parse().ok()).unwrap_or(1).max(1);
-    let from = if from.is_empty() { "0" } else { from };
-    let middle: Vec<String> = match (from.parse::<u32>(), to.parse::<u32>()) {
-        (Ok(a), Ok(b)) => (a..=b)
+fn range(name: &str) -> Result<Option<Vec<String>>> {
+    let Some((head, rest)) = name.split_once('[') else { return Ok(None) };
+    let Some((range, tail)) = rest.split_once(']').filter(|(range, _)| range.contains(':')) else {
+        return Ok(None);
+    };
+    let wrong = |what: &str| Error::message(format!("{BAD_RANGE}{what}"));
+    let parts: Vec<&str> = range.split(':').collect();
+    if parts.len() > 3 {
+        return Err(wrong("be begin:end or begin:end:step"));
+    }
+    let number = |text: &str| {
+        text.trim().parse::<u32>().map_err(|_| {
+            Error::message(format!("{name}: a range is of two numbers or of two letters, and '{text}' is none"))
+        })
+    };
+    let step = parts.get(2).map_or(Ok(1), |step| number(step))?.max(1) as usize;
+    let (from, to) = (if parts[0].is_empty() { "0" } else { parts[0] }, parts[1]);
+    if to.is_empty() {
+        return Err(wrong("specify end value"));
+    }
+    let is_padded = from.starts_with('0') && from.len() > 1;
+    if is_padded && from.len() != to.len() {
+        return Err(wrong("specify equal-length begin and end formats"));
+    }
+    let width = if is_padded { from.len() } else { 0 };
+    let letter = |text: &str| {
+        let mut chars = text.chars();
+        chars.next().filter(|c| c.is_ascii_alphabetic() && chars.next().is_none())
+    };
+    let middle: Vec<String> = match (letter(from), letter(to)) {
+        (Some(a), Some(b)) => {
+            // Python's `ascii_letters`: the small ones come first.
+            let letters: Vec<char> = ('a'..='z').chain('A'..='Z').collect();
+            let at = |c: char| letters.iter().position(|l| *l == c).unwrap_or_default();
+            if at(a) > at(b) {
+                return Err(wrong("have begin <= end"));
+            }
+            letters[at(a)..=at(b)].iter().step_by(step).map(|c| c.to_string()).collect()
+        }
+        _ => (number(from)?..=number(to)?)
             .step_by(step)
             .take(MOST_NAMES + 1)
-            .map(|n| format!("{n:0width$}", width = from.len()))
+            .map(|n| format!("{n:0width$}"))
             .collect(),
-        _ => match (from.chars().next(), to.chars().next()) {
-            (Some(a), Some(b)) if from.len() == 1 && to.len() == 1 => {
-                (a..=b).step_by(step).map(String::from).collect()
-            }
-            _ => return None,
-        },
     };
-    Some(middle.iter().map(|m| format!("{head}{m}{tail}")).collect())
-}
-
-/// Values in INI inventories are Python literals where they can be.
-pub(super) fn literal(text: &str) -> Value {
-    let written = || {
-        let origin = Source::new("inventory", text).at_offset(0);
-        Value::Str(Text::written(text, origin))
-    };
-    match text {
-        "True" => return Value::Bool(true),
-        "False" => return Value::Bool(false),
-        "None" => return Value::None,
-        _ => {}
-    }
-    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if digits.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
-        if let Ok(number) = text.parse::<i128>()
-            && (digits == "0" || !digits.starts_with('0'))
-        {
-            return number.into();
-        }
-        let is_float = digits.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '-' | '+'));
-        return match text.parse::<f64>() {
-            Ok(number) if is_float && digits.contains(['.', 'e', 'E']) => number.into(),
-            _ => written(),
-        };
-    }
-    if text.starts_with(['[', '{', '(', '"', '\'']) && !text.starts_with("{{") && !text.starts_with("{%") {
-        let scope = MapScope(Map::new());
-        if let Ok(value) = Environment::new().expression(text, &scope)
-            && !value.is_undefined()
-        {
-            let origin = Source::new("inventory", text).at_offset(0);
-            return self::written(&value, &origin);
-        }
-    }
-    written()
+    Ok(Some(middle.iter().map(|m| format!("{head}{m}{tail}")).collect()))
 }

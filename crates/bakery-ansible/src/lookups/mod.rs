@@ -58,7 +58,10 @@ pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Resul
     {
         return Ok(marker);
     }
-    let found = match run(templar, bakery_modules::canonical_name(&name), &terms, &options) {
+    let name = bakery_modules::canonical_name(&name);
+    // A loop gives `list` its items; here it gives its terms back as they are.
+    let terms = if name == "list" { vec![Value::list(terms)] } else { terms };
+    let found = match run(templar, name, &terms, &options) {
         Ok(found) => found,
         Err(error) if errors == "strict" => return Err(error),
         Err(error) => {
@@ -104,8 +107,13 @@ pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map)
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         return Err(Error::told(format!("The lookup plugin '{name}' was not found.{hint}")));
     }
-    found(templar, name, terms, options)
-        .map_err(|error| Error::told(format!("The lookup plugin '{name}' failed: {}", error.message)))
+    let broken = format!("The lookup plugin '{name}' failed to load");
+    found(templar, name, terms, options).map_err(|error| {
+        if error.message.starts_with(&broken) {
+            return error;
+        }
+        Error::told(format!("The lookup plugin '{name}' failed: {}", error.message))
+    })
 }
 
 fn found(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
@@ -307,7 +315,7 @@ fn found(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Resul
                 variables: templar.everything(),
                 ..Call::new(Kind::Lookup, other)
             };
-            let found = loader.plugins.run(loader, &call).map_err(Error::new)?;
+            let found = loader.plugins.run(loader, &call)?;
             return Ok(found.as_items().unwrap_or_else(|| vec![found]));
         }
     })
@@ -374,7 +382,10 @@ fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<
     };
     let mut candidates = Vec::new();
     first_found_terms(&files, options, &mut skip, &mut candidates)?;
-    for kind in ["files", "templates", "vars", "tasks"] {
+    // A loop looks into one folder, and beside it; what else there is depends on who asks.
+    let all = ["files", "templates", "vars", "tasks"];
+    let folders = templar.first_found.as_ref().map_or(&all[..], std::slice::from_ref);
+    for kind in folders {
         if let Some(found) = candidates.iter().find_map(|c| templar.find_file(kind, c)) {
             return Ok(vec![found.display().to_string().into()]);
         }
@@ -386,6 +397,41 @@ fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<
         "No file was found when using first_found. Searched for: {}",
         candidates.join(", ")
     )))
+}
+
+/// A value without anything in it that is not defined (`_recurse_terms` in `ansible/plugins/lookup/first_found.py`).
+///
+/// # Errors
+/// Expressions that fail for another reason.
+pub(crate) fn defined(templar: &Templar, value: &Value) -> Result<Value> {
+    let made = match value {
+        Value::Str(_) => match templar.evaluate(value) {
+            Err(error) if error.undefined => return Ok(Value::undefined(error.message)),
+            made => made?,
+        },
+        other => other.clone(),
+    };
+    match &made {
+        Value::Map(map) => {
+            let out = Map::new();
+            for (key, value) in map.pairs() {
+                let value = defined(templar, &value)?;
+                if !value.is_undefined() {
+                    out.insert(key, value);
+                }
+            }
+            Ok(out.into())
+        }
+        Value::List(_) | Value::Tuple(_) => {
+            let items = made.as_items().unwrap_or_default();
+            let kept = items.iter().map(|item| defined(templar, item)).filter(|item| match item {
+                Ok(item) => !item.is_undefined(),
+                Err(_) => true,
+            });
+            kept.collect::<Result<Vec<_>>>().map(Value::list)
+        }
+        _ => Ok(made),
+    }
 }
 
 /// The paths that terms name, in order: texts, mappings with options of their own, lists of both.

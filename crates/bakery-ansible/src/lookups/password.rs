@@ -81,7 +81,7 @@ pub(super) fn run(templar: &Templar, term: &str, options: &Map) -> Result<Value>
         fs::write_atomic_mode(&path, format!("{text}\n"), 0o600).map_err(|e| Error::new(e.to_string()))?;
     }
     let Some(algorithm) = wanted.encrypt else { return Ok(kept.password.into()) };
-    let how = Wanted { algorithm, salt: kept.salt, rounds: None, ident: kept.ident };
+    let how = Wanted { algorithm, salt: kept.salt, ident: kept.ident, ..Wanted::default() };
     Ok(hash(&kept.password, &how).map_err(Error::new)?.into())
 }
 

@@ -16,6 +16,9 @@ use crate::vars::Layers;
 use crate::{Error, Result, Settings, Templar, vault};
 
 /// Keywords of plays.
+/// What is said of a value in a vault that no password opens (`UndecryptableVaultError`).
+const UNREADABLE: &str = "Attempt to use undecryptable variable.";
+
 const PLAY: &[&str] = &[
     "any_errors_fatal",
     "become",
@@ -166,6 +169,14 @@ impl Loader {
         String::from_utf8(bytes).map_err(|_| Error::message(format!("{} is not UTF-8 text", path.display())))
     }
 
+    /// A file to be parsed, under a name; what comes out of a vault is not shown in errors.
+    pub(crate) fn source(&self, path: &Path, name: &Path, bytes: Vec<u8>) -> Result<Arc<Source>> {
+        let is_secret = vault::is_encrypted(&bytes);
+        let text = self.decrypted(path, bytes)?;
+        let name = name.display().to_string();
+        Ok(if is_secret { Source::secret(name, text) } else { Source::new(name, text) })
+    }
+
     /// What is in a vault.
     pub(crate) fn open_vault(&self, bytes: &[u8]) -> Result<Vec<u8>> {
         let match_id = self.settings.flag("ANSIBLE_VAULT_ID_MATCH", "defaults", "vault_id_match", false);
@@ -200,9 +211,9 @@ impl Loader {
 
     /// Reads a YAML file, a vault or not.
     pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
-        let text = self.decrypted(path, fs::read(path)?)?;
         let name = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-        let mut node = yaml::parse(&Source::new(name.display().to_string(), text)).map_err(Error::parse)?;
+        let source = self.source(path, &name, fs::read(path)?)?;
+        let mut node = yaml::parse(&source).map_err(Error::parse)?;
         if !node.duplicates.is_empty() {
             self.duplicate_keys(&node)?;
         }
@@ -210,9 +221,9 @@ impl Loader {
             .open_vault(text.trim().as_bytes())
             .map(String::from_utf8)
         {
-            Ok(Ok(plain)) => Value::Str(Text::written(plain, origin.clone())),
-            Ok(Err(_)) => Value::undefined("the vault holds no UTF-8 text"),
-            Err(error) => Value::undefined(error.diagnostic.message),
+            Ok(Ok(plain)) => Value::Str(Text::unlocked(plain, origin.clone(), text)),
+            Ok(Err(_)) => Value::locked(format!("{UNREADABLE} the vault holds no UTF-8 text"), text),
+            Err(error) => Value::locked(format!("{UNREADABLE} {}", error.diagnostic.message), text),
         });
         Ok(node)
     }

@@ -20,11 +20,29 @@ pub struct Style {
     /// Whether text of several lines is a block under `|`, at the price of what a block cannot hold: blanks at ends of
     /// lines, tabs and control characters (`ansible/plugins/callback/__init__.py`, `_AnsibleCallbackDumper`).
     pub literal: bool,
+    /// How every scalar is written: `'`, `"`, `|` or `>`; each as it fits best without it.
+    pub scalars: Option<char>,
+    /// Whether the document is written in full, with the tag of every value.
+    pub canonical: bool,
+    /// Whether it begins with `---`.
+    pub explicit_start: bool,
+    /// Whether it ends with `...`.
+    pub explicit_end: bool,
 }
 
 impl Default for Style {
     fn default() -> Self {
-        Self { indent: 2, sort_keys: true, flow_leaves: false, width: 80, literal: false }
+        Self {
+            indent: 2,
+            sort_keys: true,
+            flow_leaves: false,
+            width: 80,
+            literal: false,
+            scalars: None,
+            canonical: false,
+            explicit_start: false,
+            explicit_end: false,
+        }
     }
 }
 
@@ -36,9 +54,10 @@ pub fn emit(value: &Value, style: Style) -> String {
     emitter.set_indent(i32::try_from(style.indent).unwrap_or(2));
     emitter.set_width(i32::try_from(style.width).unwrap_or(80));
     emitter.set_unicode(true);
-    let mut events = vec![Event::stream_start(Encoding::Utf8), Event::document_start(None, &[], true)];
+    emitter.set_canonical(style.canonical);
+    let mut events = vec![Event::stream_start(Encoding::Utf8), Event::document_start(None, &[], !style.explicit_start)];
     node(value, style, &mut events);
-    events.extend([Event::document_end(true), Event::stream_end()]);
+    events.extend([Event::document_end(!style.explicit_end), Event::stream_end()]);
     for event in events {
         // Events of a tree are always in order, and memory takes what is written.
         if emitter.emit(event).is_err() {
@@ -50,11 +69,18 @@ pub fn emit(value: &Value, style: Style) -> String {
 }
 
 fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
+    let form = match style.scalars {
+        Some('\'') => ScalarStyle::SingleQuoted,
+        Some('"') => ScalarStyle::DoubleQuoted,
+        Some('|') => ScalarStyle::Literal,
+        Some('>') => ScalarStyle::Folded,
+        _ => ScalarStyle::Any,
+    };
     match value {
         Value::Map(map) => {
             let flow =
                 if style.flow_leaves && is_leaf(value) { MappingStyle::Flow } else { MappingStyle::Block };
-            events.push(Event::mapping_start(None, None, true, flow));
+            events.push(Event::mapping_start(None, Some("tag:yaml.org,2002:map"), true, flow));
             let mut pairs = map.pairs();
             if style.sort_keys {
                 pairs.sort_by_key(|(key, _)| key.to_string());
@@ -68,7 +94,7 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
         Value::List(_) | Value::Tuple(_) => {
             let flow =
                 if style.flow_leaves && is_leaf(value) { SequenceStyle::Flow } else { SequenceStyle::Block };
-            events.push(Event::sequence_start(None, None, true, flow));
+            events.push(Event::sequence_start(None, Some("tag:yaml.org,2002:seq"), true, flow));
             for item in value.as_items().unwrap_or_default() {
                 node(&item, style, events);
             }
@@ -77,18 +103,29 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
         Value::Str(text) => {
             let text = text.as_str();
             if style.literal && text.contains(['\n', '\u{85}', '\u{2028}', '\u{2029}']) {
-                events.push(scalar(&blocked(text), false, ScalarStyle::Literal));
+                events.push(scalar("str", &blocked(text), false, ScalarStyle::Literal));
             } else {
                 // Plain only where it reads back as text.
-                events.push(scalar(text, resolve_plain(text).is_none() && !is_date(text), ScalarStyle::Any));
+                events.push(scalar("str", text, resolve_plain(text).is_none() && !is_date(text), form));
             }
         }
-        other => events.push(scalar(&word(other), true, ScalarStyle::Any)),
+        other => {
+            let kind = match other {
+                Value::Bool(_) => "bool",
+                Value::Int(_) => "int",
+                Value::Float(_) => "float",
+                Value::Time(_) => "timestamp",
+                _ => "null",
+            };
+            events.push(scalar(kind, &word(other), true, form));
+        }
     }
 }
 
-fn scalar(text: &str, plain: bool, style: ScalarStyle) -> Event {
-    Event::scalar(None, None, text, plain, true, style)
+/// A scalar of a type, whose tag is written where it does not show.
+fn scalar(kind: &str, text: &str, plain: bool, style: ScalarStyle) -> Event {
+    let tag = format!("tag:yaml.org,2002:{kind}");
+    Event::scalar(None, Some(&tag), text, plain, kind == "str", style)
 }
 
 fn is_leaf(value: &Value) -> bool {
