@@ -4,12 +4,13 @@
 //! ciphertext tells a wrong password.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use aes::cipher::{KeyIvInit as _, StreamCipher as _};
 use bakery_host::{Cmd, fs};
 use hmac::{KeyInit as _, Mac as _};
 
+use crate::settings::expanded;
 use crate::{Error, Result, Settings};
 
 const HEADER: &str = "$ANSIBLE_VAULT";
@@ -48,11 +49,12 @@ impl Secret {
         Self { id: id.to_owned(), password: password.into() }
     }
 
-    /// Reads the passwords that a command line and settings name, in order.
+    /// Reads the passwords that a command line and settings name, in order. One that can be had is enough; warnings say
+    /// what is the matter with the others.
     ///
     /// # Errors
-    /// A file that cannot be read, a program that fails, an empty password.
-    pub fn load(sources: &Sources, settings: &Settings) -> Result<Vec<Self>> {
+    /// When there is none: the last file that cannot be read, program that fails, or empty password.
+    pub fn load(sources: &Sources, settings: &Settings, warnings: &mut Vec<String>) -> Result<Vec<Self>> {
         let mut wanted: Vec<(String, String)> = Vec::new();
         let configured = settings.list("ANSIBLE_VAULT_IDENTITY_LIST", "defaults", "vault_identity_list");
         let default = settings
@@ -64,27 +66,40 @@ impl Secret {
             wanted.push((label.to_owned(), source.to_owned()));
         }
         wanted.extend(sources.files.iter().map(|file| (default.clone(), file.clone())));
-        if sources.files.is_empty()
-            && let Some(file) =
-                settings.path("ANSIBLE_VAULT_PASSWORD_FILE", "defaults", "vault_password_file")
-        {
+        if let Some(file) = settings.path("ANSIBLE_VAULT_PASSWORD_FILE", "defaults", "vault_password_file") {
             wanted.push((default.clone(), file.display().to_string()));
         }
         if sources.ask {
             wanted.push((default, "prompt".into()));
         }
         let mut secrets: Vec<Self> = Vec::new();
+        let mut last = None;
         for (id, source) in wanted {
-            let password = match source.as_str() {
-                "prompt" | "prompt_ask_vault_pass" => ask("Vault password: ")?,
-                file => of_file(Path::new(file), &id, &secrets)?,
-            };
-            if password.is_empty() {
-                return Err(Error::message("Empty password was provided from prompt or file"));
+            if matches!(source.as_str(), "prompt" | "prompt_ask_vault_pass") {
+                let password = ask("Vault password: ")?;
+                if password.is_empty() {
+                    return Err(Error::message("Empty password was provided from prompt"));
+                }
+                secrets.push(Self { id, password });
+                continue;
             }
-            secrets.push(Self { id, password });
+            let path = expanded(&source);
+            let (what, found) = match usable(&path) {
+                Err(error) => ("Error getting vault password file", Err(error)),
+                Ok(()) => ("Error in vault password file loading", of_file(&path, &id, &secrets)),
+            };
+            match found {
+                Ok(password) => secrets.push(Self { id, password }),
+                Err(error) => {
+                    warnings.push(format!("{what} ({id}): {}", error.diagnostic.message));
+                    last = Some(error);
+                }
+            }
         }
-        Ok(secrets)
+        match last {
+            Some(error) if secrets.is_empty() => Err(error),
+            _ => Ok(secrets),
+        }
     }
 }
 
@@ -94,22 +109,33 @@ fn ask(prompt: &str) -> Result<Vec<u8>> {
     Ok(text.into_bytes())
 }
 
+/// Whether a password may be in a file.
+fn usable(path: &Path) -> Result<()> {
+    let shown = path.display();
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            Err(Error::message(format!("The vault password file provided '{shown}' can not be a directory")))
+        }
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::message(format!("The vault password file {shown} was not found"))),
+    }
+}
+
 /// A password from a file, from what an executable file prints, or from an encrypted file.
 fn of_file(path: &Path, id: &str, known: &[Secret]) -> Result<Vec<u8>> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let expanded = match (path.strip_prefix("~"), std::env::var_os("HOME")) {
-        (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
-        _ => path.to_path_buf(),
-    };
-    let path = expanded.as_path();
-    let meta = std::fs::metadata(path)
-        .map_err(|_| Error::message(format!("The vault password file {} was not found", path.display())))?;
-    if meta.is_dir() {
+    let password = read(path, id, known)?;
+    if password.is_empty() {
         return Err(Error::message(format!(
-            "The vault password file provided '{}' can not be a directory",
+            "Invalid vault password was provided from file ({})",
             path.display()
         )));
     }
+    Ok(password)
+}
+
+fn read(path: &Path, id: &str, known: &[Secret]) -> Result<Vec<u8>> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let meta = std::fs::metadata(path).map_err(|e| Error::message(e.to_string()))?;
     let trimmed = |bytes: Vec<u8>| bytes.trim_ascii().to_vec();
     if meta.permissions().mode() & 0o111 != 0 {
         let full = fs::canonicalize(path)?;
@@ -153,13 +179,16 @@ fn derive(password: &[u8], salt: &[u8]) -> ([u8; 32], [u8; 32], [u8; 16]) {
     parts
 }
 
-fn unhex(text: &[u8]) -> Option<Vec<u8>> {
+/// Bytes from digits; what is wrong with them in Python's words.
+fn unhex(text: &[u8]) -> std::result::Result<Vec<u8>, &'static str> {
     let digits: Vec<u8> = text.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
     let digit = |b: u8| char::from(b).to_digit(16).map(|d| d as u8);
     if !digits.len().is_multiple_of(2) {
-        return None;
+        return Err("Odd-length string");
     }
-    digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect()
+    let bytes: Option<_> =
+        digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(pair[1])?)).collect();
+    bytes.ok_or("Non-hexadecimal digit found")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -172,6 +201,14 @@ fn hex(bytes: &[u8]) -> String {
 /// # Errors
 /// A format that is none, no password, or none that fits.
 pub fn decrypt(vault: &[u8], secrets: &[Secret], match_id: bool) -> Result<Vec<u8>> {
+    open(vault, secrets, match_id).map(|(text, _)| text)
+}
+
+/// As [`decrypt`], with the password that fitted.
+///
+/// # Errors
+/// As [`decrypt`].
+pub fn open<'a>(vault: &[u8], secrets: &'a [Secret], match_id: bool) -> Result<(Vec<u8>, &'a Secret)> {
     let failed = |message: &str| Error::message(message.to_owned());
     let end = vault.iter().position(|b| *b == b'\n').unwrap_or(vault.len());
     let header = String::from_utf8_lossy(&vault[..end]).trim().to_owned();
@@ -183,10 +220,10 @@ pub fn decrypt(vault: &[u8], secrets: &[Secret], match_id: bool) -> Result<Vec<u
         return Err(failed(&format!("{} cipher could not be found", fields.get(2).unwrap_or(&"?"))));
     }
     let id = fields.get(3).copied().unwrap_or("default");
-    let bad = || failed("Vault format unhexlify error: the vault is not whole");
-    let inner = unhex(&vault[end..]).ok_or_else(bad)?;
+    let bad = |why: &str| failed(&format!("Vault format unhexlify error: {why}"));
+    let inner = unhex(&vault[end..]).map_err(bad)?;
     let mut parts = inner.splitn(3, |b| *b == b'\n').map(unhex);
-    let mut next = || parts.next().flatten().ok_or_else(bad);
+    let mut next = || parts.next().ok_or_else(|| bad("the vault is not whole"))?.map_err(bad);
     let (salt, mac, ciphertext) = (next()?, next()?, next()?);
     if secrets.is_empty() {
         return Err(failed("Attempting to decrypt but no vault secrets found."));
@@ -204,19 +241,26 @@ pub fn decrypt(vault: &[u8], secrets: &[Secret], match_id: bool) -> Result<Vec<u
         Ctr::new(&key.into(), &iv.into()).apply_keystream(&mut text);
         let padding = usize::from(text.last().copied().unwrap_or_default());
         text.truncate(text.len().saturating_sub(padding));
-        return Ok(text);
+        return Ok((text, secret));
     }
     Err(failed("Decryption failed (no vault secrets were found that could decrypt)."))
 }
 
-/// Encrypts; the vault names its id unless it is the default one.
+/// Encrypts; the vault names its id unless it is the default one. With a salt of one's own, the same text gives the same
+/// vault (`VAULT_ENCRYPT_SALT`).
 ///
 /// # Errors
 /// When there is no randomness to be had.
-pub fn encrypt(plain: &[u8], secret: &Secret, id: Option<&str>) -> Result<String> {
-    let mut salt = [0u8; 32];
-    getrandom::fill(&mut salt).map_err(|e| Error::message(e.to_string()))?;
-    let (key, mac_key, iv) = derive(&secret.password, &salt);
+pub fn encrypt(plain: &[u8], secret: &Secret, id: Option<&str>, salt: Option<&str>) -> Result<String> {
+    let mut random = [0u8; 32];
+    let salt = match salt {
+        Some(salt) => salt.as_bytes(),
+        None => {
+            getrandom::fill(&mut random).map_err(|e| Error::message(e.to_string()))?;
+            &random
+        }
+    };
+    let (key, mac_key, iv) = derive(&secret.password, salt);
     let mut text = plain.to_vec();
     let padding = 16 - text.len() % 16;
     text.extend(std::iter::repeat_n(padding as u8, padding));
@@ -224,7 +268,7 @@ pub fn encrypt(plain: &[u8], secret: &Secret, id: Option<&str>) -> Result<String
     let mut mac = Hmac::new_from_slice(&mac_key).map_err(|e| Error::message(e.to_string()))?;
     mac.update(&text);
     let mac = mac.finalize().into_bytes();
-    let inner = format!("{}\n{}\n{}", hex(&salt), hex(&mac), hex(&text));
+    let inner = format!("{}\n{}\n{}", hex(salt), hex(&mac), hex(&text));
     let body = hex(inner.as_bytes());
     let mut out = match id.filter(|id| *id != "default") {
         Some(id) => format!("{HEADER};1.2;AES256;{id}\n"),
@@ -249,7 +293,7 @@ mod tests {
         let secrets = [Secret::new("dev", "wrong"), Secret::new("default", "p")];
         assert_eq!(decrypt(THEIRS.as_bytes(), &secrets, false).expect("fits"), b"hello vault\n");
         assert!(decrypt(THEIRS.as_bytes(), &secrets[..1], false).is_err());
-        let made = encrypt(b"x", &secrets[0], Some("dev")).expect("made");
+        let made = encrypt(b"x", &secrets[0], Some("dev"), None).expect("made");
         assert!(made.starts_with("$ANSIBLE_VAULT;1.2;AES256;dev\n"));
         assert_eq!(decrypt(made.as_bytes(), &secrets, true).expect("fits"), b"x");
         assert!(decrypt(b"$ANSIBLE_VAULT;1.1;AES256\nzz", &secrets, false).is_err());

@@ -59,6 +59,7 @@ pub const NAMES: &[&str] = &[
     "unique",
     "upper",
     "urlencode",
+    "urlize",
     "wordcount",
     "wordwrap",
     "xmlattr",
@@ -120,6 +121,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 .into(),
         },
         "dictsort" => dictsort(value, args)?,
+        "urlize" => crate::links::urlize(&as_text(), args)?.into(),
         "e" | "escape" | "forceescape" => escape(&as_text()).into(),
         "filesizeformat" => text::file_size(value, args.flag(0, "binary", false))?.into(),
         "first" => items()?
@@ -567,7 +569,7 @@ fn indent(text: &str, args: &Arguments) -> String {
     lines.join("\n")
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")
         .replace('>', "&gt;")

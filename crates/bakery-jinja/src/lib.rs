@@ -13,6 +13,7 @@ mod filters;
 mod format;
 mod helpers;
 mod lexer;
+mod links;
 mod methods;
 pub mod ops;
 mod parser;

@@ -128,7 +128,8 @@ impl Evaluator<'_> {
                     Value::None => {}
                     Value::Undefined(u) if u.message.starts_with("the inline if") => {}
                     _ => {
-                        let value = check(value)?;
+                        // All of it is written, so all of it is made now.
+                        let value = check(value)?.forced();
                         if let Some(missing) =
                             value.first_undefined().filter(|_| self.scope.is_strict_inside())
                         {

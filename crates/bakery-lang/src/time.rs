@@ -60,6 +60,25 @@ impl Time {
         Ok(Self::Moment(date.to_datetime(time), parts.offset()))
     }
 
+    /// Reads a moment or a day as YAML 1.1 writes them (`!!timestamp`); `None` for other text.
+    pub fn of_yaml(text: &str) -> Option<Self> {
+        let parts = Timestamp::of(text)?;
+        let number = |text: &str| text.parse::<i8>().ok();
+        let day = Date::new(parts.day[0].parse().ok()?, number(parts.day[1])?, number(parts.day[2])?).ok()?;
+        let Some(clock) = parts.clock else { return Some(Self::Day(day)) };
+        let fraction = format!("{:0<6.6}", parts.fraction).parse::<i32>().ok()?;
+        let clock =
+            Clock::new(number(clock[0])?, number(clock[1])?, number(clock[2])?, fraction * 1000).ok()?;
+        let offset = match parts.offset {
+            None => None,
+            Some((sign, hours, minutes)) => {
+                let seconds = i32::from(number(hours)?) * 3600 + i32::from(number(minutes)?) * 60;
+                Some(Offset::from_seconds(if sign == '-' { -seconds } else { seconds }).ok()?)
+            }
+        };
+        Some(Self::Moment(day.to_datetime(clock), offset))
+    }
+
     /// The present, in no time zone: that of this machine, or UTC.
     pub fn now(utc: bool) -> Self {
         Self::of(jiff::Timestamp::now(), if utc { TimeZone::UTC } else { TimeZone::system() })
@@ -346,6 +365,60 @@ impl Time {
                 format!("{days}{}:{:02}:{:02}{fraction}", seconds / 3600, seconds / 60 % 60, seconds % 60)
             }
         }
+    }
+}
+
+/// Whether YAML 1.1 reads plain text as a moment or a day, though there may be no such day.
+pub fn is_timestamp(text: &str) -> bool {
+    Timestamp::of(text).is_some()
+}
+
+/// The parts of a `!!timestamp` (PyYAML's `resolver.py`).
+struct Timestamp<'a> {
+    day: [&'a str; 3],
+    clock: Option<[&'a str; 3]>,
+    fraction: &'a str,
+    /// Its sign, hours and minutes; UTC has none.
+    offset: Option<(char, &'a str, &'a str)>,
+}
+
+impl<'a> Timestamp<'a> {
+    fn of(text: &'a str) -> Option<Self> {
+        let is = |part: &&str, least: usize, most: usize| {
+            (least..=most).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_digit())
+        };
+        let three = |text: &'a str, at: char| -> Option<[&'a str; 3]> {
+            text.split(at).collect::<Vec<_>>().try_into().ok()
+        };
+        let Some(at) = text.find(['T', 't', ' ', '\t']) else {
+            let day = three(text, '-')?;
+            let fits = is(&day[0], 4, 4) && is(&day[1], 2, 2) && is(&day[2], 2, 2);
+            return fits.then_some(Self { day, clock: None, fraction: "", offset: None });
+        };
+        let day = three(&text[..at], '-')?;
+        let blank = |c| c == ' ' || c == '\t';
+        let rest = if text[at..].starts_with(blank) { text[at..].trim_start_matches(blank) } else { &text[at + 1..] };
+        let end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, ':' | '.')).unwrap_or(rest.len());
+        let (time, zone) = (&rest[..end], rest[end..].trim_start_matches(blank));
+        let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+        let clock = three(time, ':')?;
+        let offset = match zone.chars().next() {
+            None => None,
+            Some('Z') if zone.len() == 1 => Some(('+', "0", "0")),
+            Some(sign @ ('+' | '-')) => {
+                let (hours, minutes) = zone[1..].split_once(':').unwrap_or((&zone[1..], "00"));
+                (is(&hours, 1, 2) && is(&minutes, 2, 2)).then_some(Some((sign, hours, minutes)))?
+            }
+            Some(_) => return None,
+        };
+        let fits = is(&day[0], 4, 4)
+            && is(&day[1], 1, 2)
+            && is(&day[2], 1, 2)
+            && is(&clock[0], 1, 2)
+            && is(&clock[1], 2, 2)
+            && is(&clock[2], 2, 2)
+            && is(&fraction, 0, usize::MAX);
+        fits.then_some(Self { day, clock: Some(clock), fraction, offset })
     }
 }
 

@@ -157,7 +157,10 @@ impl CommonArgs {
             files: self.vault_password_file.clone(),
             ask: self.ask_vault_pass,
         };
-        vault::Secret::load(&sources, &loader.settings)
+        let mut warnings = Vec::new();
+        let found = vault::Secret::load(&sources, &loader.settings, &mut warnings);
+        warnings.iter().for_each(|warning| loader.warn(warning));
+        found
     }
 
     /// What reads files, for a playbook or for a folder.

@@ -7,6 +7,7 @@ use bakery_ansible::vault::{self as vaults, Secret, Sources};
 use bakery_ansible::{Error, Settings};
 use bakery_events::exit;
 use bakery_host::{Cmd, fs};
+use bakery_lang::Value;
 use clap::{ArgAction, Args, Subcommand};
 
 use crate::Colour;
@@ -116,7 +117,7 @@ pub enum VaultVerb {
         files: Vec<String>,
         #[arg(long)]
         new_vault_password_file: Option<String>,
-        #[arg(long)]
+        #[arg(long, conflicts_with = "new_vault_password_file")]
         new_vault_id: Option<String>,
         #[arg(long)]
         encrypt_vault_id: Option<String>,
@@ -132,10 +133,15 @@ pub fn vault(
     err: &mut (dyn Write + Send),
     colour: Colour,
 ) -> i32 {
-    match run(&args.verb, out, err) {
+    let mut warnings = Vec::new();
+    let done = run(&args.verb, out, err, &mut warnings);
+    for warning in warnings {
+        // Nothing else can be done when stderr is gone.
+        let _ = writeln!(err, "{}", colour.purple(&format!("[WARNING]: {warning}")));
+    }
+    match done {
         Ok(()) => exit::OK,
         Err(error) => {
-            // Nothing else can be done when stderr is gone.
             let _ = writeln!(err, "{}", colour.red(&format!("[ERROR]: {}", error.diagnostic)));
             error.code
         }
@@ -146,7 +152,11 @@ fn options(text: impl Into<String>) -> Error {
     Error { code: exit::BAD_OPTIONS, ..Error::message(text) }
 }
 
-fn secrets(passwords: &Passwords, settings: &Settings, ask_if_none: bool) -> Result<Vec<Secret>, Error> {
+fn secrets(
+    passwords: &Passwords,
+    settings: &Settings,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<Secret>, Error> {
     if let Some(id) = passwords.vault_id.iter().find(|id| id.contains(';')) {
         return Err(options(format!(
             "'{id}' is not a valid vault id. The character ';' is not allowed in vault ids"
@@ -157,9 +167,9 @@ fn secrets(passwords: &Passwords, settings: &Settings, ask_if_none: bool) -> Res
         files: passwords.vault_password_file.clone(),
         ask: passwords.ask_vault_pass,
     };
-    let mut found = Secret::load(&given, settings)?;
-    if found.is_empty() && ask_if_none {
-        found = Secret::load(&Sources { ask: true, ..given }, settings)?;
+    let mut found = Secret::load(&given, settings, warnings)?;
+    if found.is_empty() {
+        found = Secret::load(&Sources { ask: true, ..given }, settings, warnings)?;
     }
     if found.is_empty() {
         return Err(options("A vault password is required to use Ansible's Vault"));
@@ -170,7 +180,8 @@ fn secrets(passwords: &Passwords, settings: &Settings, ask_if_none: bool) -> Res
 /// The password to encrypt with.
 fn chosen<'a>(secrets: &'a [Secret], id: Option<&str>, settings: &Settings) -> Result<&'a Secret, Error> {
     let configured = settings.text("ANSIBLE_VAULT_ENCRYPT_IDENTITY", "defaults", "vault_encrypt_identity");
-    let known = || secrets.iter().map(|s| s.id.clone()).collect::<Vec<_>>().join(",");
+    // Python's way of showing a list.
+    let known = || Value::strings(secrets.iter().map(|s| &s.id)).to_string();
     match id.map(str::to_owned).or(configured) {
         Some(id) => secrets.iter().find(|s| s.id == id).ok_or_else(|| {
             Error::message(format!(
@@ -207,10 +218,15 @@ fn write(file: &str, bytes: &[u8], out: &mut (dyn Write + Send)) -> Result<(), E
     Ok(fs::write_atomic_mode(&path, bytes, mode)?)
 }
 
-fn open(bytes: &[u8], secrets: &[Secret], settings: &Settings, file: &str) -> Result<Vec<u8>, Error> {
+fn open<'a>(
+    bytes: &[u8],
+    secrets: &'a [Secret],
+    settings: &Settings,
+    file: &str,
+) -> Result<(Vec<u8>, &'a Secret), Error> {
     let match_id = settings.flag("ANSIBLE_VAULT_ID_MATCH", "defaults", "vault_id_match", false);
     let trimmed = bytes.trim_ascii_start();
-    vaults::decrypt(trimmed, secrets, match_id)
+    vaults::open(trimmed, secrets, match_id)
         .map_err(|e| Error::message(format!("{} for {file}", e.diagnostic.message)))
 }
 
@@ -218,8 +234,16 @@ fn or_stdin(files: &[String]) -> Vec<String> {
     if files.is_empty() { vec!["-".into()] } else { files.to_vec() }
 }
 
-fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Send)) -> Result<(), Error> {
+fn run(
+    verb: &VaultVerb,
+    out: &mut (dyn Write + Send),
+    err: &mut (dyn Write + Send),
+    warnings: &mut Vec<String>,
+) -> Result<(), Error> {
     let settings = Settings::load();
+    let salt = settings.text("ANSIBLE_VAULT_ENCRYPT_SALT", "defaults", "vault_encrypt_salt");
+    let encrypt =
+        |plain: &[u8], secret: &Secret| vaults::encrypt(plain, secret, Some(&secret.id), salt.as_deref());
     let one_output = |files: &[String], output: &Option<String>| {
         if output.is_some() && files.len() > 1 {
             return Err(options("At most one input file may be used with the --output option"));
@@ -228,35 +252,35 @@ fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Se
     };
     match verb {
         VaultVerb::View { files, passwords } => {
-            let secrets = secrets(passwords, &settings, true)?;
+            let secrets = secrets(passwords, &settings, warnings)?;
             for file in files {
-                out.write_all(&open(&read(file)?, &secrets, &settings, file)?)
+                out.write_all(&open(&read(file)?, &secrets, &settings, file)?.0)
                     .map_err(|e| Error::message(e.to_string()))?;
             }
         }
         VaultVerb::Decrypt { files, output, passwords } => {
             one_output(files, output)?;
-            let secrets = secrets(passwords, &settings, true)?;
+            let secrets = secrets(passwords, &settings, warnings)?;
             for file in or_stdin(files) {
-                let plain = open(&read(&file)?, &secrets, &settings, &file)?;
+                let (plain, _) = open(&read(&file)?, &secrets, &settings, &file)?;
                 write(output.as_deref().unwrap_or(&file), &plain, out)?;
             }
         }
         VaultVerb::Encrypt { files, output, encrypt_vault_id, passwords } => {
             one_output(files, output)?;
-            let secrets = secrets(passwords, &settings, true)?;
+            let secrets = secrets(passwords, &settings, warnings)?;
             let secret = chosen(&secrets, encrypt_vault_id.as_deref(), &settings)?;
             for file in or_stdin(files) {
                 let plain = read(&file)?;
                 if vaults::is_encrypted(&plain) {
                     return Err(Error::message("input is already encrypted"));
                 }
-                let made = vaults::encrypt(&plain, secret, Some(&secret.id))?;
+                let made = encrypt(&plain, secret)?;
                 write(output.as_deref().unwrap_or(&file), made.as_bytes(), out)?;
             }
         }
         VaultVerb::Rekey { files, new_vault_password_file, new_vault_id, encrypt_vault_id, passwords } => {
-            let old = secrets(passwords, &settings, true)?;
+            let old = secrets(passwords, &settings, warnings)?;
             let given = Sources {
                 ids: new_vault_id.iter().cloned().collect(),
                 files: new_vault_password_file.iter().cloned().collect(),
@@ -265,7 +289,7 @@ fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Se
             // What settings name is not the new password, unless it is asked for by its id.
             let plain_settings = Settings::default();
             let wanted = if encrypt_vault_id.is_some() { &settings } else { &plain_settings };
-            let new = Secret::load(&given, wanted)?;
+            let new = Secret::load(&given, wanted, warnings)?;
             let secret = match encrypt_vault_id {
                 Some(id) => chosen(&new, Some(id), &settings)?,
                 None => new.last().ok_or_else(|| {
@@ -273,35 +297,36 @@ fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Se
                 })?,
             };
             for file in files {
-                let plain = open(&read(file)?, &old, &settings, file)?;
-                let made = vaults::encrypt(&plain, secret, Some(&secret.id))?;
+                let (plain, _) = open(&read(file)?, &old, &settings, file)?;
+                let made = encrypt(&plain, secret)?;
                 write(file, made.as_bytes(), out)?;
             }
             let _ = writeln!(err, "Rekey successful");
         }
         VaultVerb::Edit { files, encrypt_vault_id, passwords } => {
-            let secrets = secrets(passwords, &settings, true)?;
+            let secrets = secrets(passwords, &settings, warnings)?;
             for file in files {
                 let before = read(file)?;
-                let plain = open(&before, &secrets, &settings, file)?;
+                let (plain, fitting) = open(&before, &secrets, &settings, file)?;
                 let id = String::from_utf8_lossy(&before)
                     .lines()
                     .next()
                     .and_then(|l| l.split(';').nth(3).map(str::to_owned));
-                let wanted = encrypt_vault_id.clone().or(id).filter(|id| secrets.iter().any(|s| s.id == *id));
-                let secret = match &wanted {
-                    Some(id) => chosen(&secrets, Some(id), &settings)?,
-                    None => &secrets[0],
+                // Another password only if it is asked for; the vault keeps its id, or goes on without one.
+                let (secret, id) = match encrypt_vault_id {
+                    Some(id) => (chosen(&secrets, Some(id), &settings)?, Some(id.clone())),
+                    None => (fitting, id),
                 };
                 let after = edited(&plain)?;
                 if after != plain {
-                    write(file, vaults::encrypt(&after, secret, Some(&secret.id))?.as_bytes(), out)?;
+                    let made = vaults::encrypt(&after, secret, id.as_deref(), salt.as_deref())?;
+                    write(file, made.as_bytes(), out)?;
                 }
             }
         }
         VaultVerb::Create { file, encrypt_vault_id, skip_tty_check, passwords } => {
             use std::io::IsTerminal as _;
-            let secrets = secrets(passwords, &settings, true)?;
+            let secrets = secrets(passwords, &settings, warnings)?;
             let secret = chosen(&secrets, encrypt_vault_id.as_deref(), &settings)?;
             if !skip_tty_check && !std::io::stdout().is_terminal() {
                 return Err(options("not a tty, editor cannot be opened"));
@@ -310,7 +335,7 @@ fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Se
                 return Err(Error::message(format!("{file} exists, please use 'edit' instead")));
             }
             let plain = edited(b"")?;
-            write(file, vaults::encrypt(&plain, secret, Some(&secret.id))?.as_bytes(), out)?;
+            write(file, encrypt(&plain, secret)?.as_bytes(), out)?;
         }
         VaultVerb::EncryptString {
             texts,
@@ -326,7 +351,7 @@ fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Se
             if *prompt && reads {
                 return Err(options("The --prompt option is not supported if also reading input from stdin"));
             }
-            let secrets = secrets(passwords, &settings, true)?;
+            let secrets = secrets(passwords, &settings, warnings)?;
             let secret = chosen(&secrets, encrypt_vault_id.as_deref(), &settings)?;
             let mut all: Vec<(Option<String>, Vec<u8>)> = Vec::new();
             if *prompt {
@@ -360,7 +385,7 @@ fn run(verb: &VaultVerb, out: &mut (dyn Write + Send), err: &mut (dyn Write + Se
             for (name, text) in &all {
                 let head = name.as_ref().map(|n| format!("{n}: ")).unwrap_or_default();
                 made.push_str(&format!("{head}!vault |\n"));
-                for line in vaults::encrypt(text, secret, Some(&secret.id))?.lines() {
+                for line in encrypt(text, secret)?.lines() {
                     made.push_str(&format!("          {line}\n"));
                 }
             }

@@ -221,6 +221,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                     text.as_bytes(),
                     &secrets[0],
                     Some(&id).filter(|i| *i != "filter_default").map(String::as_str),
+                    args.get(1, "salt").filter(|v| !v.is_none()).map(|v| v.to_string()).as_deref(),
                 )
             } else if !crate::vault::is_encrypted(text.as_bytes()) {
                 return Ok(value.clone());
@@ -405,11 +406,17 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         // What is no text is not read, but for none of it at all.
         "from_yaml_all" if value.is_none() => Value::list(vec![]),
         "from_yaml" | "from_yaml_all" if value.as_str().is_none() => value.clone(),
-        "from_yaml" => yaml::parse_data("from_yaml", &text()).map_err(|e| Error::new(e.to_string()))?,
-        "from_yaml_all" => {
-            let documents = yaml::parse_all(&bakery_lang::Source::new("from_yaml_all", text()))
-                .map_err(|e| Error::new(e.to_string()))?;
-            documents.iter().map(|d| d.to_value().untrusted()).collect::<Vec<_>>().into()
+        "from_yaml" | "from_yaml_all" => {
+            let source = bakery_lang::Source::new(name, text());
+            let read = |mut node: yaml::Node| {
+                node.read_times();
+                node.to_value().untrusted()
+            };
+            let wrong = |e: bakery_lang::Diagnostic| Error::new(e.to_string());
+            match name {
+                "from_yaml" => read(yaml::parse(&source).map_err(wrong)?),
+                _ => Value::list(yaml::parse_all(&source).map_err(wrong)?.into_iter().map(read).collect()),
+            }
         }
         "to_json" => json::dumps(value, indent(0), sort(false)).into(),
         "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),

@@ -7,6 +7,7 @@ mod constructed;
 mod literal;
 mod pattern;
 mod sources;
+mod toml;
 pub(crate) use sources::with_port;
 
 use std::path::{Path, PathBuf};

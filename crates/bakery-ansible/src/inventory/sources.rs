@@ -8,7 +8,7 @@ use bakery_host::{Cmd, fs};
 use bakery_lang::{Diagnostic, Map, Source, Text, Value, json, yaml};
 
 use super::literal::literal;
-use super::{Inventory, constructed};
+use super::{Inventory, constructed, toml};
 use crate::playbook::{Loader, split_args, unquote};
 use crate::{Error, Result};
 
@@ -189,7 +189,10 @@ impl Inventory {
         }
         let source = loader.source(path, path, bytes)?;
         let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
-        let parsed = if matches!(extension.as_str(), "yml" | "yaml" | "json") {
+        if extension == "toml" {
+            return self.yaml(&toml::groups(&source)?, path);
+        }
+        let mut parsed = if matches!(extension.as_str(), "yml" | "yaml" | "json") {
             Some(yaml::parse(&source).map_err(Error::parse)?)
         } else if extension.is_empty() {
             // A file without an extension is YAML if it can be read as a mapping of groups.
@@ -199,6 +202,7 @@ impl Inventory {
         } else {
             None
         };
+        parsed.iter_mut().for_each(yaml::Node::read_times);
         match parsed {
             Some(node) => match node.to_value() {
                 Value::Map(map) if map.contains("plugin") => constructed::apply(self, &map, path, loader),
@@ -451,7 +455,7 @@ fn was_parsed(
 }
 
 /// A copy whose text may be a template.
-fn written(value: &Value, origin: &bakery_lang::Origin) -> Value {
+pub(super) fn written(value: &Value, origin: &bakery_lang::Origin) -> Value {
     match value {
         Value::Str(text) => Value::Str(Text::written(text.as_str(), origin.clone())),
         Value::List(items) => Value::list(items.items().iter().map(|v| written(v, origin)).collect()),

@@ -214,6 +214,7 @@ impl Loader {
         let name = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let source = self.source(path, &name, fs::read(path)?)?;
         let mut node = yaml::parse(&source).map_err(Error::parse)?;
+        node.read_times();
         if !node.duplicates.is_empty() {
             self.duplicate_keys(&node)?;
         }
@@ -263,8 +264,12 @@ impl Loader {
         match node.to_value() {
             Value::Map(map) => Ok(map),
             Value::None => Ok(Map::new()),
-            // An empty list is what some tools write for nothing.
-            Value::List(items) if items.is_empty() => Ok(Map::new()),
+            // A list of mappings is one after the other; an empty one is what some tools write for nothing.
+            Value::List(items) if items.items().iter().all(|item| item.as_map().is_some()) => {
+                let all = Map::new();
+                items.items().iter().filter_map(Value::as_map).for_each(|map| self.merge(&all, map));
+                Ok(all)
+            }
             _ => Err(Error::parse(Diagnostic::at(&node.origin, "a file of variables must hold a mapping"))),
         }
     }

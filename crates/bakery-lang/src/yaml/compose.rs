@@ -7,8 +7,12 @@ use std::sync::{Arc, Once};
 
 use libyaml_safer::{Encoding, EventData, Parser, ScalarStyle};
 
+use crate::time::{Time, is_timestamp};
 use crate::yaml::resolve_plain;
 use crate::{Diagnostic, Map, Origin, Source, Text, Value};
+
+/// The tag of plain text that YAML 1.1 reads as a moment or a day.
+const TIMESTAMP: &str = "tag:yaml.org,2002:timestamp";
 
 /// How deep collections may nest, and how many nodes aliases may expand to, before the text is refused.
 const MAX_DEPTH: usize = 200;
@@ -96,6 +100,22 @@ impl Node {
             NodeKind::Map(pairs) => {
                 pairs.iter_mut().for_each(|(_, value)| value.replace_tagged(tags, change));
             }
+        }
+    }
+
+    /// Plain text in it, at any depth, that YAML 1.1 reads as a moment or a day becomes one; not so keys. Whoever reads
+    /// settings rather than variables wants the text.
+    pub fn read_times(&mut self) {
+        match &mut self.kind {
+            NodeKind::Scalar(value) => {
+                if self.tag.as_deref() == Some(TIMESTAMP)
+                    && let Some(time) = value.as_str().and_then(Time::of_yaml)
+                {
+                    *value = time.into();
+                }
+            }
+            NodeKind::List(items) => items.iter_mut().for_each(Self::read_times),
+            NodeKind::Map(pairs) => pairs.iter_mut().for_each(|(_, value)| value.read_times()),
         }
     }
 
@@ -270,6 +290,8 @@ impl Composer<'_> {
                     _ if style == ScalarStyle::Plain && plain_implicit => resolve_plain(&value),
                     _ => None,
                 };
+                let is_plain = style == ScalarStyle::Plain && plain_implicit && tag.is_none();
+                let tag = if is_plain && is_timestamp(&value) { Some(TIMESTAMP.into()) } else { tag };
                 let value = typed.unwrap_or_else(|| {
                     if tag.as_deref() == Some("!unsafe") {
                         Value::from(value.as_str())

@@ -4,6 +4,7 @@
 use libyaml_safer::{Emitter, Encoding, Event, MappingStyle, ScalarStyle, SequenceStyle};
 
 use crate::Value;
+use crate::time::is_timestamp;
 use crate::yaml::resolve_plain;
 
 /// How to lay a document out.
@@ -106,7 +107,7 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
                 events.push(scalar("str", &blocked(text), false, ScalarStyle::Literal));
             } else {
                 // Plain only where it reads back as text.
-                events.push(scalar("str", text, resolve_plain(text).is_none() && !is_date(text), form));
+                events.push(scalar("str", text, resolve_plain(text).is_none() && !is_timestamp(text), form));
             }
         }
         other => {
@@ -167,33 +168,6 @@ fn word(value: &Value) -> String {
         }
         other => other.to_string(),
     }
-}
-
-/// Whether YAML 1.1 would read a date.
-fn is_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let digits =
-        |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|b| b.iter().all(u8::is_ascii_digit));
-    let short = bytes.len() == 10 && digits(0..4) && digits(5..7) && digits(8..10);
-    let is_long = || {
-        let (day, rest) = text.split_once(['T', 't', ' ', '\t']).unwrap_or((text, ""));
-        let mut parts = day.split('-');
-        let part = |part: Option<&str>, least: usize, most: usize| {
-            part.is_some_and(|p| (least..=most).contains(&p.len()) && p.bytes().all(|b| b.is_ascii_digit()))
-        };
-        let is_day = part(parts.next(), 4, 4)
-            && part(parts.next(), 1, 2)
-            && part(parts.next(), 1, 2)
-            && parts.next().is_none();
-        let mut clock = rest.trim_start().split(':');
-        let is_clock = part(clock.next(), 1, 2)
-            && part(clock.next(), 2, 2)
-            && clock
-                .next()
-                .is_some_and(|seconds| seconds.len() >= 2 && seconds.as_bytes()[0].is_ascii_digit());
-        is_day && is_clock
-    };
-    (short && bytes[4] == b'-' && bytes[7] == b'-') || is_long()
 }
 
 #[cfg(test)]

@@ -318,7 +318,7 @@ fn corpus_words() -> Vec<Vec<u8>> {
 }
 
 fn made_vault() -> Vec<u8> {
-    vault::encrypt(b"plain", &Secret::new("default", "word"), None).expect("encrypts").into_bytes()
+    vault::encrypt(b"plain", &Secret::new("default", "word"), None, None).expect("encrypts").into_bytes()
 }
 
 fn frame() -> Vec<u8> {
