@@ -214,10 +214,11 @@ impl Runner<'_> {
         let gathering =
             self.loader().settings.text("ANSIBLE_GATHERING", "defaults", "gathering").unwrap_or_default();
         let explicit = gathering == "explicit" && play.gather_facts.is_none();
-        let known = gathering == "smart" && batch.iter().all(|h| self.is(h, |s| s.gathered));
+        let is_new = |host: &&String| gathering != "smart" || self.is(host, |s| !s.gathered);
+        let batch: Vec<String> = batch.iter().filter(is_new).cloned().collect();
         if !wanted
             || explicit
-            || known
+            || batch.is_empty()
             || !super::context::selected(&["always".into()], &self.options.tags, &self.options.skip_tags)
         {
             return Ok(());
@@ -240,8 +241,9 @@ impl Runner<'_> {
         let started = std::mem::replace(&mut self.progress().started, true);
         let result = self.entries(
             &[Entry::Task(std::sync::Arc::new(task))],
-            batch,
-            &Context { when: vec![], ..context.clone() },
+            &batch,
+            // Of every host, even where tasks run once.
+            &Context { when: vec![], run_once: None, ..context.clone() },
         );
         self.progress().started = started;
         result

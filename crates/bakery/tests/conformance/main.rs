@@ -10,6 +10,8 @@
 #[path = "../reference/mod.rs"]
 mod reference;
 
+mod jinja;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -38,6 +40,7 @@ fn main() {
         .collect();
     trials.push(Trial::test("every YAML file of ansible-core as PyYAML reads it", read_yaml));
     trials.push(Trial::test("every distribution that ansible-core's unit tests know", distributions));
+    trials.push(Trial::test("Jinja2's own tests", || jinja::suite(&programs_of_reference()?)));
     libtest_mimic::run(&args, trials).exit();
 }
 

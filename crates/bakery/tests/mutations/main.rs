@@ -106,7 +106,7 @@ fn main() {
         ("caches", vec![made_tree().to_archive()], caches),
     ];
     let trials = trials.into_iter().map(|(name, corpus, reader)| {
-        Trial::test(format!("no text breaks the reader of {name}"), move || try_out(&corpus, reader))
+        Trial::test(format!("no text breaks the reader of {name}"), move || try_out(name, &corpus, reader))
     });
     libtest_mimic::run(&args, trials.collect()).exit();
 }
@@ -329,7 +329,7 @@ fn frame() -> Vec<u8> {
 }
 
 /// Runs a reader over mutated texts for as long as there is time.
-fn try_out(corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Failed> {
+fn try_out(name: &str, corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Failed> {
     let wanted = std::env::var("BAKERY_MUTATION_SECONDS").ok().and_then(|s| s.parse().ok());
     let (is_long, seconds) = (wanted.is_some(), wanted.unwrap_or(2));
     // For what ends the process: the text that it was at.
@@ -371,6 +371,9 @@ fn try_out(corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Failed> {
         return Err(format!("it panics on {:?}", case.escape_ascii().to_string()).into());
     }
     let tried = count.load(Ordering::Relaxed);
+    if is_long {
+        eprintln!("{name}: {tried} texts in {seconds} s");
+    }
     if tried < 10 { Err(format!("only {tried} texts were tried").into()) } else { Ok(()) }
 }
 
