@@ -79,6 +79,17 @@ pub(crate) struct Macro {
     pub(crate) body: Vec<Node>,
 }
 
+/// A block that templates which extend this one may replace.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    pub(crate) name: String,
+    pub(crate) body: Vec<Node>,
+    /// Whether it sees the variables of the loops and blocks around it.
+    pub(crate) is_scoped: bool,
+    /// Whether another template must replace it.
+    pub(crate) is_required: bool,
+}
+
 /// A statement or a piece of text.
 #[derive(Debug, Clone)]
 pub(crate) enum Node {
@@ -94,7 +105,7 @@ pub(crate) enum Node {
         recursive: bool,
     },
     Set(Vec<Target>, Expr),
-    SetBlock(Target, Option<(String, Args)>, Vec<Node>),
+    SetBlock(Target, Vec<(String, Args)>, Vec<Node>),
     With(Vec<(Target, Expr)>, Vec<Node>),
     Macro(Arc<Macro>),
     CallBlock(Arc<Macro>, Expr),
@@ -115,8 +126,28 @@ pub(crate) enum Node {
         with_context: bool,
     },
     Extends(Expr),
-    Block(String, Vec<Node>),
+    Block(Arc<Block>),
+    Autoescape(Expr, Vec<Node>),
     Do(Expr),
     Break,
     Continue,
+}
+
+impl Node {
+    /// The nodes within it that belong to the same template's flow: those of macros do not.
+    pub(crate) fn inner(&self) -> Vec<&[Node]> {
+        match self {
+            Self::If(branches, or_else) => {
+                branches.iter().map(|(_, body)| body.as_slice()).chain([or_else.as_slice()]).collect()
+            }
+            Self::For { body, or_else, .. } => vec![body, or_else],
+            Self::With(_, body)
+            | Self::SetBlock(_, _, body)
+            | Self::FilterBlock(_, body)
+            | Self::Autoescape(_, body) => vec![body],
+            Self::Block(block) => vec![&block.body],
+            Self::Macro(definition) | Self::CallBlock(definition, _) => vec![&definition.body],
+            _ => vec![],
+        }
+    }
 }

@@ -15,6 +15,8 @@ use crate::{Result, Scope, parser};
 pub struct Template {
     pub(crate) source: Arc<Source>,
     pub(crate) nodes: Arc<Vec<Node>>,
+    /// How it is written, which is how those that it brings in are written.
+    pub(crate) syntax: Arc<Syntax>,
 }
 
 /// Parses and evaluates; every text is parsed once.
@@ -43,7 +45,7 @@ impl Environment {
             return Ok(found.clone());
         }
         let nodes = Arc::new(parser::template(source, syntax)?);
-        let template = Template { source: Arc::clone(source), nodes };
+        let template = Template { source: Arc::clone(source), nodes, syntax: Arc::new(syntax.clone()) };
         self.templates.lock().unwrap_or_else(PoisonError::into_inner).insert(key, template.clone());
         Ok(template)
     }

@@ -7,16 +7,27 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bakery_lang::{Map, Source, Value};
+use bakery_lang::{Map, Scan, Source, Value};
 
 use crate::ast::{Args, Comparison, Expr, Macro};
 use crate::{Arguments, Environment, Error, Result, Scope, Syntax, filters, helpers, methods, ops, tests};
 
-/// A macro with the module that it sees.
+/// A macro with what it sees.
 #[derive(Debug, Clone)]
 pub(crate) struct Callable {
     pub(crate) definition: Arc<Macro>,
-    pub(crate) module: Option<Arc<Frame>>,
+    pub(crate) sees: Sees,
+}
+
+/// What a macro sees beside its own names.
+#[derive(Debug, Clone)]
+pub(crate) enum Sees {
+    /// The blocks around its definition, which are this many.
+    Around(usize),
+    /// The names of the module that it comes from.
+    Module(Arc<Frame>),
+    /// What could be seen where it was written, as of the body of a `call` block.
+    Then(Arc<Vec<Frame>>),
 }
 
 /// Names of one block.
@@ -36,8 +47,21 @@ pub(crate) struct Evaluator<'a> {
     pub(crate) scope: &'a dyn Scope,
     pub(crate) frames: Vec<Frame>,
     pub(crate) depth: usize,
-    pub(crate) blocks: HashMap<String, Vec<Arc<Vec<crate::ast::Node>>>>,
+    /// The versions of blocks, the newest first.
+    pub(crate) blocks: HashMap<String, Vec<Arc<crate::ast::Block>>>,
     pub(crate) loops: Vec<crate::render::Recursive>,
+    /// The blocks that are being rendered, and which of their versions.
+    pub(crate) inside: Vec<(String, usize)>,
+    /// The template that the one being rendered extends.
+    pub(crate) parent: Option<crate::Template>,
+    /// Whether output is dropped: the template extends another one.
+    pub(crate) is_silent: bool,
+    /// How the template being rendered is written.
+    pub(crate) syntax: Arc<Syntax>,
+    /// Whether output is escaped for HTML.
+    pub(crate) escapes: bool,
+    /// The frame of the template's own names.
+    pub(crate) base: usize,
     /// Whether literal text is a template of its own.
     pub(crate) literals: bool,
     /// How many pieces were written, and the value of the last that an expression gave.
@@ -57,6 +81,12 @@ impl<'a> Evaluator<'a> {
             depth: 0,
             blocks: HashMap::new(),
             loops: Vec::new(),
+            inside: Vec::new(),
+            parent: None,
+            is_silent: false,
+            syntax: Arc::default(),
+            escapes: false,
+            base: 0,
             literals: false,
             chunks: 0,
             last: None,
@@ -77,8 +107,10 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn deep(&self, value: Value) -> Result<Value> {
-        if !value.has_template() {
-            return Ok(value);
+        match value.scan() {
+            Scan::Plain => return Ok(value),
+            Scan::Template => {}
+            Scan::TooLarge => return Err(Error::new("the value is too large, or holds itself")),
         }
         match &value {
             Value::Str(text) => self.scope.resolve(text).and_then(|value| self.deep(value)),
@@ -119,6 +151,10 @@ impl<'a> Evaluator<'a> {
             if let Some(value) = frame.values.get(name) {
                 return Some(value.clone());
             }
+            // A macro can be asked whether it is there.
+            if frame.macros.contains_key(name) {
+                return Some(Value::from(format!("<Macro '{name}'>")));
+            }
             if frame.barrier {
                 if let Some(value) = frame.outer.as_ref().and_then(|outer| outer.values.get(name)) {
                     return Some(value.clone());
@@ -146,6 +182,10 @@ impl<'a> Evaluator<'a> {
         for frame in self.frames.iter().rev() {
             if let Some(found) = frame.macros.get(name) {
                 return Some(found.clone());
+            }
+            // What is no macro here hides one further out.
+            if frame.values.contains_key(name) {
+                return None;
             }
             if frame.barrier {
                 return frame.outer.as_ref().and_then(|outer| outer.macros.get(name)).cloned();
@@ -351,6 +391,9 @@ impl<'a> Evaluator<'a> {
                     let args = self.args(args)?;
                     return self.call_macro(&found, &args, None);
                 }
+                if name == "super" {
+                    return self.older_block(1);
+                }
                 let written = args;
                 let mut args = self.args(written)?;
                 // Where literals are templates anyway, they were rendered just now.
@@ -374,11 +417,11 @@ impl<'a> Evaluator<'a> {
                         let map =
                             args.positional.first().and_then(Value::as_map).cloned().unwrap_or_default();
                         args.named.into_iter().for_each(|(k, v)| map.set(&k, v));
+                        helpers::make_namespace(&map);
                         Ok(map.into())
                     }
                     "joiner" => Ok(helpers::joiner(&args)),
                     "cycler" => helpers::cycler(&args),
-                    "super" => Err(Error::new("'super' is only known in a block of a child template")),
                     _ => match self.lookup(name) {
                         Some(value) => helpers::called(&value).ok_or_else(|| {
                             Error::new(format!("'{}' object is not callable", value.type_name()))
@@ -387,13 +430,19 @@ impl<'a> Evaluator<'a> {
                     },
                 }
             }
+            Expr::Attr(object, name) if matches!(object.as_ref(), Expr::Name(of) if of == "self" && self.lookup(of).is_none()) => {
+                self.block_text(name)
+            }
+            Expr::Attr(object, name) if name == "super" && supers(object).is_some() => {
+                self.older_block(supers(object).unwrap_or_default() + 1)
+            }
             Expr::Attr(object, method) => {
                 if let Expr::Name(name) = object.as_ref()
                     && let Some(module) = self.find_module(name)
                     && let Some(found) = module.macros.get(method).cloned()
                 {
                     let args = self.args(args)?;
-                    return self.call_macro(&Callable { module: Some(module), ..found }, &args, None);
+                    return self.call_macro(&Callable { sees: Sees::Module(module), ..found }, &args, None);
                 }
                 let object = self.eval(object)?;
                 if let Some(given) = helpers::method(&object, method) {
@@ -458,20 +507,44 @@ impl<'a> Evaluator<'a> {
             return Err(Error::new("macros call each other too deep"));
         }
         let definition = &callable.definition;
-        let mut frame = Frame { barrier: callable.module.is_some(), ..Frame::default() };
-        if let Some(module) = &callable.module {
-            frame.values.clone_from(&module.values);
-            frame.macros.clone_from(&module.macros);
-            frame.modules.clone_from(&module.modules);
-            frame.outer.clone_from(&module.outer);
-        }
-        if let Some(caller) = caller {
-            frame.macros.insert("caller".into(), caller);
+        let mut frame = Frame::default();
+        // A macro does not see what is around its call.
+        let hidden = match &callable.sees {
+            Sees::Around(depth) => self.frames.split_off((*depth).min(self.frames.len())),
+            Sees::Then(frames) => std::mem::replace(&mut self.frames, frames.to_vec()),
+            Sees::Module(module) => {
+                frame.barrier = true;
+                frame.values.clone_from(&module.values);
+                // Those of one module see each other as it does.
+                frame.macros.extend(module.macros.iter().map(|(name, found)| {
+                    let sees = match &found.sees {
+                        Sees::Around(_) => Sees::Module(Arc::clone(module)),
+                        other => other.clone(),
+                    };
+                    (name.clone(), Callable { sees, ..found.clone() })
+                }));
+                frame.modules.clone_from(&module.modules);
+                frame.outer.clone_from(&module.outer);
+                vec![]
+            }
+        };
+        let is_called = caller.is_some();
+        match caller {
+            Some(caller) => {
+                frame.macros.insert("caller".into(), caller);
+            }
+            None if matches!(callable.sees, Sees::Then(_)) => {}
+            None => {
+                frame.values.insert("caller".into(), Value::undefined("No caller defined"));
+            }
         }
         let named: HashMap<&str, &Value> = args.named.iter().map(|(n, v)| (n.as_str(), v)).collect();
         let mut defaults = Vec::new();
         for (at, (name, default)) in definition.params.iter().enumerate() {
             let given = args.positional.get(at).or_else(|| named.get(name.as_str()).copied());
+            if name == "caller" && is_called {
+                continue;
+            }
             match (given, default) {
                 (Some(value), _) => {
                     frame.values.insert(name.clone(), value.clone());
@@ -502,15 +575,31 @@ impl<'a> Evaluator<'a> {
             }
         }
         let before = (std::mem::take(&mut self.chunks), self.last.take());
+        let was_silent = std::mem::take(&mut self.is_silent);
         let result = result.and_then(|()| self.nodes(&definition.body, &mut out).map(|_| ()));
         let only = self.last.take().filter(|_| self.chunks == 1 && self.scope.has_native_macros());
         (self.chunks, self.last) = before;
+        self.is_silent = was_silent;
         self.frames.pop();
+        match &callable.sees {
+            Sees::Around(_) => self.frames.extend(hidden),
+            Sees::Then(_) => self.frames = hidden,
+            Sees::Module(_) => {}
+        }
         self.depth -= 1;
         result.map(|()| match only {
             Some(value) if value.is_none() || value.to_string() == out => value,
             _ => Value::from(out),
         })
+    }
+}
+
+/// How many versions further out `super.super` means; `None` for what is another object.
+fn supers(expr: &Expr) -> Option<usize> {
+    match expr {
+        Expr::Name(name) if name == "super" => Some(1),
+        Expr::Attr(object, name) if name == "super" => supers(object).map(|n| n + 1),
+        _ => None,
     }
 }
 

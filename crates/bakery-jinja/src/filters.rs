@@ -80,6 +80,9 @@ pub(crate) fn call(
         let default = args.get(0, "default_value").unwrap_or_else(|| Value::from(""));
         return Some(Ok(if use_default { default } else { value.clone() }));
     }
+    if value.is_undefined() && name == "items" {
+        return Some(Ok(Value::list(vec![])));
+    }
     if value.is_undefined() {
         return Some(Err(Error::of_undefined(value)));
     }
@@ -179,7 +182,9 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 };
                 let wins = match &best {
                     Some((_, held)) => {
-                        let (a, b) = (fold(&key), fold(held));
+                        let is_plain = args.flag(0, "case_sensitive", false);
+                        let (a, b) =
+                            if is_plain { (key.clone(), held.clone()) } else { (fold(&key), fold(held)) };
                         let order = ops::order(&a, &b, "<")?;
                         order
                             == Some(if name == "max" {
@@ -196,7 +201,7 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             }
             best.map_or_else(|| Value::undefined("No aggregated item, sequence was empty."), |(item, _)| item)
         }
-        "pprint" => bakery_lang::repr::repr(&sorted_deep(value)).into(),
+        "pprint" => crate::pretty::pretty(value).into(),
         "random" => Random::of_system()
             .choice(&items()?)
             .cloned()
@@ -267,16 +272,16 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             }
         }
         "striptags" => {
-            let mut out = String::new();
-            let mut inside = false;
-            for c in as_text().chars() {
-                match c {
-                    '<' => inside = true,
-                    '>' => inside = false,
-                    c if !inside => out.push(c),
-                    _ => {}
-                }
+            let text = as_text();
+            let (mut out, mut rest) = (String::new(), text.as_str());
+            // Comments go first, for there may be tags in them.
+            while let Some(start) = rest.find('<') {
+                let (open, close) = if rest[start..].starts_with("<!--") { ("<!--", "-->") } else { ("<", ">") };
+                let Some(end) = rest[start + open.len()..].find(close) else { break };
+                out.push_str(&rest[..start]);
+                rest = &rest[start + open.len() + end + close.len()..];
             }
+            out.push_str(rest);
             out.split_whitespace().collect::<Vec<_>>().join(" ").into()
         }
         "sum" => {
@@ -364,8 +369,14 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             .ok_or_else(|| Error::new("xmlattr needs a mapping"))?
             .iter()
             .filter(|(_, v)| !v.is_none() && !v.is_undefined())
-            .map(|(k, v)| format!(" {}=\"{}\"", escape(&k.to_string()), escape(&v.to_string())))
-            .collect::<String>()
+            .map(|(k, v)| {
+                let key = k.to_string();
+                if key.contains(|c: char| c.is_whitespace() || matches!(c, '/' | '>' | '=')) {
+                    return Err(Error::new(format!("Invalid character in attribute name: {k:?}")));
+                }
+                Ok(format!(" {}=\"{}\"", escape(&key), escape(&v.to_string())))
+            })
+            .collect::<Result<String>>()?
             .into(),
         other => return Err(Error::new(format!("No filter named '{other}'."))),
     })
@@ -382,19 +393,6 @@ fn dictsort(value: &Value, args: &Arguments) -> Result<Value> {
 }
 
 /// Mappings with sorted keys, at any depth.
-fn sorted_deep(value: &Value) -> Value {
-    match value {
-        Value::Map(map) => {
-            let mut pairs: Vec<(Value, Value)> =
-                map.pairs().into_iter().map(|(k, v)| (k, sorted_deep(&v))).collect();
-            pairs.sort_by_key(|(key, _)| key.to_string());
-            Value::Map(pairs.into_iter().collect())
-        }
-        Value::List(list) => Value::list(list.items().iter().map(sorted_deep).collect()),
-        other => other.clone(),
-    }
-}
-
 /// `a.b.0.c` on nested values.
 pub(crate) fn deep_attribute(value: &Value, path: &Value) -> Result<Value> {
     if path.as_int().is_some() {
@@ -469,12 +467,19 @@ fn merge_sort<T>(mut items: Vec<T>, swapped: &impl Fn(&T, &T) -> Result<bool>) -
 
 fn groupby(value: &Value, args: &Arguments) -> Result<Value> {
     let path = args.need(0, "attribute")?;
-    let sorted = sort_by(ops::iterate(value)?, false, false, |item| deep_attribute(item, &path))?;
+    let default = args.get(1, "default").filter(|v| !v.is_none());
+    let is_sensitive = args.flag(2, "case_sensitive", false);
+    let key_of = |item: &Value| {
+        let found = deep_attribute(item, &path)?;
+        Ok(default.clone().filter(|_| found.is_undefined()).unwrap_or(found))
+    };
+    let same = |a: &Value, b: &Value| if is_sensitive { a == b } else { fold(a) == fold(b) };
+    let sorted = sort_by(ops::iterate(value)?, false, is_sensitive, key_of)?;
     let mut groups: Vec<(Value, Vec<Value>)> = Vec::new();
     for item in sorted.as_items().unwrap_or_default() {
-        let key = deep_attribute(&item, &path)?;
+        let key = key_of(&item)?;
         match groups.last_mut() {
-            Some((held, members)) if fold(held) == fold(&key) => members.push(item),
+            Some((held, members)) if same(held, &key) => members.push(item),
             _ => groups.push((key, vec![item])),
         }
     }

@@ -9,6 +9,17 @@ const SEPARATOR: &str = "\0separator";
 const IS_USED: &str = "\0used";
 const ITEMS: &str = "\0items";
 const AT: &str = "\0at";
+const NAMESPACE: &str = "\0namespace";
+
+/// Marks a mapping as a namespace, whose attributes can be set.
+pub(crate) fn make_namespace(map: &Map) {
+    map.set(NAMESPACE, true);
+}
+
+/// Whether a mapping is a namespace.
+pub(crate) fn is_namespace(map: &Map) -> bool {
+    map.contains(NAMESPACE)
+}
 
 /// `joiner(sep)`: called first it gives nothing, then the separator.
 pub(crate) fn joiner(args: &Arguments) -> Value {

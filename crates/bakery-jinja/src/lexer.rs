@@ -19,6 +19,8 @@ pub struct Syntax {
     pub trim_blocks: bool,
     pub lstrip_blocks: bool,
     pub keep_trailing_newline: bool,
+    pub line_statement_prefix: Option<String>,
+    pub line_comment_prefix: Option<String>,
     /// Whether a backslash in the texts of `{{ }}` is one and nothing else, as Ansible has it where templates are values:
     /// what people write there are regular expressions. Statements and files of templates have Python's escapes.
     pub escape_backslashes: bool,
@@ -36,6 +38,8 @@ impl Default for Syntax {
             trim_blocks: true,
             lstrip_blocks: false,
             keep_trailing_newline: true,
+            line_statement_prefix: None,
+            line_comment_prefix: None,
             escape_backslashes: false,
         }
     }
@@ -76,11 +80,25 @@ pub(crate) fn segments(source: &Arc<Source>, syntax: &Syntax) -> Result<Vec<Segm
     let mut pending = String::new();
     let line_of = |at: usize| text[..at].matches('\n').count() as u32 + 1;
     while at < text.len() {
-        let Some((start, kind)) = next_tag(&text[at..], syntax) else {
+        let found = next_tag(&text[at..], syntax).map(|(start, kind)| (at + start, kind));
+        if let Some(line) = next_line(text, at, syntax, found) {
+            pending.push_str(&text[at..line.start]);
+            if line.is_statement {
+                if !pending.is_empty() {
+                    out.push(Segment::Text(std::mem::take(&mut pending)));
+                }
+                let (tokens, end) = line_tokens(text, line.inner, (source, line_of(line.start)))?;
+                out.push(Segment::Block(tokens, line_of(line.start)));
+                at = end;
+            } else {
+                at = line.inner + text[line.inner..].find('\n').unwrap_or(text.len() - line.inner);
+            }
+            continue;
+        }
+        let Some((start, kind)) = found else {
             pending.push_str(&text[at..]);
             break;
         };
-        let start = at + start;
         let (open, close) = match kind {
             'v' => (&syntax.variable_start, &syntax.variable_end),
             'b' => (&syntax.block_start, &syntax.block_end),
@@ -103,14 +121,15 @@ pub(crate) fn segments(source: &Arc<Source>, syntax: &Syntax) -> Result<Vec<Segm
             };
             let end = inner + length;
             let trimmed = text[inner..end].ends_with('-');
-            at = after(text, end + close.len(), trimmed, syntax.trim_blocks);
+            let trims_newline = syntax.trim_blocks && !text[inner..end].ends_with('+');
+            at = after(text, end + close.len(), trimmed, trims_newline);
             continue;
         }
         let (tokens, end, last) =
             tokens(text, inner, close, (source, line), syntax.escape_backslashes && kind == 'v')?;
         at = end;
         if kind == 'b' && tokens == [Token::Name("raw".into())] {
-            at = after(text, end, last == Some('-'), syntax.trim_blocks);
+            at = after(text, end, last == Some('-'), false);
             let (body, next) = raw(text, at, syntax, source, line)?;
             pending.push_str(&body);
             at = next;
@@ -219,21 +238,100 @@ fn tokens(
                 }
             }
         }
-        let (token, length) = token(trimmed, literal).ok_or_else(|| {
-            let c = trimmed.chars().next().unwrap_or(' ');
-            Error::syntax(
-                source,
-                line,
-                format!("unexpected char {} at {at}", bakery_lang::repr::quote(&c.to_string())),
-            )
-        })?;
-        match &token {
-            Token::Op("(" | "[" | "{") => depth += 1,
-            Token::Op(")" | "]" | "}") => depth = depth.saturating_sub(1),
-            _ => {}
+        at += push(trimmed, literal, &mut out, &mut depth).ok_or_else(|| unexpected(trimmed, at, source, line))?;
+    }
+}
+
+fn unexpected(text: &str, at: usize, source: &Arc<Source>, line: u32) -> Error {
+    let c = text.chars().next().unwrap_or(' ');
+    let message = format!("unexpected char {} at {at}", bakery_lang::repr::quote(&c.to_string()));
+    Error::syntax(source, line, message)
+}
+
+/// Reads the next token behind others; how long it is.
+fn push(text: &str, literal: bool, out: &mut Vec<Token>, depth: &mut usize) -> Option<usize> {
+    let (token, length) = match out.last() {
+        // After a point there is no fraction: `x.0.1` is the second item of the first.
+        Some(Token::Op(".")) if text.starts_with(|c: char| c.is_ascii_digit()) => {
+            let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+            (Token::Int(text[..end].parse().ok()?), end)
         }
-        out.push(token);
-        at += length;
+        _ => token(text, literal)?,
+    };
+    match &token {
+        Token::Op("(" | "[" | "{") => *depth += 1,
+        Token::Op(")" | "]" | "}") => *depth = depth.saturating_sub(1),
+        _ => {}
+    }
+    out.push(token);
+    Some(length)
+}
+
+/// A statement or a comment that a line is.
+struct Line {
+    /// Where it starts, with the blanks before it.
+    start: usize,
+    /// Where its prefix ends.
+    inner: usize,
+    is_statement: bool,
+}
+
+/// The next statement or comment that is marked by a prefix, if it comes before the tag.
+fn next_line(text: &str, from: usize, syntax: &Syntax, tag: Option<(usize, char)>) -> Option<Line> {
+    let blank = |c: char| c.is_whitespace() && c != '\n';
+    let statement = syntax.line_statement_prefix.as_deref().and_then(|prefix| {
+        text[from..].match_indices(prefix).find_map(|(found, _)| {
+            let before = text[..from + found].trim_end_matches(blank);
+            let is_first = before.is_empty() || before.ends_with('\n');
+            (is_first && before.len() >= from).then(|| Line {
+                start: before.len(),
+                inner: from + found + prefix.len(),
+                is_statement: true,
+            })
+        })
+    });
+    let comment = syntax.line_comment_prefix.as_deref().and_then(|prefix| {
+        let found = from + text[from..].find(prefix)?;
+        let start = text[..found].trim_end_matches(blank).len().max(from);
+        Some(Line { start, inner: found + prefix.len(), is_statement: false })
+    });
+    // Of two that start at one place, the longer prefix is meant.
+    let line = [statement, comment]
+        .into_iter()
+        .flatten()
+        .min_by_key(|line| (line.start, std::cmp::Reverse(line.inner)))?;
+    match tag {
+        Some((start, kind)) => {
+            let open = match kind {
+                'v' => &syntax.variable_start,
+                'b' => &syntax.block_start,
+                _ => &syntax.comment_start,
+            };
+            let prefix = if line.is_statement { &syntax.line_statement_prefix } else { &syntax.line_comment_prefix };
+            let is_longer = open.len() >= prefix.as_deref().unwrap_or_default().len();
+            (line.start < start || line.start == start && !is_longer).then_some(line)
+        }
+        None => Some(line),
+    }
+}
+
+/// The tokens of a statement that a line is: up to its end outside of brackets, with the blank lines behind it.
+fn line_tokens(text: &str, from: usize, (source, line): (&Arc<Source>, u32)) -> Result<(Vec<Token>, usize)> {
+    let (mut out, mut at, mut depth) = (Vec::new(), from, 0);
+    loop {
+        let rest = &text[at..];
+        let blank = rest.len() - rest.trim_start().len();
+        if depth == 0 && blank == rest.len() {
+            return Ok((out, text.len()));
+        }
+        if depth == 0
+            && let Some(newline) = rest[..blank].rfind('\n')
+        {
+            return Ok((out, at + newline + 1));
+        }
+        at += blank;
+        at += push(&text[at..], false, &mut out, &mut depth)
+            .ok_or_else(|| unexpected(&text[at..], at, source, line))?;
     }
 }
 

@@ -17,6 +17,7 @@ mod links;
 mod methods;
 pub mod ops;
 mod parser;
+mod pretty;
 mod render;
 mod scope;
 mod tests;

@@ -53,6 +53,9 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
             )));
         }
         (Binary::Add, Value::List(a), Value::List(b)) => {
+            if a.len() + b.len() > MOST_ITEMS {
+                return Err(Error::new("the list is too long"));
+            }
             return Ok(Value::list(a.items().into_iter().chain(b.items()).collect()));
         }
         (Binary::Add, Value::Tuple(a), Value::Tuple(b)) => {

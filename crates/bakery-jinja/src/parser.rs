@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bakery_lang::{Source, Value};
 
-use crate::ast::{Args, Binary, Comparison, Expr, Macro, Node, Target};
+use crate::ast::{Args, Binary, Block, Comparison, Expr, Macro, Node, Target};
 use crate::lexer::{Segment, Syntax, Token, expression_tokens, segments};
 use crate::{Error, Result};
 
@@ -142,9 +142,12 @@ impl<I: Iterator<Item = Segment>> Statements<'_, I> {
                     p.end()?;
                     Node::Set(targets, expr)
                 } else {
-                    let filter = if p.eat("|") { Some((p.dotted()?, p.optional_args()?)) } else { None };
+                    let mut filters = Vec::new();
+                    while p.eat("|") {
+                        filters.push((p.dotted()?, p.optional_args()?));
+                    }
                     p.end()?;
-                    Node::SetBlock(target, filter, self.body("endset")?)
+                    Node::SetBlock(target, filters, self.body("endset")?)
                 }
             }
             "with" => {
@@ -218,10 +221,30 @@ impl<I: Iterator<Item = Segment>> Statements<'_, I> {
                 }
                 Node::FromImport { name, names, with_context }
             }
-            "extends" => Node::Extends(p.expr()?),
+            "extends" => {
+                let name = p.expr()?;
+                p.end()?;
+                Node::Extends(name)
+            }
             "block" => {
                 let name = p.name()?;
-                Node::Block(name, self.body("endblock")?)
+                let (is_scoped, is_required) = (p.eat_name("scoped"), p.eat_name("required"));
+                p.end()?;
+                let (body, end) = self.until(&["endblock"])?;
+                if let Some((_, mut parser, _)) = end {
+                    parser.eat_name(&name);
+                    parser.end()?;
+                }
+                let blank = |node: &Node| matches!(node, Node::Text(text) if text.trim().is_empty());
+                if is_required && !body.iter().all(blank) {
+                    return Err(p.error("Required blocks can only contain comments or whitespace"));
+                }
+                Node::Block(Arc::new(Block { name, body, is_scoped, is_required }))
+            }
+            "print" => {
+                let expr = p.tuple(true)?;
+                p.end()?;
+                Node::Output(expr, line)
             }
             "do" => {
                 let expr = p.tuple(true)?;
@@ -231,8 +254,9 @@ impl<I: Iterator<Item = Segment>> Statements<'_, I> {
             "break" => Node::Break,
             "continue" => Node::Continue,
             "autoescape" => {
-                let body = self.body("endautoescape")?;
-                Node::With(vec![], body)
+                let wanted = p.expr()?;
+                p.end()?;
+                Node::Autoescape(wanted, self.body("endautoescape")?)
             }
             other => {
                 return Err(Error::syntax(self.source, line, format!("Encountered unknown tag '{other}'.")));
@@ -284,7 +308,8 @@ impl Parser {
     }
 
     fn end(&self) -> Result<()> {
-        if self.is_at_end() {
+        // Who is used to Python may write a colon.
+        if self.is_at_end() || self.tokens[self.at..] == [Token::Op(":")] {
             return Ok(());
         }
         Err(self.error(format!(
@@ -369,6 +394,9 @@ impl Parser {
                 targets.push(self.target()?);
             } else {
                 let name = self.name()?;
+                if matches!(name.to_lowercase().as_str(), "true" | "false" | "none") {
+                    return Err(self.error("can't assign to 'const'"));
+                }
                 targets.push(if self.eat(".") {
                     Target::Attr(name, self.name()?)
                 } else {
@@ -390,10 +418,18 @@ impl Parser {
 
     fn signature(&mut self) -> Result<Vec<(String, Option<Expr>)>> {
         self.expect("(")?;
-        let mut params = Vec::new();
+        let mut params: Vec<(String, Option<Expr>)> = Vec::new();
         while !self.eat(")") {
             let name = self.name()?;
             let default = if self.eat("=") { Some(self.expr()?) } else { None };
+            if default.is_none() && params.last().is_some_and(|(_, default)| default.is_some()) {
+                return Err(self.error("non-default argument follows default argument"));
+            }
+            if default.is_none() && name == "caller" {
+                return Err(self.error(
+                    "When defining macros or call blocks the special \"caller\" argument must be omitted or be given a default.",
+                ));
+            }
             params.push((name, default));
             if !self.peek_op(")") {
                 self.expect(",")?;

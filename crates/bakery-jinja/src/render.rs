@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bakery_lang::{Map, Value};
 
-use crate::ast::{Expr, Node, Target};
-use crate::eval::{Callable, Evaluator, Frame, check};
+use crate::ast::{Block, Expr, Node, Target};
+use crate::eval::{Callable, Evaluator, Frame, Sees, check};
 use crate::lexer::Syntax;
-use crate::{Arguments, Error, Result, Template, ops};
+use crate::{Arguments, Error, Result, Template, helpers, ops};
 
 /// What a loop body asks of the loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub(crate) struct Recursive {
     depth: usize,
 }
 
+/// How deep templates may extend each other, and their blocks call each other.
+const MAX_EXTENDS: usize = 60;
+
 /// The most text that one template may produce, in bytes.
 const MAX_OUTPUT: usize = 256 * 1024 * 1024;
 
@@ -36,44 +39,99 @@ impl Evaluator<'_> {
         Ok(out)
     }
 
+    /// Renders a template and those that it extends, with blocks of its own.
     fn template(&mut self, template: &Template, out: &mut String) -> Result<()> {
-        let extends = template.nodes.iter().find_map(|node| match node {
-            Node::Extends(name) => Some(name.clone()),
-            _ => None,
-        });
-        for node in template.nodes.iter() {
-            if let Node::Block(name, body) = node {
-                self.blocks.entry(name.clone()).or_default().push(Arc::new(body.clone()));
+        let before = (
+            std::mem::take(&mut self.blocks),
+            std::mem::take(&mut self.inside),
+            self.parent.take(),
+            std::mem::take(&mut self.is_silent),
+            std::mem::replace(&mut self.base, self.frames.len() - 1),
+            std::mem::replace(&mut self.syntax, Arc::clone(&template.syntax)),
+        );
+        let mut template = template.clone();
+        let result = loop {
+            let place = |error: Error| match error.origin {
+                None => error.or_at(&template.source.at_offset(0)),
+                Some(_) => error,
+            };
+            let result = self.own_blocks(&template.nodes).and_then(|()| self.located(&template, out));
+            if let Err(error) = result {
+                break Err(place(error));
             }
-        }
-        let place = |error: Error| {
-            let line = error.origin.is_none().then_some(1);
-            match line {
-                Some(_) => error.or_at(&template.source.at_offset(0)),
-                None => error,
+            // What is set by now is seen by the template that this one extends, whose output counts.
+            self.is_silent = false;
+            match self.parent.take() {
+                Some(parent) => template = parent,
+                None => break Ok(()),
+            }
+            self.depth += 1;
+            if self.depth > MAX_EXTENDS {
+                break Err(Error::new("templates extend each other too deep"));
             }
         };
-        let Some(parent) = extends else {
-            self.located(template, out).map_err(place)?;
-            return Ok(());
-        };
-        // Assignments and macros of a child are seen by its blocks; its other output is dropped.
-        let mut dropped = String::new();
-        for node in template.nodes.iter() {
-            if matches!(
-                node,
-                Node::Set(..)
-                    | Node::SetBlock(..)
-                    | Node::Macro(_)
-                    | Node::Import { .. }
-                    | Node::FromImport { .. }
-            ) {
-                self.nodes(std::slice::from_ref(node), &mut dropped)?;
+        (self.blocks, self.inside, self.parent, self.is_silent, self.base, self.syntax) = before;
+        result
+    }
+
+    /// Makes the blocks of a template known, behind those of the templates that extend it.
+    fn own_blocks(&mut self, nodes: &[Node]) -> Result<()> {
+        let mut own = Vec::new();
+        collect(nodes, &mut own);
+        let mut seen: Vec<&str> = Vec::new();
+        for block in &own {
+            if seen.contains(&block.name.as_str()) {
+                return Err(Error::told(format!(
+                    "Syntax error in template: block '{}' defined twice",
+                    block.name
+                )));
             }
+            seen.push(&block.name);
         }
-        let name = self.used(&parent)?.to_string();
-        let parent = self.load(&name)?;
-        self.template(&parent, out)
+        for block in own {
+            self.blocks.entry(block.name.clone()).or_default().push(block);
+        }
+        Ok(())
+    }
+
+    /// The text of the version of the block being rendered that is this many further out.
+    pub(crate) fn older_block(&mut self, further: usize) -> Result<Value> {
+        let missing = || Error::undefined("there is no parent block called 'super'.");
+        let (name, at) = self.inside.last().cloned().ok_or_else(missing)?;
+        let older = self.blocks.get(&name).and_then(|all| all.get(at + further)).cloned();
+        let older = older.ok_or_else(|| Error::undefined(format!("there is no parent block called '{name}'.")))?;
+        let mut out = String::new();
+        self.block(&older, at + further, &mut out)?;
+        Ok(out.into())
+    }
+
+    /// The text of a block by its name (`self.name()`).
+    pub(crate) fn block_text(&mut self, name: &str) -> Result<Value> {
+        let block = self.blocks.get(name).and_then(|all| all.first()).cloned();
+        let block = block
+            .ok_or_else(|| Error::undefined(format!("object of type 'TemplateReference' has no attribute '{name}'")))?;
+        let mut out = String::new();
+        self.block(&block, 0, &mut out)?;
+        Ok(out.into())
+    }
+
+    fn block(&mut self, block: &Block, version: usize, out: &mut String) -> Result<()> {
+        self.depth += 1;
+        if self.depth > MAX_EXTENDS {
+            return Err(Error::new("blocks call each other too deep"));
+        }
+        // Unless it says so, a block sees the template's own names, and not those of loops around it.
+        let hidden = if block.is_scoped { vec![] } else { self.frames.split_off(self.base + 1) };
+        self.frames.push(Frame::default());
+        self.inside.push((block.name.clone(), version));
+        let was_silent = std::mem::take(&mut self.is_silent);
+        let result = self.nodes(&block.body, out);
+        self.is_silent = was_silent;
+        self.inside.pop();
+        self.frames.pop();
+        self.frames.extend(hidden);
+        self.depth -= 1;
+        result.map(|_| ())
     }
 
     fn located(&mut self, template: &Template, out: &mut String) -> Result<()> {
@@ -96,8 +154,9 @@ impl Evaluator<'_> {
 
     fn load(&self, name: &str) -> Result<Template> {
         let source = self.scope.load(name)?;
-        // As Ansible configures Jinja2: the last newline of a template that another one brings in is not kept.
-        self.environment.parse(&source, &Syntax { keep_trailing_newline: false, ..Syntax::default() })
+        // It is written as the one that brings it in. As Ansible configures Jinja2, its last newline is not kept.
+        let syntax = Syntax { keep_trailing_newline: false, escape_backslashes: false, ..(*self.syntax).clone() };
+        self.environment.parse(&source, &syntax)
     }
 
     pub(crate) fn nodes(&mut self, nodes: &[Node], out: &mut String) -> Result<Flow> {
@@ -115,12 +174,15 @@ impl Evaluator<'_> {
 
     fn node(&mut self, node: &Node, out: &mut String) -> Result<Flow> {
         match node {
+            // Of a template that extends another one, only what is no output counts.
+            Node::Text(_) | Node::Output(..) | Node::Block(_) if self.is_silent => {}
             Node::Text(text) => {
                 self.chunks += usize::from(!text.is_empty());
                 out.push_str(text);
             }
             Node::Output(expr, _) => {
                 let value = self.full(expr)?;
+                let escapes = self.escapes && !is_safe(expr);
                 self.chunks += 1;
                 self.last = Some(value.clone());
                 // An inline if without else, and none, are empty inside longer text.
@@ -135,7 +197,8 @@ impl Evaluator<'_> {
                         {
                             return Err(Error::of_undefined(&missing));
                         }
-                        out.push_str(&value.to_string());
+                        let text = value.to_string();
+                        out.push_str(if escapes { crate::filters::escape(&text) } else { text }.as_str());
                     }
                 }
             }
@@ -172,9 +235,12 @@ impl Evaluator<'_> {
                     self.assign(target, value.clone())?;
                 }
             }
-            Node::SetBlock(target, filter, body) => {
-                let mut value = Value::from(self.captured(body)?);
-                if let Some((name, args)) = filter {
+            Node::SetBlock(target, filters, body) => {
+                let was_silent = std::mem::take(&mut self.is_silent);
+                let text = self.captured(body);
+                self.is_silent = was_silent;
+                let mut value = Value::from(text?);
+                for (name, args) in filters {
                     let args = self.args(args)?;
                     value = self.filter(name, &value, &args)?;
                 }
@@ -193,14 +259,20 @@ impl Evaluator<'_> {
                 return result;
             }
             Node::Macro(definition) => {
-                let callable = Callable { definition: Arc::clone(definition), module: None };
+                let sees = Sees::Around(self.frames.len());
+                let callable = Callable { definition: Arc::clone(definition), sees };
                 if let Some(frame) = self.frames.last_mut() {
+                    frame.values.remove(&definition.name);
                     frame.macros.insert(definition.name.clone(), callable);
                 }
             }
             Node::CallBlock(caller, call) => {
-                let caller = Callable { definition: Arc::clone(caller), module: None };
-                out.push_str(&self.call_with(call, caller)?.to_string());
+                let sees = Sees::Then(Arc::new(self.frames.clone()));
+                let caller = Callable { definition: Arc::clone(caller), sees };
+                let text = self.call_with(call, caller)?.to_string();
+                if !self.is_silent {
+                    out.push_str(&text);
+                }
             }
             Node::FilterBlock(filters, body) => {
                 let mut value = Value::from(self.captured(body)?);
@@ -218,9 +290,14 @@ impl Evaluator<'_> {
                     match self.load(&name.to_string()) {
                         Ok(template) => {
                             self.frames.push(Frame { barrier: !with_context, ..Frame::default() });
-                            let result = self.located(&template, out);
+                            let mut text = String::new();
+                            let is_silent = self.is_silent;
+                            let result = self.template(&template, &mut text);
                             self.frames.pop();
                             result?;
+                            if !is_silent {
+                                out.push_str(&text);
+                            }
                             return Ok(Flow::Next);
                         }
                         Err(error) => missing = Some(error),
@@ -241,7 +318,8 @@ impl Evaluator<'_> {
                 for (name, alias) in names {
                     let Some(frame) = self.frames.last_mut() else { break };
                     if let Some(found) = module.macros.get(name) {
-                        let callable = Callable { module: Some(Arc::clone(&module)), ..found.clone() };
+                        let sees = Sees::Module(Arc::clone(&module));
+                        let callable = Callable { definition: Arc::clone(&found.definition), sees };
                         frame.macros.insert(alias.clone(), callable);
                     } else {
                         let value = module.values.get(name).cloned().unwrap_or_else(|| {
@@ -253,17 +331,31 @@ impl Evaluator<'_> {
                     }
                 }
             }
-            Node::Extends(_) => {}
-            Node::Block(name, body) => {
-                let body = self
-                    .blocks
-                    .get(name)
-                    .and_then(|all| all.first())
-                    .cloned()
-                    .unwrap_or_else(|| Arc::new(body.clone()));
+            Node::Extends(name) => {
+                if self.parent.is_some() {
+                    return Err(Error::new("extended multiple times"));
+                }
+                let name = self.used(name)?.to_string();
+                self.parent = Some(self.load(&name)?);
+                self.is_silent = true;
+            }
+            Node::Block(block) => {
+                let versions = self.blocks.get(&block.name).cloned().unwrap_or_default();
+                if block.is_required && versions.len() <= 1 {
+                    return Err(Error::new(format!("Required block '{}' not found", block.name)));
+                }
+                let newest = versions.first().cloned().unwrap_or_else(|| Arc::clone(block));
+                // Where it stands decides whether it sees what is around it.
+                let newest = Block { is_scoped: block.is_scoped, ..newest.as_ref().clone() };
+                self.block(&newest, 0, out)?;
+            }
+            Node::Autoescape(wanted, body) => {
+                let escapes = self.truth(wanted)?;
+                let before = std::mem::replace(&mut self.escapes, escapes);
                 self.frames.push(Frame::default());
-                let result = self.nodes(&body, out);
+                let result = self.nodes(body, out);
                 self.frames.pop();
+                self.escapes = before;
                 return result;
             }
             Node::Do(expr) => {
@@ -297,7 +389,7 @@ impl Evaluator<'_> {
                             .macros
                             .get(name)
                             .cloned()
-                            .map(|found| Callable { module: Some(module), ..found })
+                            .map(|found| Callable { sees: Sees::Module(module), ..found })
                     })
                 }
                 _ => None,
@@ -314,7 +406,7 @@ impl Evaluator<'_> {
         let outer = with_context.then(|| Arc::new(self.visible()));
         self.frames.push(Frame { barrier: true, outer, ..Frame::default() });
         let mut dropped = String::new();
-        let result = self.nodes(&template.nodes, &mut dropped);
+        let result = self.template(&template, &mut dropped);
         let frame = self.frames.pop().unwrap_or_default();
         result?;
         Ok(Arc::new(frame))
@@ -329,7 +421,7 @@ impl Evaluator<'_> {
                 }
             }
             Target::Attr(object, name) => match self.lookup(object) {
-                Some(Value::Map(map)) => map.set(name, value),
+                Some(Value::Map(map)) if helpers::is_namespace(&map) => map.set(name, value),
                 _ => return Err(Error::new("cannot assign attribute on non-namespace object")),
             },
             Target::Tuple(targets) => {
@@ -409,6 +501,27 @@ impl Evaluator<'_> {
             }
         }
         Ok(length > 0)
+    }
+}
+
+/// The blocks of nodes, at any depth.
+fn collect(nodes: &[Node], out: &mut Vec<Arc<Block>>) {
+    for node in nodes {
+        if let Node::Block(block) = node {
+            out.push(Arc::clone(block));
+        }
+        node.inner().into_iter().for_each(|inner| collect(inner, out));
+    }
+}
+
+/// Whether the last that was done to a value makes text that is not escaped again.
+fn is_safe(expr: &Expr) -> bool {
+    match expr {
+        Expr::Filter(_, name, _) => {
+            matches!(name.as_str(), "safe" | "e" | "escape" | "forceescape" | "tojson" | "urlize" | "xmlattr")
+        }
+        Expr::Call(..) => true,
+        _ => false,
     }
 }
 

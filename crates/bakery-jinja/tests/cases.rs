@@ -53,3 +53,28 @@ fn what_cannot_be_sorted_is_an_error() {
     let error = environment.render(&template, &MapScope(bakery_lang::Map::new())).expect_err("not in order");
     assert!(error.to_string().contains("'<' not supported between"), "{error}");
 }
+
+/// Templates that make values which the stack or the memory cannot hold: each is an error, and nothing is lost.
+#[test]
+fn values_have_bounds() {
+    let grown = |step: &str| {
+        format!(
+            "{{% set ns = namespace(l=[1]) %}}{{% for i in range(60000) %}}{{% set ns.l = {step} %}}{{% endfor %}}{{{{ ns.l }}}}"
+        )
+    };
+    let cases = [
+        "{% set l = [] %}{% set x = l.append(l) %}{{ l }}".to_owned(),
+        "{% set d = {} %}{% set x = d.update({'a': [d]}) %}{{ d | list }}".to_owned(),
+        grown("[ns.l]"),
+        grown("{'a': ns.l}"),
+        grown("[ns.l, ns.l]"),
+        grown("ns.l + ns.l"),
+        format!("{{{{ (('{}', 1) * 999999) | string }}}}", "a".repeat(2000)),
+    ];
+    for case in cases {
+        let environment = Environment::new();
+        let template = environment.parse(&Source::new("t", case.as_str()), &Syntax::default()).expect("parses");
+        let error = environment.render(&template, &MapScope::default()).expect_err(&case);
+        assert!(error.message.contains("too l"), "{case}: {}", error.message);
+    }
+}

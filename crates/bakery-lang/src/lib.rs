@@ -20,4 +20,4 @@ pub mod yaml;
 pub use diagnostic::{Diagnostic, suggest};
 pub use source::{Origin, Source};
 pub use time::Time;
-pub use value::{Lazy, List, Map, Text, Undefined, Value};
+pub use value::{Lazy, List, Map, Scan, Text, Undefined, Value};

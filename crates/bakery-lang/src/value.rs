@@ -102,17 +102,78 @@ impl Text {
 
 /// A shared, mutable list.
 #[derive(Clone, Default)]
-pub struct List(Arc<RwLock<Vec<Value>>>);
+pub struct List(Arc<Items>);
+
+#[derive(Default)]
+struct Items(RwLock<Vec<Value>>);
+
+/// Lists in lists are let go one after the other, however deep: a template can make a chain that the stack cannot hold.
+impl Drop for Items {
+    fn drop(&mut self) {
+        let items = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_container = |value: &Value| matches!(value, Value::List(_) | Value::Map(_) | Value::Tuple(_));
+        if items.iter().any(is_container) {
+            let_go(std::mem::take(items));
+        }
+    }
+}
+
+impl Drop for Pairs {
+    fn drop(&mut self) {
+        let pairs = self.pairs.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_container = |value: &Value| matches!(value, Value::List(_) | Value::Map(_) | Value::Tuple(_));
+        if pairs.values().any(is_container) {
+            let_go(std::mem::take(pairs).into_iter().map(|(_, value)| value).collect());
+        }
+    }
+}
+
+fn let_go(mut held: Vec<Value>) {
+    while let Some(value) = held.pop() {
+        match value {
+            Value::List(List(items)) => {
+                if let Some(mut items) = Arc::into_inner(items) {
+                    held.append(items.0.get_mut().unwrap_or_else(PoisonError::into_inner));
+                }
+            }
+            Value::Map(Map(pairs)) => {
+                if let Some(mut pairs) = Arc::into_inner(pairs) {
+                    let pairs = std::mem::take(pairs.pairs.get_mut().unwrap_or_else(PoisonError::into_inner));
+                    held.extend(pairs.into_iter().map(|(_, value)| value));
+                }
+            }
+            Value::Tuple(items) => held.extend(Arc::into_inner(items).unwrap_or_default()),
+            _ => {}
+        }
+    }
+}
+
+/// What [`Value::scan`] finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scan {
+    /// No text in it may be a template.
+    Plain,
+    /// Some text in it may be one.
+    Template,
+    /// It nests too deep, or holds itself, or is larger than memory should be when it is written out.
+    TooLarge,
+}
+
+/// How deep values may nest.
+const MAX_DEPTH: usize = 400;
+
+/// How many letters and items all of a value may have.
+const MAX_SIZE: usize = 512 << 20;
 
 impl List {
     /// A copy of the items as they are now.
     pub fn items(&self) -> Vec<Value> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How many items there are.
     pub fn len(&self) -> usize {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+        self.0.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
     /// Whether there are none.
@@ -122,12 +183,12 @@ impl List {
 
     /// The item at an index.
     pub fn get(&self, index: usize) -> Option<Value> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
+        self.0.0.read().unwrap_or_else(PoisonError::into_inner).get(index).cloned()
     }
 
     /// Runs `change` on the items.
     pub fn update<R>(&self, change: impl FnOnce(&mut Vec<Value>) -> R) -> R {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.0.0.write().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Whether both are the same object.
@@ -304,7 +365,7 @@ impl<K: AsRef<str>> FromIterator<(K, Value)> for Map {
 impl Value {
     /// A list.
     pub fn list(items: Vec<Value>) -> Self {
-        Self::List(List(Arc::new(RwLock::new(items))))
+        Self::List(List(Arc::new(Items(RwLock::new(items)))))
     }
 
     /// A tuple.
@@ -455,6 +516,41 @@ impl Value {
             Self::Map(map) if map.is_lazy() => false,
             Self::Map(map) => map.read().iter().any(|(k, v)| k.has_template() || v.has_template()),
             _ => false,
+        }
+    }
+
+    /// Whether any text in it may be a template, of a value that may have been made to take the machine's memory or stack.
+    pub fn scan(&self) -> Scan {
+        let mut left = MAX_SIZE;
+        self.scan_within(MAX_DEPTH, &mut left)
+    }
+
+    fn scan_within(&self, depth: usize, left: &mut usize) -> Scan {
+        let size = self.as_str().map_or(2, str::len);
+        if depth == 0 || *left < size {
+            return Scan::TooLarge;
+        }
+        *left -= size;
+        let mut found = Scan::Plain;
+        let mut all = |items: &mut dyn Iterator<Item = &Value>, left: &mut usize| {
+            for item in items {
+                match item.scan_within(depth - 1, left) {
+                    Scan::TooLarge => return Scan::TooLarge,
+                    Scan::Template => found = Scan::Template,
+                    Scan::Plain => {}
+                }
+            }
+            found
+        };
+        match self {
+            Self::Str(text) if text.is_template() => Scan::Template,
+            Self::List(list) => {
+                all(&mut list.0.0.read().unwrap_or_else(PoisonError::into_inner).iter(), left)
+            }
+            Self::Tuple(items) => all(&mut items.iter(), left),
+            Self::Map(map) if map.is_lazy() => Scan::Plain,
+            Self::Map(map) => all(&mut map.read().iter().flat_map(|(k, v)| [k, v]), left),
+            _ => Scan::Plain,
         }
     }
 

@@ -1,6 +1,5 @@
 //! Actions that bring files from the controller: template, copy, unarchive, assemble, script, uri.
 
-use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
@@ -28,11 +27,10 @@ pub(super) fn flag(args: &Map, name: &str) -> bool {
 ///
 /// # Errors
 /// With ansible-core's words (`_internal/_templating/_jinja_bits.py`), what is wrong in that line.
-fn header(text: &str) -> Result<(Syntax, Cow<'_, str>), String> {
+fn header(text: &str) -> Result<(Syntax, &str), String> {
     const MARK: &str = "#jinja2:";
     let mut syntax = Syntax::default();
-    let Some(rest) = text.strip_prefix(MARK) else { return Ok((syntax, text.into())) };
-    let (mut statement, mut comment) = (None, None);
+    let Some(rest) = text.strip_prefix(MARK) else { return Ok((syntax, text)) };
     let (line, body) =
         rest.split_once('\n').ok_or_else(|| format!("Missing newline after '{MARK}' override."))?;
     for pair in line.split(',') {
@@ -54,34 +52,13 @@ fn header(text: &str) -> Result<(Syntax, Cow<'_, str>), String> {
             "variable_end_string" => syntax.variable_end = value.into(),
             "comment_start_string" => syntax.comment_start = value.into(),
             "comment_end_string" => syntax.comment_end = value.into(),
-            "line_statement_prefix" => statement = Some(value.to_owned()),
-            "line_comment_prefix" => comment = Some(value.to_owned()),
+            "line_statement_prefix" => syntax.line_statement_prefix = Some(value.into()),
+            "line_comment_prefix" => syntax.line_comment_prefix = Some(value.into()),
             "newline_sequence" => {}
             other => return Err(format!("Invalid '{MARK}' override key {}.", repr::quote(other))),
         }
     }
-    if statement.is_none() && comment.is_none() {
-        return Ok((syntax, body.into()));
-    }
-    // A line of statements is a block that takes its whole line.
-    let mut out = String::new();
-    for line in body.split_inclusive('\n') {
-        let after = |prefix: &Option<String>| {
-            let rest = line.trim_start().strip_prefix(prefix.as_deref().filter(|p| !p.is_empty())?)?;
-            Some(rest.trim_end_matches('\n').trim_end_matches(':').to_owned())
-        };
-        if after(&comment).is_some() {
-            continue;
-        }
-        match after(&statement) {
-            Some(rest) => {
-                let end = if syntax.trim_blocks { "\n" } else { "" };
-                out += &format!("{}{rest} {}{end}", syntax.block_start, syntax.block_end);
-            }
-            None => out += line,
-        }
-    }
-    Ok((syntax, out.into()))
+    Ok((syntax, body))
 }
 
 /// A template file, rendered with the variables that describe it (`ansible/template/__init__.py`,
@@ -105,6 +82,8 @@ fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Pre
             "variable_end_string" => syntax.variable_end = value.to_string(),
             "comment_start_string" => syntax.comment_start = value.to_string(),
             "comment_end_string" => syntax.comment_end = value.to_string(),
+            "line_statement_prefix" => syntax.line_statement_prefix = Some(value.to_string()),
+            "line_comment_prefix" => syntax.line_comment_prefix = Some(value.to_string()),
             _ => {}
         }
     }
@@ -136,8 +115,8 @@ fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Pre
         inner.search.insert(0, folder.to_path_buf());
     }
     syntax.keep_trailing_newline = false;
-    let source = Source::new(path.display().to_string(), body.as_ref());
-    Ok(Prepared { templar: inner, source, syntax, newlines: newlines(&body) })
+    let source = Source::new(path.display().to_string(), body);
+    Ok(Prepared { templar: inner, source, syntax, newlines: newlines(body) })
 }
 
 /// The value of `ansible_managed` that settings give: `{file}`, `{host}` and `{uid}` are those of the template, and
