@@ -108,7 +108,11 @@ impl Time {
             Self::Clock(clock) => BrokenDownTime::from(Date::constant(1900, 1, 1).to_datetime(*clock)),
             Self::Span(_) => return self.to_string(),
         };
-        strftime(&parts, format)
+        let seconds = match self {
+            Self::Moment(moment, offset) => instant(*moment, *offset).map(jiff::Timestamp::as_second),
+            _ => None,
+        };
+        strftime(&parts, format, seconds)
     }
 
     /// The name of its type.
@@ -436,12 +440,22 @@ pub fn strftime_of(format: &str, seconds: Option<f64>, utc: bool) -> Option<Stri
         Some(seconds) => jiff::Timestamp::from_microsecond((seconds * 1e6) as i64).ok()?,
         None => jiff::Timestamp::now(),
     };
-    Some(strftime(&BrokenDownTime::from(&at.to_zoned(zone)), format))
+    Some(strftime(&BrokenDownTime::from(&at.to_zoned(zone)), format, Some(at.as_second())))
 }
 
-fn strftime(parts: &BrokenDownTime, format: &str) -> String {
-    // Python's fraction has always six digits.
-    let format = format.replace("%f", "%6f");
+fn strftime(parts: &BrokenDownTime, format: &str, seconds: Option<i64>) -> String {
+    let mut ours = String::new();
+    let mut letters = format.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, if letter == '%' { letters.next() } else { None }) {
+            // Python's fraction has always six digits.
+            ('%', Some('f')) => ours.push_str("%6f"),
+            // Seconds since 1970, which the C library knows.
+            ('%', Some('s')) if seconds.is_some() => ours.push_str(&seconds.unwrap_or_default().to_string()),
+            (letter, directive) => ours.extend([Some(letter), directive].into_iter().flatten()),
+        }
+    }
+    let format = ours;
     let config = jiff::fmt::strtime::Config::new().lenient(true);
     parts.to_string_with_config(&config, &format).unwrap_or(format)
 }
@@ -479,4 +493,34 @@ fn zone(offset: Offset) -> String {
     let seconds = offset.seconds().abs();
     let sign = if offset.is_negative() { '-' } else { '+' };
     format!("UTC{sign}{:02}:{:02}", seconds / 3600, seconds / 60 % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What Python 3.11's `datetime` answers.
+    #[test]
+    fn times_are_pythons() {
+        let at = |text: &str| Time::parse(text, "%Y-%m-%d %H:%M:%S").expect("parses");
+        let (a, b) = (at("2016-08-14 20:00:12"), at("2015-12-25 00:00:00"));
+        let span = a.minus(&b).expect("a span");
+        assert_eq!(span.to_string(), "233 days, 20:00:12");
+        assert_eq!(b.minus(&a).expect("a span").to_string(), "-234 days, 3:59:48");
+        assert_eq!(span.call("total_seconds", &[], &[]), Some(Ok(20_203_212.0.into())));
+        assert_eq!(a.minus(&span).expect("a moment").to_string(), "2015-12-25 00:00:00");
+        assert_eq!(a.repr(), "datetime.datetime(2016, 8, 14, 20, 0, 12)");
+        assert_eq!(a.iso(), "2016-08-14T20:00:12");
+        assert_eq!(a.format("%d.%m.%y %j %f %%s"), "14.08.16 227 000000 %s");
+        assert_eq!(a.call("ctime", &[], &[]), Some(Ok("Sun Aug 14 20:00:12 2016".into())));
+        assert_eq!(Time::parse("x", "%Y"), Err("time data 'x' does not match format '%Y'".into()));
+        assert_eq!(Time::parse("2020x", "%Y"), Err("unconverted data remains: x".into()));
+        let zoned = Time::of_yaml("2001-12-14t21:59:43.10-05:00").expect("a moment");
+        assert_eq!(zoned.iso(), "2001-12-14T21:59:43.100000-05:00");
+        assert_eq!(Time::of_yaml("2002-12-14").map(|day| day.repr()), Some("datetime.date(2002, 12, 14)".into()));
+        for text in ["2002-1-14", "2002-12", "12:30:45", "2002-12-14 1:2:3", "2002-13-45"] {
+            assert_eq!(Time::of_yaml(text), None, "{text}");
+        }
+        assert!(is_timestamp("2002-13-45") && !is_timestamp("2002-12-14x"));
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bakery_events::exit;
 use bakery_lang::{Map, Value};
 
 use super::context::{Context, selected};
@@ -406,21 +407,23 @@ impl Runner<'_> {
                 }
                 self.entries(&entries, hosts, &inner)
             }
+            // What cannot be understood ends the play; a file that is not there is a failure of its hosts.
+            Err(error) if error.code == exit::PARSE_ERROR => Err(error),
             Err(error) => {
                 if include.role {
                     let origin = include.args.get("name").and_then(|name| name.origin().cloned());
                     let origin = origin.unwrap_or_else(|| task.origin.clone());
                     let shown = bakery_lang::Diagnostic::at(&origin, error.diagnostic.message.as_str());
                     self.callback().error(None, &shown);
+                } else {
+                    self.callback().error(None, &error.diagnostic);
                 }
                 for host in hosts {
                     let result = Map::new();
                     result.set("changed", false);
                     result.set("failed", true);
-                    if include.role {
-                        result.set("reason", error.diagnostic.message.as_str());
-                    } else {
-                        result.set("reason", error.diagnostic.to_string());
+                    result.set("reason", error.diagnostic.message.as_str());
+                    if !include.role {
                         result.set("include", include.file.as_str());
                     }
                     let end = End {

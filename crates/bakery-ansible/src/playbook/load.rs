@@ -611,6 +611,11 @@ impl Loader {
         let at = |message: String| Error::parse(Diagnostic::at(&task.origin, message));
         let name_of = |keys: &[&str]| keys.iter().find_map(|key| task.args.get(key)).filter(|v| !v.is_none());
         match action.as_str() {
+            "include_tasks"
+                if name_of(&["file", "_raw_params"]).is_none_or(|name| name.to_string().trim().is_empty()) =>
+            {
+                Err(at(format!("No file specified for {}", task.action)))
+            }
             "import_tasks" | "include" => {
                 let name = name_of(&["file", "_raw_params"])
                     .ok_or_else(|| at("No file specified for import_tasks".into()))?;
