@@ -1,5 +1,6 @@
 //! What an executor tells while it runs.
 
+use bakery_host::terminal::{Typed, Until};
 use bakery_lang::{Diagnostic, Map, Origin};
 
 /// The level of [`Callback::verbose`] that only `ANSIBLE_DEBUG` shows.
@@ -100,6 +101,10 @@ pub trait Callback: Send {
     fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
         None
     }
+    /// Waits for whoever is there, showing what is typed or not; `None` when nobody can answer.
+    fn wait_for(&mut self, prompt: &str, echo: bool, until: Until<'_>) -> Option<Typed> {
+        None
+    }
     /// Something that may be wrong.
     fn warning(&mut self, text: &str) {}
     /// Why a task failed on a host, or something else did, with its place; what happens to the host is told next.
@@ -174,6 +179,9 @@ impl Callback for Chorus<'_> {
     }
     fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
         self.first.ask(prompt, echo)
+    }
+    fn wait_for(&mut self, prompt: &str, echo: bool, until: Until<'_>) -> Option<Typed> {
+        self.first.wait_for(prompt, echo, until)
     }
     fn warning(&mut self, text: &str) {
         self.all(|c| c.warning(text));

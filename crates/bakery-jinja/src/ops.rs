@@ -258,7 +258,8 @@ pub(crate) fn join(parts: &[String], separator: &str) -> Result<Value> {
 
 /// How often a sequence is repeated, unless that takes the memory.
 pub(crate) fn times(n: i128, length: usize) -> Result<usize> {
-    let n = usize::try_from(n.max(0)).unwrap_or(usize::MAX);
+    // Nothing is nothing however often.
+    let n = if length == 0 { 0 } else { usize::try_from(n.max(0)).unwrap_or(usize::MAX) };
     if n.saturating_mul(length) > MOST_ITEMS {
         return Err(Error::new("the repeated list is too long"));
     }

@@ -54,6 +54,15 @@ fn what_cannot_be_sorted_is_an_error() {
     assert!(error.to_string().contains("'<' not supported between"), "{error}");
 }
 
+/// Nothing times a million is nothing, and takes no time.
+#[test]
+fn nothing_is_repeated_at_once() {
+    let text = format!("{{{{ []{} }}}}", " * 999999".repeat(100));
+    let environment = Environment::new();
+    let template = environment.parse(&Source::new("t", text.as_str()), &Syntax::default()).expect("parses");
+    assert_eq!(environment.render(&template, &MapScope::default()).expect("renders"), "[]");
+}
+
 /// Templates that make values which the stack or the memory cannot hold: each is an error, and nothing is lost.
 #[test]
 fn values_have_bounds() {

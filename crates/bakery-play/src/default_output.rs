@@ -5,6 +5,7 @@ use std::io::Write;
 
 use bakery_ansible::callback::{DEBUG, TaskInfo};
 use bakery_ansible::{Callback, HostStats, Settings, Status};
+use bakery_host::terminal::{Typed, Until};
 use bakery_lang::{Diagnostic, Map, Origin, json};
 
 use crate::Colour;
@@ -328,6 +329,11 @@ impl Callback for DefaultOutput<'_> {
     fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
         let _ = self.out.flush();
         bakery_host::terminal::ask_person(prompt, echo)
+    }
+
+    fn wait_for(&mut self, prompt: &str, echo: bool, until: Until<'_>) -> Option<Typed> {
+        let _ = self.out.flush();
+        bakery_host::terminal::wait_for(prompt, echo, until)
     }
 
     fn warning(&mut self, text: &str) {

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bakery_host::terminal::{Typed, Until};
 use bakery_lang::{Diagnostic, Map, Text, Value};
 use bakery_modules::args::boolean;
 
@@ -133,32 +134,48 @@ impl Runner<'_> {
         let now = || jiff::Zoned::now().strftime("%Y-%m-%d %H:%M:%S%.6f").to_string();
         let (began, start) = (std::time::Instant::now(), now());
         let hidden = if echo { "" } else { " (output is hidden)" };
-        let mut input = String::new();
-        match minutes.map(|m| m * 60).or(seconds) {
+        let text = args.get("prompt").filter(|p| !p.is_none()).map(|p| p.to_string());
+        let usual = || "Press enter to continue, Ctrl+C to interrupt".to_owned();
+        let prompt =
+            |text: Option<String>| format!("[{}]\n{}{hidden}:\n", name.trim(), text.unwrap_or_else(usual));
+        let typed = match minutes.map(|m| m * 60).or(seconds) {
             Some(seconds) => {
                 let seconds = seconds.max(1);
                 self.callback().verbose(0, &format!("Pausing for {seconds} seconds{hidden}"));
-                let until = began + Duration::from_secs(seconds as u64);
-                while std::time::Instant::now() < until && bakery_host::signal::caught().is_none() {
-                    let left = until.saturating_duration_since(std::time::Instant::now());
+                let end = began + Duration::from_secs(seconds as u64);
+                let keys = "(ctrl+C then 'C' = continue early, ctrl+C then 'A' = abort)\n";
+                let shown = text.map_or_else(|| keys.to_owned(), |text| format!("{keys}{}", prompt(Some(text))));
+                let typed = self.callback().wait_for(&shown, false, Until::Time(end));
+                while typed.is_none()
+                    && std::time::Instant::now() < end
+                    && bakery_host::signal::caught().is_none()
+                {
+                    let left = end.saturating_duration_since(std::time::Instant::now());
                     std::thread::sleep(left.min(Duration::from_millis(100)));
                 }
+                typed.unwrap_or(Typed::Nothing)
             }
             None => {
-                let text = args.get("prompt").filter(|p| !p.is_none()).map_or_else(
-                    || "Press enter to continue, Ctrl+C to interrupt".to_owned(),
-                    |p| p.to_string(),
-                );
-                let answer = self.callback().ask(&format!("[{}]\n{text}{hidden}:\n", name.trim()), echo);
-                match answer {
-                    Some(answer) => input = answer,
-                    None => {
-                        let text = "Not waiting for response to prompt as stdin is not interactive";
-                        self.show_warnings(vec![text.into()]);
-                    }
-                }
+                let typed = self.callback().wait_for(&prompt(text), echo, Until::Line);
+                typed.unwrap_or_else(|| {
+                    let text = "Not waiting for response to prompt as stdin is not interactive";
+                    self.show_warnings(vec![text.into()]);
+                    Typed::Nothing
+                })
             }
-        }
+        };
+        let input = match typed {
+            Typed::Line(line) => line,
+            Typed::Nothing => String::new(),
+            Typed::Interrupted => {
+                let prompt = "Press 'C' to continue the play or 'A' to abort \n";
+                let choice = self.callback().wait_for(prompt, false, Until::Letter(&['c', 'a']));
+                if choice != Some(Typed::Line("c".into())) {
+                    return Err("user requested abort!".into());
+                }
+                String::new()
+            }
+        };
         let took = began.elapsed().as_secs_f64();
         let (amount, unit) = if seconds.is_some() { (took, "seconds") } else { (took / 60.0, "minutes") };
         let result = Map::from_iter([

@@ -107,7 +107,10 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
                 events.push(scalar("str", &blocked(text), false, ScalarStyle::Literal));
             } else {
                 // Plain only where it reads back as text.
-                events.push(scalar("str", text, resolve_plain(text).is_none() && !is_timestamp(text), form));
+                // `<<` and `=` have types of their own, too.
+                let is_text =
+                    resolve_plain(text).is_none() && !is_timestamp(text) && !matches!(text, "<<" | "=");
+                events.push(scalar("str", text, is_text, form));
             }
         }
         other => {
@@ -190,6 +193,7 @@ mod tests {
         let long = "word ".repeat(30);
         let text = nice(&format!(r#"{{"long": "{}"}}"#, long.trim()));
         assert!(text.lines().count() == 2 && text.lines().all(|line| line.len() <= 85), "{text}");
+        assert_eq!(nice(r#"{"<<": "=", "x": "<"}"#), "'<<': '='\nx: <\n");
         let block =
             emit(&of(r#"{"msg": "a \n\tb"}"#), Style { indent: 4, literal: true, ..Style::default() });
         assert_eq!(block, "msg: |-\n    a\n            b\n");
