@@ -64,10 +64,9 @@ pub(crate) fn hash(password: &str, wanted: &Wanted) -> Result<String, String> {
         "sha512" | "sha256" => {
             // As many as ansible-core asks passlib for.
             let rounds = wanted.rounds.unwrap_or(if name == "sha512" { 656_000 } else { 535_000 });
-            let params =
-                sha_crypt::Params::new(rounds).map_err(|_| format!("Could not hash the secret. {rounds} rounds are not possible"))?;
-            let shown =
-                if rounds == 5000 { String::new() } else { format!("rounds={rounds}$") };
+            let params = sha_crypt::Params::new(rounds)
+                .map_err(|_| format!("Could not hash the secret. {rounds} rounds are not possible"))?;
+            let shown = if rounds == 5000 { String::new() } else { format!("rounds={rounds}$") };
             let (id, text) = if name == "sha512" {
                 (6, encoded(&sha_crypt::sha512_crypt(password.as_bytes(), salt.as_bytes(), params)))
             } else {

@@ -192,8 +192,7 @@ impl State {
             self.helper = None;
             return Err(Error::new("the helper that runs plugins in Python ended"));
         }
-        let answer: serde_json::Value =
-            serde_json::from_str(&line).map_err(|e| Error::new(e.to_string()))?;
+        let answer: serde_json::Value = serde_json::from_str(&line).map_err(|e| Error::new(e.to_string()))?;
         let said = |key: &str| answer.get(key).and_then(serde_json::Value::as_str);
         match (said("broken"), said("error")) {
             (Some(broken), _) => Err(Error::told(broken)),

@@ -397,10 +397,7 @@ impl Scope for Templar {
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > MAX_DEPTH {
-            return Err(JinjaError::new(format!(
-                "Recursive loop detected in template: {}",
-                text.as_str()
-            )));
+            return Err(JinjaError::new(format!("Recursive loop detected in template: {}", text.as_str())));
         }
         self.depth.store(depth + 1, Ordering::Relaxed);
         let source = match text.origin() {

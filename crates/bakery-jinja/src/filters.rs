@@ -276,7 +276,8 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             let (mut out, mut rest) = (String::new(), text.as_str());
             // Comments go first, for there may be tags in them.
             while let Some(start) = rest.find('<') {
-                let (open, close) = if rest[start..].starts_with("<!--") { ("<!--", "-->") } else { ("<", ">") };
+                let (open, close) =
+                    if rest[start..].starts_with("<!--") { ("<!--", "-->") } else { ("<", ">") };
                 let Some(end) = rest[start + open.len()..].find(close) else { break };
                 out.push_str(&rest[..start]);
                 rest = &rest[start + open.len() + end + close.len()..];

@@ -238,7 +238,8 @@ fn tokens(
                 }
             }
         }
-        at += push(trimmed, literal, &mut out, &mut depth).ok_or_else(|| unexpected(trimmed, at, source, line))?;
+        at += push(trimmed, literal, &mut out, &mut depth)
+            .ok_or_else(|| unexpected(trimmed, at, source, line))?;
     }
 }
 
@@ -307,7 +308,8 @@ fn next_line(text: &str, from: usize, syntax: &Syntax, tag: Option<(usize, char)
                 'b' => &syntax.block_start,
                 _ => &syntax.comment_start,
             };
-            let prefix = if line.is_statement { &syntax.line_statement_prefix } else { &syntax.line_comment_prefix };
+            let prefix =
+                if line.is_statement { &syntax.line_statement_prefix } else { &syntax.line_comment_prefix };
             let is_longer = open.len() >= prefix.as_deref().unwrap_or_default().len();
             (line.start < start || line.start == start && !is_longer).then_some(line)
         }

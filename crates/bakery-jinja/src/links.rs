@@ -19,8 +19,12 @@ pub(crate) fn urlize(text: &str, args: &Arguments) -> Result<String> {
     let is = |regex: &bakery_lang::regex::Regex, text: &str| matches!(regex.is_match(text), Ok(true));
     let given = |at: usize, name: &str| args.get(at, name).filter(|v| !v.is_none());
     let limit = given(0, "trim_url_limit").and_then(|v| usize::try_from(v.as_int()?).ok());
-    let mut rel: Vec<String> =
-        given(3, "rel").map(|v| v.to_string()).unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let mut rel: Vec<String> = given(3, "rel")
+        .map(|v| v.to_string())
+        .unwrap_or_default()
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect();
     rel.push("noopener".into());
     if args.flag(1, "nofollow", false) {
         rel.push("nofollow".into());
@@ -52,13 +56,18 @@ pub(crate) fn urlize(text: &str, args: &Arguments) -> Result<String> {
     };
     let link = |middle: &str| -> Option<String> {
         if is(&web, middle) {
-            let scheme = if middle.starts_with("http://") || middle.starts_with("https://") { "" } else { "https://" };
+            let scheme =
+                if middle.starts_with("http://") || middle.starts_with("https://") { "" } else { "https://" };
             return Some(format!("<a href=\"{scheme}{middle}\"{attributes}>{}</a>", shown(middle)));
         }
         if let Some(address) = middle.strip_prefix("mailto:").filter(|address| is(&mail, address)) {
             return Some(format!("<a href=\"{middle}\">{address}</a>"));
         }
-        if !middle.starts_with("www.") && !middle.starts_with('@') && !middle.contains(':') && is(&mail, middle) {
+        if !middle.starts_with("www.")
+            && !middle.starts_with('@')
+            && !middle.contains(':')
+            && is(&mail, middle)
+        {
             return Some(format!("<a href=\"mailto:{middle}\">{middle}</a>"));
         }
         let is_other = schemes.iter().any(|scheme| middle != scheme && middle.starts_with(scheme.as_str()));

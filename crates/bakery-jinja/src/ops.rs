@@ -160,9 +160,7 @@ fn of_times(operator: Binary, left: &Value, right: &Value) -> Option<Value> {
 pub fn negate(value: &Value) -> Result<Value> {
     match value {
         Value::Float(f) => Ok(Value::Float(-f)),
-        Value::Time(time) if matches!(**time, Time::Span(_)) => {
-            binary(Binary::Mul, value, &Value::Int(-1))
-        }
+        Value::Time(time) if matches!(**time, Time::Span(_)) => binary(Binary::Mul, value, &Value::Int(-1)),
         other => other
             .as_int()
             .map(|i| Value::Int(-i))

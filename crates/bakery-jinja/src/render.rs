@@ -99,7 +99,8 @@ impl Evaluator<'_> {
         let missing = || Error::undefined("there is no parent block called 'super'.");
         let (name, at) = self.inside.last().cloned().ok_or_else(missing)?;
         let older = self.blocks.get(&name).and_then(|all| all.get(at + further)).cloned();
-        let older = older.ok_or_else(|| Error::undefined(format!("there is no parent block called '{name}'.")))?;
+        let older =
+            older.ok_or_else(|| Error::undefined(format!("there is no parent block called '{name}'.")))?;
         let mut out = String::new();
         self.block(&older, at + further, &mut out)?;
         Ok(out.into())
@@ -108,8 +109,9 @@ impl Evaluator<'_> {
     /// The text of a block by its name (`self.name()`).
     pub(crate) fn block_text(&mut self, name: &str) -> Result<Value> {
         let block = self.blocks.get(name).and_then(|all| all.first()).cloned();
-        let block = block
-            .ok_or_else(|| Error::undefined(format!("object of type 'TemplateReference' has no attribute '{name}'")))?;
+        let block = block.ok_or_else(|| {
+            Error::undefined(format!("object of type 'TemplateReference' has no attribute '{name}'"))
+        })?;
         let mut out = String::new();
         self.block(&block, 0, &mut out)?;
         Ok(out.into())
@@ -155,7 +157,8 @@ impl Evaluator<'_> {
     fn load(&self, name: &str) -> Result<Template> {
         let source = self.scope.load(name)?;
         // It is written as the one that brings it in. As Ansible configures Jinja2, its last newline is not kept.
-        let syntax = Syntax { keep_trailing_newline: false, escape_backslashes: false, ..(*self.syntax).clone() };
+        let syntax =
+            Syntax { keep_trailing_newline: false, escape_backslashes: false, ..(*self.syntax).clone() };
         self.environment.parse(&source, &syntax)
     }
 

@@ -82,7 +82,8 @@ fn values_have_bounds() {
     ];
     for case in cases {
         let environment = Environment::new();
-        let template = environment.parse(&Source::new("t", case.as_str()), &Syntax::default()).expect("parses");
+        let template =
+            environment.parse(&Source::new("t", case.as_str()), &Syntax::default()).expect("parses");
         let error = environment.render(&template, &MapScope::default()).expect_err(&case);
         assert!(error.message.contains("too l"), "{case}: {}", error.message);
     }

@@ -278,8 +278,9 @@ impl Time {
                 "hour" => with.hour(small()?),
                 "minute" => with.minute(small()?),
                 "second" => with.second(small()?),
-                "microsecond" => with
-                    .subsec_nanosecond(i32::try_from(number.saturating_mul(1000)).map_err(|_| wrong())?),
+                "microsecond" => {
+                    with.subsec_nanosecond(i32::try_from(number.saturating_mul(1000)).map_err(|_| wrong())?)
+                }
                 other => return Err(format!("'{other}' is an invalid keyword argument for replace()")),
             };
             moment = with.build().map_err(|_| wrong())?;
@@ -401,7 +402,11 @@ impl<'a> Timestamp<'a> {
         };
         let day = three(&text[..at], '-')?;
         let blank = |c| c == ' ' || c == '\t';
-        let rest = if text[at..].starts_with(blank) { text[at..].trim_start_matches(blank) } else { &text[at + 1..] };
+        let rest = if text[at..].starts_with(blank) {
+            text[at..].trim_start_matches(blank)
+        } else {
+            &text[at + 1..]
+        };
         let end = rest.find(|c: char| !c.is_ascii_digit() && !matches!(c, ':' | '.')).unwrap_or(rest.len());
         let (time, zone) = (&rest[..end], rest[end..].trim_start_matches(blank));
         let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
@@ -517,7 +522,10 @@ mod tests {
         assert_eq!(Time::parse("2020x", "%Y"), Err("unconverted data remains: x".into()));
         let zoned = Time::of_yaml("2001-12-14t21:59:43.10-05:00").expect("a moment");
         assert_eq!(zoned.iso(), "2001-12-14T21:59:43.100000-05:00");
-        assert_eq!(Time::of_yaml("2002-12-14").map(|day| day.repr()), Some("datetime.date(2002, 12, 14)".into()));
+        assert_eq!(
+            Time::of_yaml("2002-12-14").map(|day| day.repr()),
+            Some("datetime.date(2002, 12, 14)".into())
+        );
         for text in ["2002-1-14", "2002-12", "12:30:45", "2002-12-14 1:2:3", "2002-13-45"] {
             assert_eq!(Time::of_yaml(text), None, "{text}");
         }

@@ -17,12 +17,14 @@ pub struct Escalation {
     pub chdir: Option<String>,
     /// What it may ask for.
     pub password: Option<Secret>,
+    /// Whether the method is used where none is needed (`BECOME_ALLOW_SAME_USER`).
+    pub always: bool,
 }
 
 impl Escalation {
     /// Whether somebody said how to become the user, so that no shorter way will do. Nobody asks root for a password.
     pub fn is_particular(&self) -> bool {
-        self.exe.is_some() || self.flags.is_some() || self.chdir.is_some()
+        self.always || self.exe.is_some() || self.flags.is_some() || self.chdir.is_some()
     }
 
     /// What a refusal is called that was said while becoming the user; `None` if nothing was refused.
@@ -120,6 +122,7 @@ mod tests {
                 method: method.into(),
                 exe: None,
                 chdir: None,
+                always: false,
                 flags: flags.map(Into::into),
                 password: password.map(|p| Secret(p.into())),
             };

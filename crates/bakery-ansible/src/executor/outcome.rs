@@ -61,7 +61,7 @@ impl Runner<'_> {
 
     /// Facts that a result has, in the place of the action that found them.
     pub(super) fn keep_facts(&self, action: &str, args: &Map, host: &str, facts: &Map) {
-        let Some(state) = self.host(host) else { return };
+        let Ok(state) = self.known_host(host) else { return };
         if action == "set_fact" {
             state.vars.set.extend(facts);
             let is_cached = |given: Value| bakery_modules::args::boolean(&given).unwrap_or(false);

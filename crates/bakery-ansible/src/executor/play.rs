@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bakery_lang::{Map, Source, Value};
 
 use super::context::Context;
-use super::run::{HostProgress, HostState, Runner};
+use super::run::{HostProgress, Runner};
 use super::strategy::Strategy;
 use crate::Result;
 use crate::playbook::{Entry, Play, Task};
@@ -68,12 +68,7 @@ impl Runner<'_> {
             return Ok(());
         }
         for host in &hosts {
-            if self.host(host).is_none() {
-                let vars = self.scene().inventory.host_vars(host, &self.loader())?;
-                let state = Arc::new(HostState::new(vars));
-                state.progress().gathered = state.vars.facts.contains("module_setup");
-                self.change_scene(|scene| scene.hosts.insert(host.clone(), state));
-            }
+            self.known_host(host)?;
             self.mark(host, |s| {
                 s.ended = false;
                 s.notifications.clear();

@@ -144,7 +144,8 @@ impl Runner<'_> {
                 self.callback().verbose(0, &format!("Pausing for {seconds} seconds{hidden}"));
                 let end = began + Duration::from_secs(seconds as u64);
                 let keys = "(ctrl+C then 'C' = continue early, ctrl+C then 'A' = abort)\n";
-                let shown = text.map_or_else(|| keys.to_owned(), |text| format!("{keys}{}", prompt(Some(text))));
+                let shown =
+                    text.map_or_else(|| keys.to_owned(), |text| format!("{keys}{}", prompt(Some(text))));
                 let typed = self.callback().wait_for(&shown, false, Until::Time(end));
                 while typed.is_none()
                     && std::time::Instant::now() < end

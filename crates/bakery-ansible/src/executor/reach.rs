@@ -10,6 +10,7 @@ use super::context::Context;
 use super::run::Runner;
 use crate::Templar;
 use crate::connection::{Endpoint, Escalation, Secret, Ssh};
+use crate::inventory::IMPLICIT as HERE;
 
 /// What the command line says of connections.
 #[derive(Debug, Clone, Default)]
@@ -31,9 +32,6 @@ pub struct ReachOptions {
     /// Seconds before a connection is given up.
     pub timeout: Option<u64>,
 }
-
-/// Names of this machine that need no connection.
-const HERE: &[&str] = &["localhost", "127.0.0.1", "::1"];
 
 /// The variables of the machine that a task's modules run on.
 struct Vars<'a>(&'a Templar);
@@ -217,6 +215,12 @@ impl Runner<'_> {
                 .or_else(|| particular("pass"))
                 .map(Secret)
                 .or_else(|| options.become_password.clone()),
+            always: loader.settings.flag(
+                "ANSIBLE_BECOME_ALLOW_SAME_USER",
+                "privilege_escalation",
+                "become_allow_same_user",
+                false,
+            ),
             method,
         })
     }

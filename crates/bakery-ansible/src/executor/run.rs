@@ -253,6 +253,21 @@ impl<'a> Runner<'a> {
         self.scene().hosts.get(host).cloned()
     }
 
+    /// A host's state, which begins now if it has none: a play has come to it, or something was found out about it.
+    ///
+    /// # Errors
+    /// Files of variables that cannot be read.
+    pub(super) fn known_host(&self, host: &str) -> Result<Arc<HostState>> {
+        if let Some(state) = self.host(host) {
+            return Ok(state);
+        }
+        let vars = self.scene().inventory.host_vars(host, &self.loader())?;
+        let state = Arc::new(HostState::new(vars));
+        state.progress().gathered = state.vars.facts.contains("module_setup");
+        self.change_scene(|scene| scene.hosts.insert(host.to_owned(), Arc::clone(&state)));
+        Ok(state)
+    }
+
     /// Whether a host is known and has come so far.
     pub(super) fn is(&self, host: &str, check: impl FnOnce(&HostProgress) -> bool) -> bool {
         self.host(host).is_some_and(|state| check(&state.progress()))

@@ -296,7 +296,10 @@ impl Lazy for AllHosts {
     }
 
     fn contains(&self, key: &str) -> bool {
-        self.0.inventory.has(key) || self.0.hosts.contains_key(key)
+        // This machine is there without being in any inventory, though it is not listed then.
+        self.0.inventory.has(key)
+            || self.0.hosts.contains_key(key)
+            || crate::inventory::IMPLICIT.contains(&key)
     }
 }
 

@@ -12,7 +12,7 @@ use crate::actions::{self, Trouble, failure};
 use crate::callback::{Status, TaskInfo};
 use crate::connection::Endpoint;
 use crate::playbook::{Loop, Task};
-use crate::{foreign, lookups};
+use crate::{Templar, foreign, lookups};
 
 /// How a task ended on a host.
 #[derive(Debug)]
@@ -41,6 +41,26 @@ pub(super) struct Include {
 /// The keys of a result that are not handed on.
 const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", "group_by"];
 
+/// The host that a task is delegated to.
+///
+/// # Errors
+/// A name that cannot be evaluated, or that is empty once it is.
+fn delegated(context: &Context, templar: &Templar) -> Result<Option<String>, Diagnostic> {
+    let Some(wanted) = &context.delegate_to else { return Ok(None) };
+    let found = templar.value(wanted)?;
+    if found.is_none() || matches!(found, Value::Omit) || wanted.as_str() == Some("") {
+        return Ok(None);
+    }
+    match found.to_string() {
+        name if name.is_empty() => {
+            let origin = wanted.origin().cloned();
+            let message = format!("Empty hostname produced from delegate_to: \"{wanted}\"");
+            Err(Diagnostic { message, origin, hint: None })
+        }
+        name => Ok(Some(name)),
+    }
+}
+
 /// What a variable holds of a result: not what is meant for whoever shows it.
 pub(super) fn registered(result: &Map) -> Map {
     let is_kept = |(key, _): &(Value, Value)| {
@@ -49,7 +69,9 @@ pub(super) fn registered(result: &Map) -> Map {
     let kept: Map = result.pairs().into_iter().filter(is_kept).collect();
     if let Some(results) = kept.get("results").and_then(|results| results.as_items()) {
         let inner = |one: &Value| match one.as_map() {
-            Some(map) if map.keys().iter().any(|k| k.as_str().is_some_and(|k| k.starts_with("_ansible_"))) => {
+            Some(map)
+                if map.keys().iter().any(|k| k.as_str().is_some_and(|k| k.starts_with("_ansible_"))) =>
+            {
                 map.pairs().into_iter().filter(is_kept).collect::<Map>().into()
             }
             _ => one.clone(),
@@ -360,7 +382,13 @@ impl Runner<'_> {
         label: Option<&str>,
         info: &TaskInfo,
     ) -> End {
-        let templar = self.templar(host, context, local.copied(), Some(task));
+        let mut templar = self.templar(host, context, local.copied(), Some(task));
+        // ansible-core asks where to before it asks whether; for old roles a condition comes before everything else.
+        if templar.strict
+            && let Err(error) = delegated(context, &templar)
+        {
+            return self.failed(&error, task, context, host);
+        }
         let held = templar.all(&context.when);
         self.show_warnings(templar.take_warnings());
         match held {
@@ -398,34 +426,38 @@ impl Runner<'_> {
             }
             _ => action,
         };
+        let delegated = match delegated(context, &templar) {
+            Ok(delegated) => delegated,
+            Err(error) => return self.failed(&error, task, context, host),
+        };
+        if let Some(delegated) = &delegated {
+            let there = self.templar(delegated, &Context::default(), Map::new(), None);
+            let one = Map::new();
+            for name in ["ansible_host", "ansible_connection", "ansible_port", "ansible_user"] {
+                let value = bakery_jinja::Scope::variable(&there, name).and_then(|v| there.value(&v).ok());
+                if let Some(value) = value {
+                    one.set(name, value);
+                }
+            }
+            if !one.contains("ansible_host") {
+                one.set("ansible_host", delegated.as_str());
+            }
+            // The task stays that of its own host, whose address is the other's unless it has one.
+            one.set("inventory_hostname", host);
+            if templar.layers.get("ansible_host").is_none() {
+                local.set("ansible_host", one.get("ansible_host"));
+            }
+            local.set("ansible_delegated_vars", Map::from_iter([(delegated.as_str(), Value::Map(one))]));
+            templar = self.templar(host, context, local.copied(), Some(task));
+        }
         let args = match self.arguments(task, &action, &templar, context) {
             Ok(args) => args,
             Err(error) => {
                 return self.failed(&error, task, context, host);
             }
         };
-        let delegated = match context.delegate_to.as_ref().map(|d| templar.value(d)).transpose() {
-            Ok(delegated) => {
-                delegated.filter(|d| !d.is_none() && !matches!(d, Value::Omit)).map(|d| d.to_string())
-            }
-            Err(error) => {
-                return self.failed(&error, task, context, host);
-            }
-        };
         // A scene that an evaluation still sees is copied when it is changed.
         drop(templar);
-        if let Some(delegated) = &delegated {
-            let host = self.templar(delegated, &Context::default(), Map::new(), None);
-            let one = Map::new();
-            for name in ["ansible_host", "ansible_connection", "ansible_port", "ansible_user"] {
-                let value = bakery_jinja::Scope::variable(&host, name).and_then(|v| host.value(&v).ok());
-                if let Some(value) = value {
-                    one.set(name, value);
-                }
-            }
-            one.set("inventory_hostname", delegated.as_str());
-            local.set("ansible_delegated_vars", Map::from_iter([(delegated.as_str(), Value::Map(one))]));
-        }
         if matches!(action.as_str(), "include_tasks" | "include" | "include_role") {
             return include(&action, &args, local, label);
         }
@@ -606,7 +638,10 @@ impl Runner<'_> {
             let text = format!("This action ({}) does not support async.", task.action);
             return end(Status::Failed, failure(&text));
         }
-        let interpreter = templar.variable("ansible_python_interpreter").and_then(|v| templar.text(&v).ok());
+        // That of the host where the module runs.
+        let there = delegated.map(|name| self.templar(name, &Context::default(), Map::new(), None));
+        let there = there.as_ref().unwrap_or(&templar);
+        let interpreter = there.variable("ansible_python_interpreter").and_then(|v| there.text(&v).ok());
         let async_dir = templar.variable("ansible_async_dir").and_then(|v| templar.text(&v).ok());
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
         let loader = self.loader();
@@ -653,6 +688,11 @@ impl Runner<'_> {
             environment,
         };
         let by_ssh = matches!(calls.endpoint, Ok(Endpoint::Ssh(_)));
+        if let Some(wanted) = calls.escalation.as_ref().filter(|wanted| by_ssh || wanted.is_particular())
+            && let Ok(words) = wanted.command(&["bakery-agent", "serve"])
+        {
+            self.callback().verbose(3, &format!("<{host}> EXEC {}", words.join(" ")));
+        }
         let outcome = if action == "pause" {
             self.pause(&self.shown_name(task, context, host), args)
                 .map_err(|why| Trouble::Failed(failure(&why), None))

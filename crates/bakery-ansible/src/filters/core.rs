@@ -96,8 +96,7 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
     }
     // What is written out must be there, however deep.
     if matches!(name, "to_json" | "to_nice_json" | "to_yaml" | "to_nice_yaml" | "combine")
-        && let Some(missing) =
-            std::iter::once(value).chain(&args.positional).find_map(Value::first_undefined)
+        && let Some(missing) = std::iter::once(value).chain(&args.positional).find_map(Value::first_undefined)
     {
         return Some(Err(Error::of_undefined(&missing)));
     }
@@ -234,7 +233,9 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         "commonpath" => {
             let parts: Vec<Vec<String>> = value
                 .as_items()
-                .ok_or_else(|| Error::new(format!("|commonpath expects sequence, got {} instead.", value.type_name())))?
+                .ok_or_else(|| {
+                    Error::new(format!("|commonpath expects sequence, got {} instead.", value.type_name()))
+                })?
                 .iter()
                 .map(|p| p.to_string().split('/').map(str::to_owned).collect())
                 .collect();
@@ -647,8 +648,9 @@ fn base64_filter(name: &str, text: &str, args: &Arguments) -> Result<Value> {
     let encoding = args.text(0, "encoding", "utf-8");
     let engine = if args.flag(1, "urlsafe", false) { &URL_SAFE } else { &STANDARD };
     if name == "b64encode" {
-        let bytes = bakery_lang::encoding::encode(&encoding, text)
-            .and_then(|bytes| bytes.ok_or_else(|| format!("{encoding} does not have all of these characters")));
+        let bytes = bakery_lang::encoding::encode(&encoding, text).and_then(|bytes| {
+            bytes.ok_or_else(|| format!("{encoding} does not have all of these characters"))
+        });
         return Ok(engine.encode(bytes.map_err(Error::new)?).into());
     }
     let bytes = engine.decode(text.trim()).map_err(|e| Error::new(e.to_string()))?;
@@ -747,9 +749,7 @@ fn subelements(value: &Value, args: &Arguments) -> Result<Value> {
                     break;
                 }
                 None => {
-                    return Err(Error::new(format!(
-                        "could not find '{key}' key in iterated item {found:?}"
-                    )));
+                    return Err(Error::new(format!("could not find '{key}' key in iterated item {found:?}")));
                 }
             };
         }

@@ -19,6 +19,9 @@ use crate::Result;
 use crate::playbook::Loader;
 use crate::vars::{HostVars, adjacent};
 
+/// The names that this machine has in every inventory.
+pub(crate) const IMPLICIT: &[&str] = &["localhost", "127.0.0.1", "::1"];
+
 /// Hosts and groups.
 #[derive(Debug, Clone, Default)]
 pub struct Inventory {
@@ -216,8 +219,8 @@ impl Inventory {
         for folder in &folders {
             merge(&vars.host, &adjacent(folder, "host_vars", host, loader)?);
         }
-        if !self.has(host) {
-            // The implicit `localhost` is this machine.
+        if !self.has(host) && IMPLICIT.contains(&host) {
+            // The implicit `localhost` is this machine; a task may be delegated to others that no inventory knows.
             vars.host.set("ansible_connection", "local");
             vars.host.set("ansible_python_interpreter", crate::foreign::controller_python());
         }
@@ -257,7 +260,10 @@ mod tests {
         let matching = |i: &Inventory, p: &str| i.matching(p).expect("a pattern").0;
         assert_eq!(matching(&inventory, "all"), ["localhost"]);
         inventory
-            .ini(&bakery_lang::Source::new("t", "[web]\nw[1:3] a=1\n[db]\nd1\n[all:vars]\nx=y\n[site:children]\nweb\ndb\n"))
+            .ini(&bakery_lang::Source::new(
+                "t",
+                "[web]\nw[1:3] a=1\n[db]\nd1\n[all:vars]\nx=y\n[site:children]\nweb\ndb\n",
+            ))
             .expect("valid");
         assert_eq!(matching(&inventory, "web:!w2"), ["w1", "w3"]);
         assert_eq!(matching(&inventory, "site"), ["w1", "w2", "w3", "d1"]);

@@ -125,7 +125,7 @@ impl Inventory {
             _ => self.fitting(|n| n == name),
         };
         // Without being listed, localhost is there when it is asked for by name.
-        if found.is_empty() && matches!(name, "localhost" | "127.0.0.1" | "::1") {
+        if found.is_empty() && super::IMPLICIT.contains(&name) {
             return vec![name.to_owned()];
         }
         found

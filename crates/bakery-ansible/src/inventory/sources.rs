@@ -120,7 +120,9 @@ impl Inventory {
                 }
                 hosts => hosts.map_err(|error| {
                     let why = error.diagnostic.message;
-                    Error::message(format!("Failed to parse inventory with 'advanced_host_list' plugin: {why}"))
+                    Error::message(format!(
+                        "Failed to parse inventory with 'advanced_host_list' plugin: {why}"
+                    ))
                 })?,
             };
             for host in hosts {
@@ -429,12 +431,7 @@ impl Inventory {
 }
 
 /// Whether a source was read; warnings say why it was not, unless settings make that an error.
-fn was_parsed(
-    read: Result<bool>,
-    source: &str,
-    loader: &Loader,
-    warnings: &mut Vec<String>,
-) -> Result<bool> {
+fn was_parsed(read: Result<bool>, source: &str, loader: &Loader, warnings: &mut Vec<String>) -> Result<bool> {
     let why = match read {
         Ok(true) => return Ok(true),
         Ok(false) => None,
@@ -527,7 +524,9 @@ fn range(name: &str) -> Result<Option<Vec<String>>> {
     }
     let number = |text: &str| {
         text.trim().parse::<u32>().map_err(|_| {
-            Error::message(format!("{name}: a range is of two numbers or of two letters, and '{text}' is none"))
+            Error::message(format!(
+                "{name}: a range is of two numbers or of two letters, and '{text}' is none"
+            ))
         })
     };
     let step = parts.get(2).map_or(Ok(1), |step| number(step))?.max(1) as usize;

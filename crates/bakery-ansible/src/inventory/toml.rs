@@ -24,7 +24,8 @@ pub(super) fn groups(source: &std::sync::Arc<Source>) -> Result<Map> {
         let group = written(&value(group), &origin);
         if let Some(group) = group.as_map() {
             if let Some(Value::List(children)) = group.get("children") {
-                group.set("children", children.items().into_iter().map(|c| (c, Value::None)).collect::<Map>());
+                group
+                    .set("children", children.items().into_iter().map(|c| (c, Value::None)).collect::<Map>());
             }
         }
         groups.set(name, group);

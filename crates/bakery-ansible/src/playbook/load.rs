@@ -612,7 +612,8 @@ impl Loader {
         let name_of = |keys: &[&str]| keys.iter().find_map(|key| task.args.get(key)).filter(|v| !v.is_none());
         match action.as_str() {
             "include_tasks"
-                if name_of(&["file", "_raw_params"]).is_none_or(|name| name.to_string().trim().is_empty()) =>
+                if name_of(&["file", "_raw_params"])
+                    .is_none_or(|name| name.to_string().trim().is_empty()) =>
             {
                 Err(at(format!("No file specified for {}", task.action)))
             }

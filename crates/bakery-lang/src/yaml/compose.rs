@@ -291,7 +291,12 @@ impl Composer<'_> {
                     _ => None,
                 };
                 let is_plain = style == ScalarStyle::Plain && plain_implicit && tag.is_none();
-                let tag = if is_plain && is_timestamp(&value) { Some(TIMESTAMP.into()) } else { tag };
+                let tag = match tag {
+                    None if is_plain && is_timestamp(&value) => Some(TIMESTAMP.into()),
+                    // In quotes it merges nothing.
+                    None if !is_plain && value == "<<" => Some("tag:yaml.org,2002:str".into()),
+                    tag => tag,
+                };
                 let value = typed.unwrap_or_else(|| {
                     if tag.as_deref() == Some("!unsafe") {
                         Value::from(value.as_str())

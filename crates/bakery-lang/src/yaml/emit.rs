@@ -56,7 +56,8 @@ pub fn emit(value: &Value, style: Style) -> String {
     emitter.set_width(i32::try_from(style.width).unwrap_or(80));
     emitter.set_unicode(true);
     emitter.set_canonical(style.canonical);
-    let mut events = vec![Event::stream_start(Encoding::Utf8), Event::document_start(None, &[], !style.explicit_start)];
+    let mut events =
+        vec![Event::stream_start(Encoding::Utf8), Event::document_start(None, &[], !style.explicit_start)];
     node(value, style, &mut events);
     events.extend([Event::document_end(!style.explicit_end), Event::stream_end()]);
     for event in events {

@@ -39,7 +39,8 @@ impl Scope for Suite {
     }
 
     fn load(&self, name: &str) -> bakery_jinja::Result<Arc<Source>> {
-        let text = self.templates.get(name).ok_or_else(|| Error::new(format!("template not found: {name}")))?;
+        let text =
+            self.templates.get(name).ok_or_else(|| Error::new(format!("template not found: {name}")))?;
         Ok(Source::new(name, text.as_str()))
     }
 }
@@ -72,7 +73,10 @@ pub(crate) fn suite(reference: &Path) -> Result<(), Failed> {
         if !same {
             let expected = case.get("error").unwrap_or(&case["answer"]);
             let found = found.map_or_else(|e| format!("error: {}", e.message), |v| format!("{v:?}"));
-            wrong.push(format!("{test}\n  {}\n  with {}\n  gives {found}\n  not   {expected}", case["source"], case["context"]));
+            wrong.push(format!(
+                "{test}\n  {}\n  with {}\n  gives {found}\n  not   {expected}",
+                case["source"], case["context"]
+            ));
         }
     }
     if tried < 500 {
