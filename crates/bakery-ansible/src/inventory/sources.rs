@@ -551,7 +551,7 @@ fn range(name: &str) -> Result<Option<Vec<String>>> {
             if at(a) > at(b) {
                 return Err(wrong("have begin <= end"));
             }
-            letters[at(a)..=at(b)].iter().step_by(step).map(|c| c.to_string()).collect()
+            letters[at(a)..=at(b)].iter().step_by(step).map(char::to_string).collect()
         }
         _ => (number(from)?..=number(to)?)
             .step_by(step)

@@ -22,11 +22,10 @@ pub(super) fn groups(source: &std::sync::Arc<Source>) -> Result<Map> {
     let groups = Map::new();
     for (name, group) in &table {
         let group = written(&value(group), &origin);
-        if let Some(group) = group.as_map() {
-            if let Some(Value::List(children)) = group.get("children") {
-                group
-                    .set("children", children.items().into_iter().map(|c| (c, Value::None)).collect::<Map>());
-            }
+        if let Some(group) = group.as_map()
+            && let Some(Value::List(children)) = group.get("children")
+        {
+            group.set("children", children.items().into_iter().map(|c| (c, Value::None)).collect::<Map>());
         }
         groups.set(name, group);
     }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "tests use the system as users do")]
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -372,7 +373,7 @@ fn try_out(name: &str, corpus: &[Vec<u8>], reader: fn(&[u8])) -> Result<(), Fail
     }
     let tried = count.load(Ordering::Relaxed);
     if is_long {
-        eprintln!("{name}: {tried} texts in {seconds} s");
+        writeln!(std::io::stderr(), "{name}: {tried} texts in {seconds} s")?;
     }
     if tried < 10 { Err(format!("only {tried} texts were tried").into()) } else { Ok(()) }
 }
