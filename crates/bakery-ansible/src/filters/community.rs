@@ -5,7 +5,8 @@ use bakery_lang::regex::{Flags, compile};
 use bakery_lang::{Map, Value, ini, repr};
 use unicode_normalization::UnicodeNormalization as _;
 
-use super::core::{dedup, merge_into, seeded};
+use super::core::seeded;
+use super::lists::{dedup, merge_into};
 use super::query::search;
 use crate::lookups::rows;
 use crate::tests::compare;

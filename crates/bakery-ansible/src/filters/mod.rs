@@ -2,7 +2,9 @@
 
 mod community;
 mod core;
+mod lists;
 mod query;
+mod texts;
 
 use bakery_jinja::{Arguments, Result};
 use bakery_lang::Value;
