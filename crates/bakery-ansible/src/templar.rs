@@ -16,9 +16,6 @@ use crate::{addresses, filters, lookups, tests};
 /// What is said of text that no person wrote where an expression is expected.
 const UNTRUSTED: &str = "Encountered untrusted template or expression.";
 
-/// What a template says that fails while it is rendered.
-const RENDERING: &str = "Error rendering template";
-
 /// What is said of a span of time that would become the value of a variable.
 const SPAN: &str = "Type 'timedelta' is unsupported for variable storage.";
 
@@ -124,7 +121,7 @@ impl Templar {
             Value::Str(text) if text.is_template() => {
                 let value = self.resolve(text).and_then(|value| self.environment.deep(value, self))?;
                 if matches!(&value, Value::Time(time) if matches!(**time, Time::Span(_))) {
-                    return Err(JinjaError::told(format!("{RENDERING}: {SPAN}")));
+                    return Err(JinjaError::new(SPAN).saying(bakery_jinja::RENDERING));
                 }
                 if value.is_undefined() { Err(JinjaError::of_undefined(&value)) } else { Ok(value) }
             }

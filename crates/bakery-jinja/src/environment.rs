@@ -27,7 +27,7 @@ pub struct Environment {
 }
 
 /// What comes before the words of an error that no plugin has made.
-const RENDERING: &str = "Error rendering template";
+pub const RENDERING: &str = "Error rendering template";
 
 impl Environment {
     /// An empty cache.

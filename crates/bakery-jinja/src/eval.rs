@@ -178,7 +178,7 @@ impl<'a> Evaluator<'a> {
         seen
     }
 
-    fn find_macro(&self, name: &str) -> Option<Callable> {
+    pub(crate) fn find_macro(&self, name: &str) -> Option<Callable> {
         for frame in self.frames.iter().rev() {
             if let Some(found) = frame.macros.get(name) {
                 return Some(found.clone());
@@ -194,7 +194,7 @@ impl<'a> Evaluator<'a> {
         None
     }
 
-    fn find_module(&self, name: &str) -> Option<Arc<Frame>> {
+    pub(crate) fn find_module(&self, name: &str) -> Option<Arc<Frame>> {
         self.frames.iter().rev().find_map(|frame| {
             let outer = || frame.outer.as_ref().and_then(|outer| outer.modules.get(name)).cloned();
             frame.modules.get(name).cloned().or_else(outer)

@@ -23,7 +23,7 @@ mod scope;
 mod tests;
 mod text;
 
-pub use environment::{Environment, Template};
+pub use environment::{Environment, RENDERING, Template};
 pub use error::{Error, Result};
 pub use filters::NAMES as FILTERS;
 pub use lexer::{Syntax, unescaped};

@@ -48,9 +48,15 @@ impl Evaluator<'_> {
             std::mem::take(&mut self.is_silent),
             std::mem::replace(&mut self.base, self.frames.len() - 1),
             std::mem::replace(&mut self.syntax, Arc::clone(&template.syntax)),
+            self.depth,
         );
         let mut template = template.clone();
         let result = loop {
+            // Templates that bring each other in count as those do that extend each other.
+            self.depth += 1;
+            if self.depth > MAX_EXTENDS {
+                break Err(Error::new("templates extend or include each other too deep"));
+            }
             let place = |error: Error| match error.origin {
                 None => error.or_at(&template.source.at_offset(0)),
                 Some(_) => error,
@@ -65,12 +71,8 @@ impl Evaluator<'_> {
                 Some(parent) => template = parent,
                 None => break Ok(()),
             }
-            self.depth += 1;
-            if self.depth > MAX_EXTENDS {
-                break Err(Error::new("templates extend each other too deep"));
-            }
         };
-        (self.blocks, self.inside, self.parent, self.is_silent, self.base, self.syntax) = before;
+        (self.blocks, self.inside, self.parent, self.is_silent, self.base, self.syntax, self.depth) = before;
         result
     }
 
@@ -104,6 +106,25 @@ impl Evaluator<'_> {
         let mut out = String::new();
         self.block(&older, at + further, &mut out)?;
         Ok(out.into())
+    }
+
+    /// Whether what an expression makes is not escaped again: text of macros and blocks, and of filters that escape.
+    fn is_safe(&self, expr: &Expr) -> bool {
+        match expr {
+            Expr::Filter(_, name, _) => {
+                matches!(
+                    name.as_str(),
+                    "safe" | "e" | "escape" | "forceescape" | "tojson" | "urlize" | "xmlattr"
+                )
+            }
+            Expr::Call(function, _) => match function.as_ref() {
+                Expr::Name(name) => name == "super" || self.find_macro(name).is_some(),
+                Expr::Attr(object, _) => matches!(object.as_ref(), Expr::Name(name)
+                    if matches!(name.as_str(), "self" | "super") || self.find_module(name).is_some()),
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     /// The text of a block by its name (`self.name()`).
@@ -185,7 +206,7 @@ impl Evaluator<'_> {
             }
             Node::Output(expr, _) => {
                 let value = self.full(expr)?;
-                let escapes = self.escapes && !is_safe(expr);
+                let escapes = self.escapes && !self.is_safe(expr);
                 self.chunks += 1;
                 self.last = Some(value.clone());
                 // An inline if without else, and none, are empty inside longer text.
@@ -514,17 +535,6 @@ fn collect(nodes: &[Node], out: &mut Vec<Arc<Block>>) {
             out.push(Arc::clone(block));
         }
         node.inner().into_iter().for_each(|inner| collect(inner, out));
-    }
-}
-
-/// Whether the last that was done to a value makes text that is not escaped again.
-fn is_safe(expr: &Expr) -> bool {
-    match expr {
-        Expr::Filter(_, name, _) => {
-            matches!(name.as_str(), "safe" | "e" | "escape" | "forceescape" | "tojson" | "urlize" | "xmlattr")
-        }
-        Expr::Call(..) => true,
-        _ => false,
     }
 }
 

@@ -54,6 +54,41 @@ fn what_cannot_be_sorted_is_an_error() {
     assert!(error.to_string().contains("'<' not supported between"), "{error}");
 }
 
+/// Templates by name, for those that bring others in.
+struct Named(Vec<(&'static str, &'static str)>);
+
+impl bakery_jinja::Scope for Named {
+    fn variable(&self, _: &str) -> Option<bakery_lang::Value> {
+        None
+    }
+
+    fn load(&self, name: &str) -> bakery_jinja::Result<std::sync::Arc<Source>> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.map(|(name, text)| Source::new(*name, *text)).ok_or_else(|| bakery_jinja::Error::new("none"))
+    }
+}
+
+/// However many templates one includes that extend another, it is their depth that is bounded.
+#[test]
+fn depth_is_that_of_templates_in_each_other() {
+    let scope = Named(vec![
+        ("child", "{% extends 'parent' %}{% block b %}x{% endblock %}"),
+        ("parent", "{% block b %}{% endblock %}"),
+        ("itself", "{% include 'itself' %}"),
+    ]);
+    let render = |text: &str| {
+        let environment = Environment::new();
+        let template = environment.parse(&Source::new("t", text), &Syntax::default()).expect("parses");
+        environment.render(&template, &scope)
+    };
+    let many = "{% for i in range(200) %}{% include 'child' %}{% endfor %}";
+    assert_eq!(render(many).expect("renders"), "x".repeat(200));
+    assert!(render("{% include 'itself' %}").expect_err("no end").message.contains("too deep"));
+    let escaped =
+        "{% autoescape true %}{{ '<'.upper() }}{% macro m() %}<b>{% endmacro %}{{ m() }}{% endautoescape %}";
+    assert_eq!(render(escaped).expect("renders"), "&lt;<b>");
+}
+
 /// Nothing times a million is nothing, and takes no time.
 #[test]
 fn nothing_is_repeated_at_once() {

@@ -92,7 +92,7 @@ fn prepare(templar: &Templar, path: &Path, args: &Map, dest: &str) -> Result<Pre
     let meta = std::fs::metadata(path).ok();
     let modified = meta.as_ref().and_then(|m| m.modified().ok()).unwrap_or(std::time::UNIX_EPOCH);
     let uid = meta.as_ref().map(std::os::unix::fs::MetadataExt::uid).unwrap_or_default();
-    let owner = bakery_host::users::users("/").into_iter().find(|user| user.uid == uid);
+    let owner = bakery_host::users::find_user(&uid.to_string());
     let owner = owner.map_or_else(|| uid.into(), |user| Value::from(user.name));
     let modified = bakery_lang::Time::local(modified);
     let host =

@@ -63,20 +63,16 @@ fn delegated(context: &Context, templar: &Templar) -> Result<Option<String>, Dia
 
 /// What a variable holds of a result: not what is meant for whoever shows it.
 pub(super) fn registered(result: &Map) -> Map {
-    let is_kept = |(key, _): &(Value, Value)| {
-        !key.as_str().is_some_and(|key| key == "invocation" || key.starts_with("_ansible_"))
+    let without = |map: &Map| -> Map {
+        let is_kept =
+            |(key, _): &(Value, Value)| !key.as_str().is_some_and(|key| key.starts_with("_ansible_"));
+        map.pairs().into_iter().filter(is_kept).collect()
     };
-    let kept: Map = result.pairs().into_iter().filter(is_kept).collect();
-    if let Some(results) = kept.get("results").and_then(|results| results.as_items()) {
-        let inner = |one: &Value| match one.as_map() {
-            Some(map)
-                if map.keys().iter().any(|k| k.as_str().is_some_and(|k| k.starts_with("_ansible_"))) =>
-            {
-                map.pairs().into_iter().filter(is_kept).collect::<Map>().into()
-            }
-            _ => one.clone(),
-        };
-        kept.set("results", results.iter().map(inner).collect::<Vec<_>>());
+    let kept = without(result);
+    kept.remove("invocation");
+    if let Some(Value::List(results)) = kept.get("results") {
+        let inner = |one: &Value| one.as_map().map_or_else(|| one.clone(), |map| without(map).into());
+        kept.set("results", results.items().iter().map(inner).collect::<Vec<_>>());
     }
     kept
 }

@@ -447,6 +447,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             let is_escaped: fn(char) -> bool = match args.text(0, "re_type", "python").as_str() {
                 "python" => |c| c.is_ascii() && !c.is_ascii_alphanumeric() && c != '_',
                 "posix_basic" => |c| "[].^$*\\".contains(c),
+                // ansible-core refuses it in these words (`regex_escape` in `ansible/plugins/filter/core.py`).
                 "posix_extended" => {
                     return Err(Error::new("Regex type (posix_extended) not yet implemented"));
                 }

@@ -3,15 +3,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use bakery_jinja::{Environment, Error, Scope, Syntax};
 use bakery_lang::{Map, Source, Value};
 use libtest_mimic::Failed;
 use serde_json::Value as Json;
-
-use crate::reference::unpacked;
 
 /// The release whose tests are run.
 const RELEASE: &str = "3.1.6";
@@ -47,17 +44,10 @@ impl Scope for Suite {
 
 /// Records the suite's cases and compares every answer.
 pub(crate) fn suite(reference: &Path) -> Result<(), Failed> {
-    let script = "import sys, tarfile, glob\n\
-        tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
-    let download = ["--no-binary", ":all:", &format!("jinja2=={RELEASE}")];
-    let sources = unpacked(reference, &format!("jinja2-{RELEASE}"), &download, script, &[])?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/record-jinja.py");
-    let output = Command::new(reference.join("python")).arg(script).arg(sources.join("tests")).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
+    let sources = crate::reference::sources(reference, "jinja2", RELEASE)?;
+    let recorded = crate::told(reference, "record-jinja.py", &sources.join("tests"))?;
     let (mut tried, mut wrong) = (0, Vec::new());
-    for line in String::from_utf8(output.stdout)?.lines() {
+    for line in recorded.lines() {
         let case: Json = serde_json::from_str(line)?;
         let Some(test) = case["test"].as_str() else { continue };
         tried += 1;

@@ -17,7 +17,7 @@ use std::process::Command;
 
 use bakery_lang::{Source, Value, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
-use reference::{programs_of_bakery, programs_of_reference, unpacked};
+use reference::{programs_of_bakery, programs_of_reference};
 use serde_json::Value as Json;
 
 /// The release whose targets are run.
@@ -89,13 +89,8 @@ fn distributions() -> Result<(), Failed> {
 /// Reads ansible-core's YAML files, of which there are some two thousand, beside PyYAML.
 fn read_yaml() -> Result<(), Failed> {
     let reference = programs_of_reference()?;
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/read-yaml.py");
-    let output = Command::new(reference.join("python")).arg(script).arg(sources(&reference)?).output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
+    let text = told(&reference, "read-yaml.py", &sources(&reference)?)?;
     let mut wrong = Vec::new();
-    let text = String::from_utf8(output.stdout)?;
     for line in text.lines() {
         let (path, expected): (String, Option<Vec<Json>>) = serde_json::from_str(line)?;
         let Ok(text) = std::fs::read_to_string(&path) else {
@@ -174,10 +169,17 @@ fn run(target: &str, left_out: &str) -> Result<(), Failed> {
     Err(format!("{}\n…{}", output.status, &text[from..]).into())
 }
 
-/// The unpacked source distribution, fetched on first use.
+/// ansible-core's source distribution.
 fn sources(reference: &Path) -> Result<PathBuf, Failed> {
-    let script = "import sys, tarfile, glob\n\
-        tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
-    let download = ["--no-binary", ":all:", &format!("ansible-core=={RELEASE}")];
-    unpacked(reference, &format!("ansible_core-{RELEASE}"), &download, script, &[])
+    reference::sources(reference, "ansible-core", RELEASE)
+}
+
+/// What a script of this folder prints about a folder.
+pub(crate) fn told(reference: &Path, script: &str, folder: &Path) -> Result<String, Failed> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance").join(script);
+    let output = Command::new(reference.join("python")).arg(script).arg(folder).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../reference/mod.rs"]
 mod reference;
 

@@ -27,6 +27,14 @@ pub(crate) fn programs_of_bakery() -> PathBuf {
     }
 }
 
+/// The unpacked source distribution of a release of a package, fetched on first use.
+pub(crate) fn sources(reference: &Path, package: &str, release: &str) -> Result<PathBuf, Failed> {
+    let script = "import sys, tarfile, glob\n\
+        tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
+    let download = ["--no-binary", ":all:", &format!("{package}=={release}")];
+    unpacked(reference, &format!("{}-{release}", package.replace('-', "_")), &download, script, &[])
+}
+
 /// A folder that is made of a package of PyPI on first use: `pip download` with these words, then a script in Python that
 /// is told the folder of the download, the folder to make, which is `name` in it, and further words.
 pub(crate) fn unpacked(
