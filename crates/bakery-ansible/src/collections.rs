@@ -34,6 +34,15 @@ const CORE_GROUPS: &[(&str, &[&str])] = &[
 #[derive(Debug, Default)]
 pub(crate) struct Runtimes(Mutex<HashMap<PathBuf, Value>>);
 
+/// What a collection says of one of its modules.
+#[derive(Debug, Default)]
+pub(crate) struct Route {
+    /// The name that it has today, if it was moved.
+    pub(crate) redirect: Option<String>,
+    /// The action that carries it out.
+    pub(crate) action: Option<String>,
+}
+
 impl Runtimes {
     /// A key of a collection's file.
     fn get(&self, collection: &Path, key: &str) -> Option<Value> {
@@ -45,9 +54,16 @@ impl Runtimes {
         runtime.get(key)
     }
 
-    /// The name that a module of a collection has today, if it was moved (`plugin_routing`).
-    pub(crate) fn redirect(&self, collection: &Path, name: &str) -> Option<String> {
-        let entry = self.get(collection, "plugin_routing")?.get("modules")?.get(name)?;
+    /// What is said of a module of a collection (`plugin_routing`).
+    pub(crate) fn module(&self, collection: &Path, name: &str) -> Route {
+        let entry = self.get(collection, "plugin_routing").and_then(|r| r.get("modules")?.get(name));
+        let said = |key: &str| entry.as_ref().and_then(|entry| entry.get(key)).map(|to| to.to_string());
+        Route { redirect: said("redirect"), action: said("action_plugin") }
+    }
+
+    /// The name that an action of a collection has today, if it was moved.
+    pub(crate) fn action(&self, collection: &Path, name: &str) -> Option<String> {
+        let entry = self.get(collection, "plugin_routing")?.get("action")?.get(name)?;
         entry.get("redirect").map(|to| to.to_string())
     }
 }

@@ -10,8 +10,8 @@ use bakery_lang::{Map, Value, json};
 use base64::Engine as _;
 
 use crate::collections::parts;
+use crate::names::MAX_REDIRECTS;
 use crate::playbook::{Loader, RoleUse};
-use crate::plugins::Kind;
 use crate::{Error, Result};
 
 /// Where a task looks for modules.
@@ -30,9 +30,6 @@ pub(crate) struct Foreign {
     /// Its name as a Python module, in a collection.
     package: Option<String>,
 }
-
-/// How deep redirections of collections may go.
-const MAX_REDIRECTS: usize = 10;
 
 impl Scope<'_> {
     /// A module in the playbook's, a role's or a configured `library`: these come before bakery's own.
@@ -61,78 +58,36 @@ impl Scope<'_> {
         if parts(name).is_some() {
             return self.of_collection(name, MAX_REDIRECTS);
         }
-        let found = self.in_collections(name).find_map(|full| self.of_collection(&full, MAX_REDIRECTS));
-        found.or_else(|| of_core(name))
-    }
-
-    /// What a name without a collection may mean: in the collections of the role and its own, in those that the play names,
-    /// and in the one that it went to when it left ansible-core.
-    fn in_collections<'n>(&'n self, name: &'n str) -> impl Iterator<Item = String> + 'n {
-        self.role
-            .into_iter()
-            .flat_map(|used| used.role.searched_collections())
-            .chain(self.collections.iter().map(String::as_str))
-            .chain(bakery_modules::collection_of(name))
-            .map(move |collection| format!("{collection}.{name}"))
-    }
-
-    /// The full name of an action in Python, if there is one of this name.
-    pub(crate) fn action(&self, name: &str) -> Option<String> {
-        let has = |name: &str| self.loader.plugins.has(self.loader, Kind::Action, name);
-        if has(name) {
-            return Some(name.to_owned());
-        }
-        if name.contains('.') { None } else { self.in_collections(name).find(|full| has(full)) }
+        let mut named = self.searched().map(|collection| format!("{collection}.{name}"));
+        let found = named.find_map(|full| self.of_collection(&full, MAX_REDIRECTS));
+        found.or_else(|| self.of_collection(&format!("ansible.builtin.{name}"), MAX_REDIRECTS))
     }
 
     fn of_collection(&self, name: &str, redirects: usize) -> Option<Foreign> {
         let (namespace, collection, rest) = parts(name)?;
         if namespace == "ansible" && matches!(collection, "builtin" | "legacy") {
-            return of_core(rest);
+            // What left ansible-core is searched where it went.
+            let elsewhere = bakery_modules::collection_of(rest).filter(|_| redirects > 0);
+            let there = elsewhere.and_then(|c| self.of_collection(&format!("{c}.{rest}"), redirects - 1));
+            return there.or_else(|| of_core(rest));
         }
         for folder in self.loader.collection(namespace, collection) {
-            let modules = folder.join("plugins/modules");
-            let (inner, last) = rest.rsplit_once('.').unwrap_or(("", rest));
-            if let Some(path) = in_folder(&modules.join(inner.replace('.', "/")), last) {
+            if let Some(path) = self.in_collection(&folder, rest) {
                 let package = format!("ansible_collections.{namespace}.{collection}.plugins.modules.{rest}");
                 return Some(Foreign { path, package: Some(package) });
             }
-            if let Some(other) = self.loader.runtimes.redirect(&folder, rest).filter(|_| redirects > 0) {
+            let route = self.loader.runtimes.module(&folder, rest);
+            if let Some(other) = route.redirect.filter(|_| redirects > 0) {
                 return self.of_collection(&other, redirects - 1);
             }
         }
         None
     }
 
-    /// The names with their collections that a module is known under: as it is named, as it is found, and where that is
-    /// redirected to.
-    pub(crate) fn full_names(&self, name: &str) -> Vec<String> {
-        let mut names = Vec::new();
-        let native = bakery_modules::find(name).filter(|_| self.local(name).is_none());
-        match native {
-            Some(module) => names.push(format!("{}.{}", module.collection, module.name)),
-            None if parts(name).is_some() => names.push(name.to_owned()),
-            None => {
-                let is_there = |full: &String| {
-                    self.of_collection(full, MAX_REDIRECTS).is_some() || self.action(full).is_some()
-                };
-                names.extend(self.in_collections(name).filter(is_there));
-                names.push(format!("ansible.builtin.{name}"));
-            }
-        }
-        if let Some(plain) = names[0].strip_prefix("ansible.legacy.") {
-            names.push(format!("ansible.builtin.{plain}"));
-        }
-        // A redirection of a redirection is looked up as the first one is.
-        for at in 0..MAX_REDIRECTS {
-            let Some((namespace, collection, rest)) = names.get(at).and_then(|full| parts(full)) else {
-                continue;
-            };
-            let folders = self.loader.collection(namespace, collection);
-            let other = folders.iter().find_map(|folder| self.loader.runtimes.redirect(folder, rest));
-            names.extend(other.filter(|other| !names.contains(other)));
-        }
-        names
+    /// The file of a module in a collection's folder.
+    pub(crate) fn in_collection(&self, folder: &Path, name: &str) -> Option<PathBuf> {
+        let (inner, last) = name.rsplit_once('.').unwrap_or(("", name));
+        in_folder(&folder.join("plugins/modules").join(inner.replace('.', "/")), last)
     }
 
     /// The call of [`bakery_modules`]' `foreign` that runs a module with parameters.
@@ -234,7 +189,7 @@ fn in_folder(folder: &Path, name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-fn of_core(name: &str) -> Option<Foreign> {
+pub(crate) fn of_core(name: &str) -> Option<Foreign> {
     let path = in_folder(&core()?.join("modules"), name)?;
     Some(Foreign { path, package: None })
 }

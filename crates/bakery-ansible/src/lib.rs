@@ -20,6 +20,7 @@ mod filters;
 mod foreign;
 pub mod inventory;
 mod lookups;
+mod names;
 mod passwords;
 pub mod playbook;
 mod plugins;

@@ -24,7 +24,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Filter => "filter",
             Self::Test => "test",
@@ -136,6 +136,15 @@ impl Plugins {
         }
         let request = serde_json::json!({"op": "find", "kind": kind.word(), "name": name});
         matches!(state.ask(loader, &request), Ok(serde_json::Value::Bool(true)))
+    }
+
+    /// Whether the playbook, its configuration or a role has an action of a name without a collection.
+    pub(crate) fn has_action(&self, loader: &Loader, name: &str) -> bool {
+        let file = format!("{name}.py");
+        let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_roles = state.folders.iter().filter(|(kind, _)| *kind == Kind::Action.word()).map(|(_, f)| f);
+        folders(loader, Kind::Action).any(|folder| folder.join(&file).is_file())
+            || of_roles.into_iter().any(|folder| folder.join(&file).is_file())
     }
 
     /// Runs a plugin.

@@ -228,7 +228,11 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 "ceil" => (number * factor).ceil() / factor,
                 "floor" => (number * factor).floor() / factor,
                 // As written in decimals, and not as multiplied in halves.
-                _ if precision >= 0 => format!("{number:.*}", precision as usize).parse().unwrap_or(number),
+                _ if precision >= 0 => {
+                    // No double has more digits.
+                    let digits = precision.min(1100) as usize;
+                    format!("{number:.digits$}").parse().unwrap_or(number)
+                }
                 _ => (number * factor).round_ties_even() / factor,
             })
         }

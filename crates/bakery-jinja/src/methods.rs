@@ -142,7 +142,10 @@ fn str_method(s: &str, name: &str, args: &Arguments) -> Option<Result<Value>> {
         }
         "count" => s.matches(&text(0)?).count().into(),
         "format" => return Some(format(s, args).map(Value::from)),
-        "zfill" => pad(s, width(), '>', '0').into(),
+        "zfill" => {
+            let (sign, digits) = s.split_at(usize::from(s.starts_with(['-', '+'])));
+            format!("{sign}{}", pad(digits, width().saturating_sub(sign.len()), '>', '0')).into()
+        }
         "ljust" => pad(s, width(), '<', fill()).into(),
         "rjust" => pad(s, width(), '>', fill()).into(),
         "center" => crate::text::center(s, width(), fill()).into(),

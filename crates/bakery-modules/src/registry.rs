@@ -154,7 +154,6 @@ pub fn canonical_name(name: &str) -> &str {
     match short {
         "systemd_service" => "systemd",
         "dnf" | "yum4" | "dnf5" => "yum",
-        "gather_facts" => "setup",
         other => other,
     }
 }

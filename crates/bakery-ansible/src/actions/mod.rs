@@ -3,6 +3,7 @@
 
 mod fetch;
 mod files;
+mod gather;
 mod machines;
 mod values;
 
@@ -23,6 +24,7 @@ pub(crate) const NAMES: &[&str] = &[
     "debug",
     "fail",
     "fetch",
+    "gather_facts",
     "group_by",
     "import_role",
     "import_tasks",
@@ -78,10 +80,16 @@ pub(crate) trait Modules {
     /// Runs a module that bakery does not have itself; `None` when it is not found. With `local_only`, only one that
     /// comes with the playbook, its roles or its configuration.
     fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<Outcome>;
+    /// The full name of an action in Python of the playbook or of a role, which goes before what bakery has.
+    fn local_action(&self, name: &str) -> Option<String>;
     /// The full name of an action in Python, if there is one of a name.
     fn python_action(&self, name: &str) -> Option<String>;
     /// How much is said.
     fn verbosity(&self) -> u8;
+    /// What `module_defaults` gives a module.
+    fn defaults(&self, name: &str, templar: &Templar) -> Result<Map, Diagnostic>;
+    /// Has the next module start in the background, for so many seconds at the most: its result is that of the start.
+    fn next_in_background(&mut self, limit: u64);
     /// What reads files.
     fn loader(&self) -> &crate::playbook::Loader;
 }
@@ -132,17 +140,18 @@ pub(crate) fn ok() -> Map {
 
 /// Runs an action or module with evaluated arguments.
 pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
-    if let Some(outcome) = modules.foreign(name, args, true) {
-        return outcome;
+    // What comes with the playbook goes before what is here, unless that is asked for.
+    if !name.starts_with("ansible.builtin.") {
+        if let Some(action) = modules.local_action(name) {
+            return python_action(&action, args, templar, modules);
+        }
+        if let Some(outcome) = modules.foreign(name, args, true) {
+            return outcome;
+        }
     }
     let short = bakery_modules::canonical_name(name);
     match short {
-        "setup" if args.contains("parallel") => {
-            // Of `gather_facts`, which may run several modules; there is one here.
-            let args = args.copied();
-            args.remove("parallel");
-            module(modules, short, &args)
-        }
+        "gather_facts" => gather::gather_facts(args, templar, modules),
         "package" if !args.contains("use") && templar.variable("ansible_package_use").is_some() => {
             let args = args.copied();
             args.set("use", templar.value(&templar.variable("ansible_package_use").unwrap_or_default())?);
@@ -177,16 +186,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
         _ => {
             if let Some(action) = modules.python_action(name) {
-                let call = Call {
-                    named: args.clone(),
-                    variables: templar.everything(),
-                    check: modules.check(),
-                    ..Call::new(Kind::Action, &action)
-                };
-                let loader = modules.loader();
-                let result = loader.plugins.run(loader, &call);
-                let result = result.map_err(|why| fail(format!("Task failed: {}", why.message)))?;
-                return result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"));
+                return python_action(&action, args, templar, modules);
             }
             modules.foreign(name, args, false).unwrap_or_else(|| {
             let collection = match parts(name) {
@@ -204,6 +204,20 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         })
         }
     }
+}
+
+/// Runs an action in Python on the controller.
+fn python_action(action: &str, args: &Map, templar: &Templar, modules: &dyn Modules) -> Outcome {
+    let call = Call {
+        named: args.clone(),
+        variables: templar.everything(),
+        check: modules.check(),
+        ..Call::new(Kind::Action, action)
+    };
+    let loader = modules.loader();
+    let result = loader.plugins.run(loader, &call);
+    let result = result.map_err(|why| fail(format!("Task failed: {}", why.message)))?;
+    result.as_map().cloned().ok_or_else(|| fail("the action returned no mapping"))
 }
 
 fn module(modules: &mut dyn Modules, name: &str, args: &Map) -> Outcome {

@@ -8,10 +8,11 @@ use crate::playbook::Task;
 use crate::{Templar, foreign};
 
 impl Runner<'_> {
-    /// The arguments, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
+    /// The arguments of what a task names, which is called `action` here, evaluated; those of `debug: var=` and `assert: that=` are expressions and stay.
     pub(super) fn arguments(
         &self,
         task: &Task,
+        named: &str,
         action: &str,
         templar: &Templar,
         context: &Context,
@@ -85,7 +86,7 @@ impl Runner<'_> {
         for (name, value) in kept {
             args.set(name, value);
         }
-        for (key, value) in self.module_defaults(action, templar, context)?.pairs() {
+        for (key, value) in self.module_defaults(named, templar, context)?.pairs() {
             if args.get_value(&key).is_none() {
                 args.insert(key, value);
             }
@@ -95,7 +96,12 @@ impl Runner<'_> {
 
     /// What is given where a module's arguments are not: first what groups that it is in have, over that what its name has;
     /// of the same name, what is written further in (`_get_action_arg_defaults`).
-    fn module_defaults(&self, action: &str, templar: &Templar, context: &Context) -> Result<Map, Diagnostic> {
+    pub(super) fn module_defaults(
+        &self,
+        name: &str,
+        templar: &Templar,
+        context: &Context,
+    ) -> Result<Map, Diagnostic> {
         let out = Map::new();
         if context.module_defaults.is_empty() {
             return Ok(out);
@@ -104,34 +110,37 @@ impl Runner<'_> {
         let loader = self.loader();
         let scope =
             foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections };
-        let names = scope.full_names(action);
-        let by_name = Map::new();
+        let full = scope.full_name(name);
+        let groups = Map::new();
+        let mut own = None;
         for defaults in &context.module_defaults {
-            if let Value::Map(defaults) = templar.value(defaults)? {
-                by_name.extend(&defaults);
+            let Value::Map(defaults) = templar.value(defaults)? else { continue };
+            for (entry, given) in defaults.pairs() {
+                let entry = entry.to_string();
+                if let Some(group) = entry.strip_prefix("group/") {
+                    groups.set(group, given);
+                } else if scope.names_of_entry(&entry).contains(&full) {
+                    own = Some(given);
+                }
             }
         }
-        let (groups, modules): (Vec<_>, Vec<_>) =
-            by_name.pairs().into_iter().partition(|(name, _)| name.to_string().starts_with("group/"));
-        for (name, own) in groups {
-            let name = name.to_string();
-            let group = name.strip_prefix("group/").unwrap_or(&name);
-            let members = loader.action_group(group).ok_or_else(|| {
+        for (group, given) in groups.pairs() {
+            let group = group.to_string();
+            let members = loader.action_group(&group).ok_or_else(|| {
                 let text = format!(
                     "Error loading module_defaults: could not resolve the module_defaults group {group}"
                 );
-                Diagnostic { message: text, origin: own.origin().cloned(), hint: None }
+                Diagnostic { message: text, origin: given.origin().cloned(), hint: None }
             })?;
-            if let (Value::Map(own), true) = (&own, members.iter().any(|member| names.contains(member))) {
-                out.extend(own);
+            let is_member = |member: &String| scope.name_of_entry(member).is_some_and(|name| name == full);
+            if let (Value::Map(given), true) =
+                (&given, members.contains(&full) || members.iter().any(is_member))
+            {
+                out.extend(given);
             }
         }
-        for (name, own) in modules {
-            if let (Value::Map(own), true) =
-                (&own, scope.full_names(&name.to_string()).iter().any(|n| names.contains(n)))
-            {
-                out.extend(own);
-            }
+        if let Some(Value::Map(given)) = own {
+            out.extend(&given);
         }
         Ok(out)
     }

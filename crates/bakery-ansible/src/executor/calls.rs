@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bakery_lang::{Map, Value, json};
+use bakery_lang::{Diagnostic, Map, Value, json};
 
 use crate::actions::{self, Modules, Place, failure};
 use crate::bundle::{self, Bundle};
 use crate::connection::{Call, Connections, Endpoint, Escalation, Unreachable};
-use crate::foreign;
 use crate::playbook::Loader;
+use crate::{Templar, foreign};
 
 /// The parameters that Ansible gives every module (`ansible/plugins/action/__init__.py`, `_update_module_args`).
 pub(super) fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbosity: u8) -> Map {
@@ -50,6 +50,8 @@ pub(super) struct Calls<'a> {
     pub(super) background: Option<(u64, u64)>,
     /// Where jobs in the background have their files, unless in the usual place.
     pub(super) async_dir: Option<String>,
+    /// What `module_defaults` gives a module.
+    pub(super) defaults: &'a dyn Fn(&str, &Templar) -> Result<Map, Diagnostic>,
     /// Is told what each look at such a job finds.
     pub(super) polled: &'a dyn Fn(&Value),
     /// Where modules run; an error if there is no way.
@@ -219,12 +221,24 @@ impl Modules for Calls<'_> {
         self.verbosity
     }
 
+    fn defaults(&self, name: &str, templar: &Templar) -> Result<Map, Diagnostic> {
+        (self.defaults)(name, templar)
+    }
+
+    fn next_in_background(&mut self, limit: u64) {
+        self.background = Some((limit, 0));
+    }
+
     fn loader(&self) -> &Loader {
         self.scope.loader
     }
 
     fn python_action(&self, name: &str) -> Option<String> {
-        self.scope.action(name)
+        self.scope.python_action(name)
+    }
+
+    fn local_action(&self, name: &str) -> Option<String> {
+        self.scope.local_action(name)
     }
 
     fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<actions::Outcome> {

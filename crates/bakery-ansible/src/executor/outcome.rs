@@ -70,17 +70,8 @@ impl Runner<'_> {
             }
             state.vars.facts.extend(facts);
         } else {
-            for (key, value) in facts.pairs() {
-                let key = key.to_string();
-                if key.starts_with("ansible_")
-                    || action != "setup" && !matches!(key.as_str(), "packages" | "services")
-                {
-                    state.vars.facts.set(&key, value);
-                } else {
-                    state.vars.facts.set(&format!("ansible_{key}"), value);
-                }
-            }
-            state.progress().gathered |= action == "setup";
+            state.vars.facts.extend(facts);
+            state.progress().gathered |= facts.contains("_ansible_facts_gathered");
         }
         if let Some(cache) = &self.loader().fact_cache
             && let Err(trouble) = cache.write(host, &state.vars.facts)

@@ -228,7 +228,7 @@ impl Runner<'_> {
         }
         let task = Task {
             name: Some("Gathering Facts".into()),
-            action: "setup".into(),
+            action: "gather_facts".into(),
             args,
             keywords: crate::playbook::Keywords { tags: vec!["always".into()], ..Default::default() },
             ..Task::new(source.at_offset(0))

@@ -263,7 +263,7 @@ impl<'a> Runner<'a> {
         }
         let vars = self.scene().inventory.host_vars(host, &self.loader())?;
         let state = Arc::new(HostState::new(vars));
-        state.progress().gathered = state.vars.facts.contains("module_setup");
+        state.progress().gathered = state.vars.facts.contains("_ansible_facts_gathered");
         self.change_scene(|scene| scene.hosts.insert(host.to_owned(), Arc::clone(&state)));
         Ok(state)
     }

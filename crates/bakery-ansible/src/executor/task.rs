@@ -407,7 +407,7 @@ impl Runner<'_> {
             }
             Err(error) => return self.failed(&error, task, context, host),
         }
-        let action = if task.action.contains("{{") {
+        let named = if task.action.contains("{{") {
             match templar.text(&Value::Str(Text::written(task.action.as_str(), task.origin.clone()))) {
                 Ok(action) => action,
                 Err(error) => return self.failed(&error, task, context, host),
@@ -416,11 +416,11 @@ impl Runner<'_> {
             task.action.clone()
         };
         // A module's own name decides where it is searched; short names are for what is known here.
-        let action = match bakery_modules::canonical_name(&action) {
+        let action = match bakery_modules::canonical_name(&named) {
             short if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() => {
                 short.to_owned()
             }
-            _ => action,
+            _ => named.clone(),
         };
         let delegated = match delegated(context, &templar) {
             Ok(delegated) => delegated,
@@ -446,7 +446,7 @@ impl Runner<'_> {
             local.set("ansible_delegated_vars", Map::from_iter([(delegated.as_str(), Value::Map(one))]));
             templar = self.templar(host, context, local.copied(), Some(task));
         }
-        let args = match self.arguments(task, &action, &templar, context) {
+        let args = match self.arguments(task, &named, &action, &templar, context) {
             Ok(args) => args,
             Err(error) => {
                 return self.failed(&error, task, context, host);
@@ -457,7 +457,8 @@ impl Runner<'_> {
         if matches!(action.as_str(), "include_tasks" | "include" | "include_role") {
             return include(&action, &args, local, label);
         }
-        let mut end = self.attempts(task, &action, &args, host, context, &local, delegated.as_deref(), info);
+        let called = Called { named: &named, action: &action, args: &args };
+        let mut end = self.attempts(task, called, host, context, &local, delegated.as_deref(), info);
         end.ignored = end.status == Status::Failed
             && self.truth(context.ignore_errors.as_ref(), context, host, &local)
             || end.status == Status::Unreachable
@@ -477,8 +478,7 @@ impl Runner<'_> {
     fn attempts(
         &self,
         task: &Task,
-        action: &str,
-        args: &Map,
+        called: Called<'_>,
         host: &str,
         context: &Context,
         local: &Map,
@@ -499,16 +499,8 @@ impl Runner<'_> {
         let delay = number(self, task.delay.as_ref(), 5.0).max(0.0);
         let mut attempt = 1;
         loop {
-            let mut end = self.once(
-                task,
-                action,
-                args,
-                host,
-                context,
-                local,
-                delegated,
-                (tries > 0).then_some(attempt),
-            );
+            let attempted = (tries > 0).then_some(attempt);
+            let mut end = self.once(task, called, host, context, local, delegated, attempted);
             if tries == 0 || end.status == Status::Unreachable {
                 return end;
             }
@@ -548,14 +540,14 @@ impl Runner<'_> {
     fn once(
         &self,
         task: &Task,
-        action: &str,
-        args: &Map,
+        called: Called<'_>,
         host: &str,
         context: &Context,
         local: &Map,
         delegated: Option<&str>,
         attempt: Option<u64>,
     ) -> End {
+        let Called { named, action, args } = called;
         let end = |status: Status, result: Map| End {
             status,
             result,
@@ -582,11 +574,12 @@ impl Runner<'_> {
             Ok(flags) => flags,
             Err(error) => return self.failed(&error, task, context, host),
         };
+        let gathers = matches!(action, "setup" | "gather_facts");
         let mut environment = Vec::new();
         for entry in &context.environment {
             let entry = match entry {
                 // While facts are gathered, what depends on them is left out.
-                Value::Map(map) if action == "setup" => {
+                Value::Map(map) if gathers => {
                     let known = map.pairs().into_iter().filter(|(_, v)| templar.value(v).is_ok());
                     &Value::Map(known.collect())
                 }
@@ -610,7 +603,7 @@ impl Runner<'_> {
                 }
                 Ok(_) => {}
                 // What depends on facts cannot be known while they are gathered.
-                Err(_) if action == "setup" => {}
+                Err(_) if gathers => {}
                 Err(error) => {
                     return self.failed(&error, task, context, host);
                 }
@@ -646,7 +639,9 @@ impl Runner<'_> {
                 self.callback().async_polled(host, job);
             }
         };
+        let defaults = |name: &str, templar: &Templar| self.module_defaults(name, templar, context);
         let mut calls = Calls {
+            defaults: &defaults,
             polled: &polled,
             connections: self.connections,
             task: if self.connections.is_remembered() {
@@ -693,7 +688,7 @@ impl Runner<'_> {
             self.pause(&self.shown_name(task, context, host), args)
                 .map_err(|why| Trouble::Failed(failure(&why), None))
         } else {
-            actions::run(action, args, &templar, &mut calls)
+            actions::run(named, args, &templar, &mut calls)
         };
         self.show_warnings(templar.take_warnings());
         drop(templar);
@@ -767,6 +762,16 @@ impl Runner<'_> {
         };
         end(status, result)
     }
+}
+
+/// What a task calls.
+#[derive(Clone, Copy)]
+struct Called<'a> {
+    /// The module or action as the task names it.
+    named: &'a str,
+    /// Its name here.
+    action: &'a str,
+    args: &'a Map,
 }
 
 /// A failed result has an `exception`, even where there is no traceback (`ansible/executor/task_result.py`).

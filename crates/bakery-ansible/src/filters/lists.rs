@@ -69,7 +69,7 @@ pub(super) fn combine(value: &Value, args: &Arguments) -> Result<Value> {
     Ok(out.into())
 }
 
-pub(super) fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
+pub(crate) fn merge_into(out: &Map, map: &Map, recursive: bool, list_merge: &str) {
     for (key, value) in map.pairs() {
         let merged = match (out.get_value(&key), &value) {
             (Some(Value::Map(old)), Value::Map(new)) if recursive => {

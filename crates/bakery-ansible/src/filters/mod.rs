@@ -10,6 +10,7 @@ use bakery_jinja::{Arguments, Result};
 use bakery_lang::Value;
 
 pub(crate) use self::core::now;
+pub(crate) use self::lists::merge_into;
 use crate::{Templar, addresses};
 
 /// Runs a filter, which may be named with its collection; `None` for one that is not known here. Filters that left

@@ -538,6 +538,10 @@ fn range(name: &str) -> Result<Option<Vec<String>>> {
     if is_padded && from.len() != to.len() {
         return Err(wrong("specify equal-length begin and end formats"));
     }
+    // No host has a longer name.
+    if from.len() > 255 {
+        return Err(wrong("be of shorter numbers"));
+    }
     let width = if is_padded { from.len() } else { 0 };
     let letter = |text: &str| {
         let mut chars = text.chars();

@@ -565,7 +565,7 @@ impl Loader {
             let library = |name: &str| {
                 let collections = gathered.collections.clone();
                 let scope = crate::foreign::Scope { loader: self, role, collections: &collections };
-                scope.find(name).is_some() || scope.action(name).is_some()
+                scope.find(name).is_some() || scope.python_action(name).is_some()
             };
             let task = task(item, &Place { file, role, library: &library })?;
             out.push(self.expand(task, file, role, gathered)?);

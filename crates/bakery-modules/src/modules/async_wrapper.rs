@@ -104,7 +104,7 @@ pub fn background(file: &Path) -> i32 {
         Err(_) => {
             let map = Map::new();
             map.set("failed", true);
-            map.set("msg", format!("the job did not end within {limit} seconds"));
+            map.set("msg", "Timeout exceeded");
             map
         }
     };

@@ -373,6 +373,12 @@ fn flatten(value: &Value, out: &mut Vec<Value>) {
     }
 }
 
+/// A width or a number of digits that texts may have.
+fn within(size: usize) -> Result<usize, String> {
+    const MOST: usize = 65_535;
+    if size > MOST { Err(format!("`format` writes at most {MOST} characters for a value")) } else { Ok(size) }
+}
+
 fn format(pattern: &str, args: &[Value]) -> Result<String, String> {
     let mut out = String::new();
     let mut args = args.iter();
@@ -399,12 +405,14 @@ fn format(pattern: &str, args: &[Value]) -> Result<String, String> {
             'x' => format!("{:x}", number(arg).ok_or("`%x` needs a number")? as i128),
             'f' => {
                 let digits = spec.split_once('.').and_then(|(_, d)| d.parse().ok()).unwrap_or(6);
+                let digits: usize = within(digits)?;
                 format!("{:.*}", digits, number(arg).ok_or("`%f` needs a number")?)
             }
             't' => super::eval::truth(arg)?.to_string(),
             other => return Err(format!("`format` does not know `%{other}`")),
         };
         let width: usize = spec.split('.').next().unwrap_or("").trim_start_matches('-').parse().unwrap_or(0);
+        let width = within(width)?;
         let fill = if spec.starts_with('0') { "0" } else { " " };
         let pad = fill.repeat(width.saturating_sub(body.chars().count()));
         if spec.starts_with('-') {

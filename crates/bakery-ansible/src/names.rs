@@ -1,0 +1,161 @@
+//! What the names of tasks and of `module_defaults` mean: the module or action that is found, with its collection
+//! (`ansible/plugins/loader.py` `find_plugin_with_context`, `ansible/parsing/mod_args.py` `_get_action_context`,
+//! `ansible/playbook/base.py` `_resolve_action`).
+
+use std::path::PathBuf;
+
+use crate::actions::NAMES;
+use crate::collections::parts;
+use crate::foreign::{Scope, of_core};
+use crate::playbook::RoleUse;
+use crate::plugins::Kind;
+
+/// How deep redirections of collections may go.
+pub(crate) const MAX_REDIRECTS: usize = 10;
+
+/// A module that was found.
+struct Found {
+    /// Its name with its collection, `ansible.legacy` if it comes with the playbook.
+    name: String,
+    /// The action that its collection says carries it out.
+    action: Option<String>,
+}
+
+/// Whether a name with a collection is one of ansible-core's own.
+fn is_core(namespace: &str, collection: &str) -> bool {
+    namespace == "ansible" && matches!(collection, "builtin" | "legacy")
+}
+
+impl Scope<'_> {
+    /// The name with its collection that `module_defaults` of a task are looked up under.
+    pub(crate) fn full_name(&self, name: &str) -> String {
+        let module = self.module_of_task(name);
+        let asked = module.as_ref().and_then(|module| module.action.as_deref()).unwrap_or(name);
+        let action = self.candidates(asked).find_map(|full| self.action_named(&full, MAX_REDIRECTS));
+        action.or(module.map(|module| module.name)).unwrap_or_else(|| name.to_owned())
+    }
+
+    /// The names that an entry of `module_defaults` is for. Of one without a collection, what comes with the playbook is
+    /// meant, and what ansible-core has.
+    pub(crate) fn names_of_entry(&self, entry: &str) -> Vec<String> {
+        let entry = if parts(entry).is_some() { entry.to_owned() } else { format!("ansible.legacy.{entry}") };
+        let mut names: Vec<String> = self.name_of_entry(&entry).into_iter().collect();
+        if let Some(short) = entry.strip_prefix("ansible.legacy.") {
+            names.extend(self.name_of_entry(&format!("ansible.builtin.{short}")));
+        }
+        names
+    }
+
+    /// The action or module that a name with its collection is for.
+    pub(crate) fn name_of_entry(&self, full: &str) -> Option<String> {
+        let module = self.module_named(full, MAX_REDIRECTS);
+        if let Some(Found { name, action: Some(_) }) = module {
+            return Some(name);
+        }
+        self.action_named(full, MAX_REDIRECTS).or(module.map(|module| module.name))
+    }
+
+    /// The action in Python that carries out a task of this name, if there is one.
+    pub(crate) fn python_action(&self, name: &str) -> Option<String> {
+        let is_python = |full: String| self.action_named(&full, MAX_REDIRECTS).filter(|f| self.is_python(f));
+        if let Some(action) = self.module_of_task(name).and_then(|module| module.action) {
+            return self.candidates(&action).find_map(is_python);
+        }
+        self.candidates(name).find_map(is_python)
+    }
+
+    /// An action in Python of the playbook or of a role that goes before what bakery has under this name.
+    pub(crate) fn local_action(&self, name: &str) -> Option<String> {
+        let short = name.strip_prefix("ansible.legacy.").unwrap_or(name);
+        let is_there = !short.contains('.') && self.loader.plugins.has_action(self.loader, short);
+        is_there.then(|| format!("ansible.legacy.{short}"))
+    }
+
+    fn is_python(&self, full: &str) -> bool {
+        parts(full).is_some_and(|(namespace, collection, rest)| {
+            let is_own = namespace == "ansible" && collection == "legacy";
+            if is_own {
+                self.loader.plugins.has_action(self.loader, rest)
+            } else {
+                !is_core(namespace, collection)
+            }
+        })
+    }
+
+    fn module_of_task(&self, name: &str) -> Option<Found> {
+        self.candidates(name).find_map(|full| self.module_named(&full, MAX_REDIRECTS))
+    }
+
+    /// What a name may mean: one without a collection is searched in those of the role and its own, in those that the play
+    /// names, in what comes with the playbook and ansible-core, and in the one that it went to when it left that.
+    fn candidates<'n>(&'n self, name: &'n str) -> Box<dyn Iterator<Item = String> + 'n> {
+        if parts(name).is_some() {
+            return Box::new(std::iter::once(name.to_owned()));
+        }
+        let named = self.searched().map(move |collection| format!("{collection}.{name}"));
+        Box::new(named.chain(std::iter::once(format!("ansible.legacy.{name}"))))
+    }
+
+    /// The collections in which names without one are searched.
+    pub(crate) fn searched(&self) -> impl Iterator<Item = &str> {
+        let of_role =
+            self.role.into_iter().flat_map(|used: &std::sync::Arc<RoleUse>| used.role.searched_collections());
+        of_role.chain(self.collections.iter().map(String::as_str))
+    }
+
+    fn module_named(&self, full: &str, redirects: usize) -> Option<Found> {
+        let (namespace, collection, rest) = parts(full)?;
+        let found = |name: String| Some(Found { name, action: None });
+        if is_core(namespace, collection) {
+            if collection == "legacy" && self.local(rest).is_some() {
+                return found(full.to_owned());
+            }
+            let short = bakery_modules::canonical_name(rest);
+            let native = bakery_modules::find(rest).map(|module| module.collection);
+            if NAMES.contains(&short) || native == Some("ansible.builtin") {
+                return found(format!("ansible.builtin.{short}"));
+            }
+            if let Some(elsewhere) = bakery_modules::collection_of(rest).filter(|_| redirects > 0) {
+                return self.module_named(&format!("{elsewhere}.{rest}"), redirects - 1);
+            }
+            return of_core(rest).and_then(|_| found(format!("ansible.builtin.{rest}")));
+        }
+        for folder in self.loader.collection(namespace, collection) {
+            let route = self.loader.runtimes.module(&folder, rest);
+            if let Some(other) = route.redirect.filter(|_| redirects > 0) {
+                return self.module_named(&other, redirects - 1);
+            }
+            if self.in_collection(&folder, rest).is_some() {
+                return Some(Found { name: full.to_owned(), action: route.action });
+            }
+        }
+        let native = bakery_modules::find(rest).map(|module| module.collection);
+        let is_native = native.is_some_and(|own| own.split_once('.') == Some((namespace, collection)));
+        if is_native { found(full.to_owned()) } else { None }
+    }
+
+    fn action_named(&self, full: &str, redirects: usize) -> Option<String> {
+        let (namespace, collection, rest) = parts(full)?;
+        if is_core(namespace, collection) {
+            if collection == "legacy" && self.loader.plugins.has_action(self.loader, rest) {
+                return Some(full.to_owned());
+            }
+            let short = bakery_modules::canonical_name(rest);
+            return NAMES.contains(&short).then(|| format!("ansible.builtin.{short}"));
+        }
+        for folder in self.loader.collection(namespace, collection) {
+            if let Some(other) = self.loader.runtimes.action(&folder, rest).filter(|_| redirects > 0) {
+                return self.action_named(&other, redirects - 1);
+            }
+            if plugin_file(&folder, Kind::Action, rest).is_file() {
+                return Some(full.to_owned());
+            }
+        }
+        None
+    }
+}
+
+/// Where a collection has a plugin.
+fn plugin_file(collection: &std::path::Path, kind: Kind, name: &str) -> PathBuf {
+    collection.join("plugins").join(kind.word()).join(format!("{}.py", name.replace('.', "/")))
+}
