@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use bakery_host::fs;
-use bakery_lang::{Value, yaml};
+use bakery_lang::{Map, Value, yaml};
 
 use crate::playbook::Loader;
 
@@ -16,7 +16,7 @@ pub(crate) fn parts(name: &str) -> Option<(&str, &str, &str)> {
 }
 
 /// The groups of `module_defaults` that have no collection in their names, and whose groups they are
-/// (`ansible/config/ansible_builtin_runtime.yml`).
+/// (`ansible/config/ansible_builtin_runtime.yml`); two are for who tests collections.
 const CORE_GROUPS: &[(&str, &[&str])] = &[
     ("acme", &["community.crypto.acme"]),
     ("aws", &["amazon.aws.aws", "community.aws.aws"]),
@@ -28,6 +28,20 @@ const CORE_GROUPS: &[(&str, &[&str])] = &[
     ("os", &["openstack.cloud.os"]),
     ("ovirt", &["ovirt.ovirt.ovirt"]),
     ("vmware", &["community.vmware.vmware"]),
+    (
+        "testgroup",
+        &["testns.testcoll.testgroup", "testns.testcoll.anothergroup", "testns.boguscoll.testgroup"],
+    ),
+    ("testlegacy", &[]),
+];
+
+/// The modules that such groups have themselves.
+const CORE_MEMBERS: &[(&str, &[&str])] = &[
+    (
+        "testgroup",
+        &["ansible.builtin.ping", "ansible.builtin.legacy_ping", "ansible.builtin.formerly_core_ping"],
+    ),
+    ("testlegacy", &["ansible.legacy.legacy_ping"]),
 ];
 
 /// What collections say in `meta/runtime.yml`, each read once: tasks ask again and again, and some are long.
@@ -70,8 +84,14 @@ impl Runtimes {
 
 impl Loader {
     /// The modules of a group of `module_defaults`, with their collections; `None` for a group that is nowhere
-    /// (`Base._resolve_group`).
-    pub(crate) fn action_group(&self, name: &str) -> Option<Vec<String>> {
+    /// (`Base._resolve_group`). What is wrong with groups is told to `warn`.
+    pub(crate) fn action_group(&self, name: &str, warn: &dyn Fn(String)) -> Option<Vec<String>> {
+        let validates = self.settings.flag(
+            "ANSIBLE_VALIDATE_ACTION_GROUP_METADATA",
+            "defaults",
+            "validate_action_group_metadata",
+            true,
+        );
         let mut members = Vec::new();
         let mut found = false;
         let mut seen: Vec<String> = Vec::new();
@@ -84,17 +104,29 @@ impl Loader {
             if let Some((_, others)) = CORE_GROUPS.iter().find(|(own, _)| *own == short) {
                 found = true;
                 waiting.extend(others.iter().map(ToString::to_string));
+                let own = CORE_MEMBERS.iter().filter(|(own, _)| *own == short).flat_map(|(_, m)| *m);
+                members.extend(own.map(ToString::to_string));
             } else if let Some(entries) = self.group_entries(&group) {
                 found = true;
+                let mut has_metadata = false;
                 for entry in entries {
-                    match entry.get("metadata").and_then(|m| m.get("extend_group")) {
-                        None if entry.as_str().is_some() => members.push(in_collection_of(&group, &entry)),
-                        None => {}
-                        Some(others) => {
-                            let others = others.as_items().unwrap_or_else(|| vec![others]);
-                            waiting.extend(others.iter().map(|other| in_collection_of(&group, other)));
-                        }
+                    if entry.as_str().is_some() {
+                        members.push(in_collection_of(&group, &entry));
+                        continue;
                     }
+                    if let Some(wrong) = wrong_metadata(&entry, has_metadata).filter(|_| validates) {
+                        warn(format!(
+                            "Invalid metadata was found for action_group {group} while loading module_defaults. {wrong}"
+                        ));
+                    }
+                    let metadata = entry.get("metadata").filter(|m| m.as_map().is_some());
+                    has_metadata |= metadata.is_some();
+                    let others = match metadata.and_then(|m| m.get("extend_group")) {
+                        Some(one @ Value::Str(_)) => vec![one],
+                        Some(Value::List(several)) => several.items(),
+                        _ => vec![],
+                    };
+                    waiting.extend(others.iter().map(|other| in_collection_of(&group, other)));
                 }
             }
             seen.push(group);
@@ -109,6 +141,41 @@ impl Loader {
         let groups = folders.iter().find_map(|folder| self.runtimes.get(folder, "action_groups"))?;
         groups.get(group).or_else(|| groups.get(short))?.as_items()
     }
+}
+
+/// What is wrong with an entry of a group that is no name (`_validate_action_group_metadata`).
+fn wrong_metadata(entry: &Value, has_metadata: bool) -> Option<String> {
+    let keys = |map: &Map| {
+        let mut keys: Vec<String> = map.pairs().iter().map(|(key, _)| key.to_string()).collect();
+        keys.sort();
+        keys
+    };
+    let found = entry.as_map().map(keys).unwrap_or_default();
+    let metadata = match (entry.get("metadata"), found.len()) {
+        (Some(metadata), 1) => metadata,
+        _ => return Some(format!("The only expected key is metadata, but got keys: {}", found.join(", "))),
+    };
+    let mut wrong = Vec::new();
+    if has_metadata {
+        wrong.push("The group contains multiple metadata entries.".to_owned());
+    }
+    match metadata.as_map() {
+        None => wrong.push(format!("The metadata is not a dictionary. Got {metadata}")),
+        Some(map) => {
+            let unexpected: Vec<String> = keys(map).into_iter().filter(|key| key != "extend_group").collect();
+            if !unexpected.is_empty() {
+                wrong.push(format!("The metadata contains unexpected keys: {}", unexpected.join(", ")));
+            }
+            if let Some(other) =
+                map.get("extend_group").filter(|o| !matches!(o, Value::List(_) | Value::Str(_)))
+            {
+                wrong.push(format!(
+                    "The metadata contains unexpected key types: extend_group is {other} (expected type list)"
+                ));
+            }
+        }
+    }
+    (!wrong.is_empty()).then(|| wrong.join(" "))
 }
 
 /// A name, in the collection of a group unless it has one.

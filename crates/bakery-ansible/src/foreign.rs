@@ -67,8 +67,9 @@ impl Scope<'_> {
         let (namespace, collection, rest) = parts(name)?;
         if namespace == "ansible" && matches!(collection, "builtin" | "legacy") {
             // What left ansible-core is searched where it went.
-            let elsewhere = bakery_modules::collection_of(rest).filter(|_| redirects > 0);
-            let there = elsewhere.and_then(|c| self.of_collection(&format!("{c}.{rest}"), redirects - 1));
+            let elsewhere = bakery_modules::moved_to(rest).filter(|_| redirects > 0);
+            let there =
+                elsewhere.and_then(|(c, name)| self.of_collection(&format!("{c}.{name}"), redirects - 1));
             return there.or_else(|| of_core(rest));
         }
         for folder in self.loader.collection(namespace, collection) {

@@ -1,6 +1,6 @@
 //! What the names of tasks and of `module_defaults` mean: the module or action that is found, with its collection
-//! (`ansible/plugins/loader.py` `find_plugin_with_context`, `ansible/parsing/mod_args.py` `_get_action_context`,
-//! `ansible/playbook/base.py` `_resolve_action`).
+//! (`ansible/plugins/loader.py` `find_plugin_with_context`, `ansible/playbook/task.py` `_post_validate_args`,
+//! `ansible/playbook/base.py` `_resolve_action`, `ansible/executor/task_executor.py` `_get_action_handler`).
 
 use std::path::PathBuf;
 
@@ -29,10 +29,9 @@ fn is_core(namespace: &str, collection: &str) -> bool {
 impl Scope<'_> {
     /// The name with its collection that `module_defaults` of a task are looked up under.
     pub(crate) fn full_name(&self, name: &str) -> String {
-        let module = self.module_of_task(name);
-        let asked = module.as_ref().and_then(|module| module.action.as_deref()).unwrap_or(name);
-        let action = self.candidates(asked).find_map(|full| self.action_named(&full, MAX_REDIRECTS));
-        action.or(module.map(|module| module.name)).unwrap_or_else(|| name.to_owned())
+        let action = self.candidates(name).find_map(|full| self.action_named(&full, MAX_REDIRECTS));
+        let module = || self.module_of_task(name).map(|module| module.name);
+        action.or_else(module).unwrap_or_else(|| name.to_owned())
     }
 
     /// The names that an entry of `module_defaults` is for. Of one without a collection, what comes with the playbook is
@@ -115,8 +114,8 @@ impl Scope<'_> {
             if NAMES.contains(&short) || native == Some("ansible.builtin") {
                 return found(format!("ansible.builtin.{short}"));
             }
-            if let Some(elsewhere) = bakery_modules::collection_of(rest).filter(|_| redirects > 0) {
-                return self.module_named(&format!("{elsewhere}.{rest}"), redirects - 1);
+            if let Some((elsewhere, name)) = bakery_modules::moved_to(rest).filter(|_| redirects > 0) {
+                return self.module_named(&format!("{elsewhere}.{name}"), redirects - 1);
             }
             return of_core(rest).and_then(|_| found(format!("ansible.builtin.{rest}")));
         }

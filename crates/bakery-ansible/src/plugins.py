@@ -92,7 +92,8 @@ def call(request):
         plugin = loaders.lookup_loader.get(name, loader=data, templar=templar)
         return plain(plugin.run(request['args'], variables=variables, **request['kwargs']))
     task = Task()
-    task.action = name
+    task.action = request['task']
+    task.collections = request['collections'] or None
     task.args = dict(request['kwargs'])
     task.check_mode = request['check']
     task.diff = request['diff']

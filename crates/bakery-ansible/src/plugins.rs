@@ -80,6 +80,10 @@ pub(crate) struct Call<'a> {
     pub(crate) variables: Map,
     pub(crate) check: bool,
     pub(crate) diff: bool,
+    /// What the task of an action calls, which its collection may have named for it.
+    pub(crate) task: &'a str,
+    /// The collections in which an action searches names without one.
+    pub(crate) collections: Vec<String>,
 }
 
 impl<'a> Call<'a> {
@@ -94,6 +98,8 @@ impl<'a> Call<'a> {
             variables: Map::new(),
             check: false,
             diff: false,
+            task: name,
+            collections: vec![],
         }
     }
 }
@@ -158,7 +164,8 @@ impl Plugins {
             "args": call.args.iter().map(json::to_json).collect::<Vec<_>>(),
             "kwargs": json::to_json(&Value::Map(call.named.clone())),
             "variables": json::to_json(&Value::Map(call.variables.clone())),
-            "check": call.check, "diff": call.diff,
+            "check": call.check, "diff": call.diff, "task": call.task,
+            "collections": call.collections,
         });
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         state.ask(loader, &request).map(|answer| json::from_json(&answer))

@@ -17,4 +17,4 @@ pub use host::{Host, Phase};
 pub use modules::async_wrapper::{VERB as BACKGROUND_VERB, background};
 pub use modules::digest;
 pub use outcome::{Failure, Outcome, Run};
-pub use registry::{Module, ModuleDoc, all, canonical_name, collection_of, find, is_known_elsewhere, run};
+pub use registry::{Module, ModuleDoc, all, canonical_name, find, is_known_elsewhere, moved_to, run};

@@ -164,17 +164,20 @@ pub fn find(name: &str) -> Option<&'static Module> {
     all().iter().copied().find(|module| module.name == short)
 }
 
-/// The collection that a module's old name means, as ansible-core routes it: `amazon.aws` for `ec2_instance`.
-pub fn collection_of(name: &str) -> Option<&'static str> {
+/// The collection that a module's old name means, and its name there, as ansible-core routes it: `amazon.aws` and `ec2_ami`
+/// for `ec2_ami`.
+pub fn moved_to(name: &str) -> Option<(&'static str, &'static str)> {
     let collections = include_str!("elsewhere.txt").lines().filter(|line| !line.starts_with('#'));
-    let mut split = collections.filter_map(|line| line.split_once(' '));
-    split.find(|(_, names)| names.split(' ').any(|known| known == name)).map(|(collection, _)| collection)
+    collections.filter_map(|line| line.split_once(' ')).find_map(|(collection, names)| {
+        let mut names = names.split(' ').map(|name| name.split_once('>').unwrap_or((name, name)));
+        names.find(|(old, _)| *old == name).map(|(_, today)| (collection, today))
+    })
 }
 
 /// Whether a name is that of a module of ansible-core or of a collection that is not native here, so that a play which
 /// never runs it still loads.
 pub fn is_known_elsewhere(name: &str) -> bool {
-    name.matches('.').count() >= 2 || collection_of(canonical_name(name)).is_some()
+    name.matches('.').count() >= 2 || moved_to(canonical_name(name)).is_some()
 }
 
 /// Runs a module; the result is a mapping with at least `changed`, and `failed` and `msg` when it could not.

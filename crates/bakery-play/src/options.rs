@@ -252,6 +252,7 @@ impl CommonArgs {
                 .task_timeout
                 .unwrap_or_else(|| settings.number("ANSIBLE_TASK_TIMEOUT", "defaults", "task_timeout", 0)),
             merge_hashes: settings.merges_hashes(),
+            hide_facts: !settings.flag("ANSIBLE_INJECT_FACT_VARS", "defaults", "inject_facts_as_vars", true),
             python: bakery_ansible::controller_python(),
             ..Options::default()
         })

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bakery_jinja::Scope as _;
-use bakery_lang::{Map, Value};
+use bakery_lang::{Diagnostic, Map, Value};
 
 use super::{Modules, Outcome, Trouble, fail, failure, ok};
 use crate::Templar;
@@ -54,10 +54,13 @@ impl Gathered {
             facts.set("_ansible_facts_gathered", true);
             return Ok(self.result);
         }
-        let failed = failure(&format!("The following modules failed to execute: {}.", names(&self.failed)));
-        self.result.extend(&failed);
+        let text = format!("The following modules failed to execute: {}.", names(&self.failed));
+        self.result.extend(&failure(&text));
+        let reasons = self.failed.pairs().into_iter().filter_map(|(_, result)| result.get("msg"));
+        let reasons: Vec<String> = reasons.map(|reason| reason.to_string()).collect();
+        let shown = Diagnostic::new(format!("Task failed: Action failed: {text} {}", reasons.join(" ")));
         self.result.set("failed_modules", self.failed);
-        Err(Trouble::Failed(self.result, None))
+        Err(Trouble::Failed(self.result, Some(shown)))
     }
 }
 

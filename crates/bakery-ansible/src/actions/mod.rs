@@ -84,6 +84,8 @@ pub(crate) trait Modules {
     fn local_action(&self, name: &str) -> Option<String>;
     /// The full name of an action in Python, if there is one of a name.
     fn python_action(&self, name: &str) -> Option<String>;
+    /// The collections in which names without one are searched.
+    fn collections(&self) -> Vec<String>;
     /// How much is said.
     fn verbosity(&self) -> u8;
     /// What `module_defaults` gives a module.
@@ -143,7 +145,7 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
     // What comes with the playbook goes before what is here, unless that is asked for.
     if !name.starts_with("ansible.builtin.") {
         if let Some(action) = modules.local_action(name) {
-            return python_action(&action, args, templar, modules);
+            return python_action(&action, name, args, templar, modules);
         }
         if let Some(outcome) = modules.foreign(name, args, true) {
             return outcome;
@@ -186,12 +188,12 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
         _ if bakery_modules::find(name).is_some() => module(modules, short, args),
         _ => {
             if let Some(action) = modules.python_action(name) {
-                return python_action(&action, args, templar, modules);
+                return python_action(&action, name, args, templar, modules);
             }
             modules.foreign(name, args, false).unwrap_or_else(|| {
             let collection = match parts(name) {
                 Some((namespace, collection, _)) => Some(format!("{namespace}.{collection}")),
-                None => bakery_modules::collection_of(short).map(str::to_owned),
+                None => bakery_modules::moved_to(short).map(|(collection, _)| collection.to_owned()),
             };
             let install = match collection.as_deref() {
                 Some(core @ ("ansible.builtin" | "ansible.legacy")) => format!("it is part of {core}: install ansible-core"),
@@ -207,11 +209,13 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
 }
 
 /// Runs an action in Python on the controller.
-fn python_action(action: &str, args: &Map, templar: &Templar, modules: &dyn Modules) -> Outcome {
+fn python_action(action: &str, task: &str, args: &Map, templar: &Templar, modules: &dyn Modules) -> Outcome {
     let call = Call {
         named: args.clone(),
         variables: templar.everything(),
         check: modules.check(),
+        task,
+        collections: modules.collections(),
         ..Call::new(Kind::Action, action)
     };
     let loader = modules.loader();

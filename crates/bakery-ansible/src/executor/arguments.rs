@@ -126,7 +126,7 @@ impl Runner<'_> {
         }
         for (group, given) in groups.pairs() {
             let group = group.to_string();
-            let members = loader.action_group(&group).ok_or_else(|| {
+            let members = loader.action_group(&group, &|warning| templar.warn(warning)).ok_or_else(|| {
                 let text = format!(
                     "Error loading module_defaults: could not resolve the module_defaults group {group}"
                 );

@@ -35,6 +35,22 @@ pub(super) fn internal(name: &str, check: bool, diff: bool, no_log: bool, verbos
     map
 }
 
+/// Takes out what Ansible tells its modules and no one else (`ansible/vars/clean.py`, `strip_internal_keys`).
+fn without_internal(value: &Value) {
+    match value {
+        Value::Map(map) => {
+            for (key, inner) in map.pairs() {
+                match key.as_str() {
+                    Some(name) if name.starts_with("_ansible_") => drop(map.remove(name)),
+                    _ => without_internal(&inner),
+                }
+            }
+        }
+        Value::List(list) => list.items().iter().for_each(without_internal),
+        _ => {}
+    }
+}
+
 /// Module calls of one task.
 pub(super) struct Calls<'a> {
     pub(super) connections: &'a Connections,
@@ -237,6 +253,10 @@ impl Modules for Calls<'_> {
         self.scope.python_action(name)
     }
 
+    fn collections(&self) -> Vec<String> {
+        self.scope.searched().map(str::to_owned).collect()
+    }
+
     fn local_action(&self, name: &str) -> Option<String> {
         self.scope.local_action(name)
     }
@@ -264,6 +284,11 @@ impl Modules for Calls<'_> {
             Ok(result) => result.as_map().cloned().unwrap_or_default(),
             Err(unreachable) => return Some(Err(unreachable.into())),
         };
+        for (key, value) in result.pairs() {
+            if key.as_str() != Some("ansible_facts") {
+                without_internal(&value);
+            }
+        }
         // Only the module knows which of its parameters are secret: what it does not show of its call is not shown.
         let own = result
             .get("invocation")

@@ -56,6 +56,8 @@ pub struct Options {
     pub task_timeout: u64,
     /// Whether mappings of the same name are merged.
     pub merge_hashes: bool,
+    /// Whether facts are only in `ansible_facts`, but for `ansible_local`.
+    pub hide_facts: bool,
     /// What `ansible_playbook_python` says: this machine's interpreter, if it has one.
     pub python: String,
 }

@@ -16,7 +16,7 @@ use crate::Templar;
 use crate::inventory::Inventory;
 use crate::playbook::{Entry, Loader, Play, RoleUse, Task};
 use crate::templar::Names;
-use crate::vars::layers;
+use crate::vars::{HostVars, layers};
 
 /// The state of a run that templates see.
 #[derive(Debug, Clone)]
@@ -97,6 +97,15 @@ impl Scene {
                 unknown = self.inventory.host_vars(host, &self.loader).unwrap_or_default();
                 &unknown
             }
+        };
+        let only_local;
+        let vars = if self.options.hide_facts {
+            let local = vars.facts.get("ansible_local").unwrap_or_else(|| Map::new().into());
+            let facts = Map::from_iter([("ansible_local", local)]);
+            only_local = HostVars { facts, ..vars.clone() };
+            &only_local
+        } else {
+            vars
         };
         let mut stack =
             layers(&self.options.extra_vars, &context.around(local), vars, (play_vars, &self.public_roles));

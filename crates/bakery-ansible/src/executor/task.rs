@@ -452,6 +452,7 @@ impl Runner<'_> {
                 return self.failed(&error, task, context, host);
             }
         };
+        self.show_warnings(templar.take_warnings());
         // A scene that an evaluation still sees is copied when it is changed.
         drop(templar);
         if matches!(action.as_str(), "include_tasks" | "include" | "include_role") {

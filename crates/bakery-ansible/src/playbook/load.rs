@@ -563,7 +563,9 @@ impl Loader {
                 continue;
             }
             let library = |name: &str| {
-                let collections = gathered.collections.clone();
+                let own = item.get("collections").map(task::list).unwrap_or_default();
+                let own = own.iter().map(ToString::to_string);
+                let collections: Vec<String> = own.chain(gathered.collections.iter().cloned()).collect();
                 let scope = crate::foreign::Scope { loader: self, role, collections: &collections };
                 scope.find(name).is_some() || scope.python_action(name).is_some()
             };
@@ -583,6 +585,8 @@ impl Loader {
     ) -> Result<Block> {
         let keywords = task::block_keywords(node)?;
         gathered.handler_blocks += usize::from(gathered.in_handlers);
+        let around = gathered.collections.clone();
+        gathered.collections.splice(0..0, keywords.collections.iter().map(ToString::to_string));
         let part = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
             node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, role, gathered))
         };
@@ -596,6 +600,7 @@ impl Loader {
             role: None,
         };
         gathered.handler_blocks -= usize::from(gathered.in_handlers);
+        gathered.collections = around;
         Ok(block)
     }
 

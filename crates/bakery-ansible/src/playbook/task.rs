@@ -102,7 +102,7 @@ pub(super) struct Place<'a> {
     pub(super) library: &'a dyn Fn(&str) -> bool,
 }
 
-fn list(node: &Node) -> Vec<Value> {
+pub(super) fn list(node: &Node) -> Vec<Value> {
     match node.as_list() {
         Some(items) => items.iter().map(Node::to_value).collect(),
         None if node.is_none() => vec![],

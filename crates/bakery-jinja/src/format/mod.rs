@@ -337,7 +337,9 @@ fn named(name: &str, args: &Arguments, numbering: &mut Numbering) -> Result<Valu
                 inside.split_once(']').ok_or_else(|| Error::new("Missing ']' in format string"))?
             }
             None => {
-                let attribute = &rest[1..];
+                let attribute = rest
+                    .strip_prefix('.')
+                    .ok_or_else(|| Error::new("Only '.' or '[' may follow ']' in format field specifier"))?;
                 attribute.split_at(attribute.find(['.', '[']).unwrap_or(attribute.len()))
             }
         };
