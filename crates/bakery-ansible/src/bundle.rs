@@ -2,7 +2,7 @@
 //! its collection, of the playbook and of its roles, in one archive under its digest. A target keeps it, so that it is sent
 //! once (`ansible/executor/module_common.py` sends it with every task).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -22,16 +22,20 @@ pub(crate) struct Bundle {
     pub(crate) utils: Vec<String>,
 }
 
-/// The bundle for a module; each is made once.
+/// The bundle for a module that needs collections, named `namespace.collection`; each is made once. What these need of
+/// others is in it, too.
 ///
 /// # Errors
 /// What cannot be read.
-pub(crate) fn of(paths: &[PathBuf], utils: &[PathBuf], package: Option<&str>) -> Result<Arc<Bundle>> {
-    type Made = HashMap<(Vec<PathBuf>, Vec<PathBuf>, Option<String>), Arc<Bundle>>;
+pub(crate) fn of(
+    paths: &[PathBuf],
+    utils: &[PathBuf],
+    collections: &BTreeSet<String>,
+) -> Result<Arc<Bundle>> {
+    type Made = HashMap<(Vec<PathBuf>, Vec<PathBuf>, BTreeSet<String>), Arc<Bundle>>;
     static MADE: OnceLock<Mutex<Made>> = OnceLock::new();
     // Modules of the same collection share one.
-    let collection = package.map(|p| p.split('.').take(3).collect::<Vec<_>>().join("/"));
-    let key = (paths.to_vec(), utils.to_vec(), collection.clone());
+    let key = (paths.to_vec(), utils.to_vec(), collections.clone());
     let made = MADE.get_or_init(Mutex::default);
     if let Some(known) = made.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
         return Ok(Arc::clone(known));
@@ -44,11 +48,22 @@ pub(crate) fn of(paths: &[PathBuf], utils: &[PathBuf], package: Option<&str>) ->
         }
         add(&mut archive, &core.join("release.py"), "ansible/release.py")?;
         tree(&mut archive, &core.join("module_utils"), "ansible/module_utils")?;
-        if let Some(collection) = &collection {
+    }
+    let mut seen = BTreeSet::new();
+    let mut waiting = collections.clone();
+    while let Some(collection) = waiting.pop_first() {
+        let folder = format!("ansible_collections/{}", collection.replacen('.', "/", 1));
+        for root in paths {
             for part in ["plugins/module_utils", "plugins/modules"] {
-                tree(&mut archive, &root.join(collection).join(part), &format!("{collection}/{part}"))?;
+                let named = tree(&mut archive, &root.join(&folder).join(part), &format!("{folder}/{part}"))?;
+                // Of the modules one is run, and its text is known: utilities name what else is needed.
+                if part.ends_with("utils") {
+                    waiting.extend(named);
+                }
             }
         }
+        seen.insert(collection);
+        waiting.retain(|name| !seen.contains(name));
     }
     let mut names = Vec::new();
     for (at, folder) in utils.iter().enumerate() {
@@ -67,20 +82,38 @@ pub(crate) fn of(paths: &[PathBuf], utils: &[PathBuf], package: Option<&str>) ->
 /// The package that the utilities are in, without what only a controller needs.
 const PACKAGE: &str = "from pkgutil import extend_path\n__path__ = extend_path(__path__, __name__)\nfrom ansible.release import __version__\n";
 
+/// The collections that a text in Python names, as `namespace.collection`.
+pub(crate) fn collections_in(text: &str) -> BTreeSet<String> {
+    let is_name =
+        |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    text.split("ansible_collections.")
+        .skip(1)
+        .filter_map(|rest| {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+            let mut words = rest[..end.unwrap_or(rest.len())].split('.');
+            let (namespace, name) = (words.next().filter(is_name)?, words.next().filter(is_name)?);
+            Some(format!("{namespace}.{name}"))
+        })
+        .collect()
+}
+
 type Archive = tar::Builder<GzEncoder<Vec<u8>>>;
 
-/// Adds the Python files of a folder, if it is there.
-fn tree(archive: &mut Archive, folder: &Path, name: &str) -> Result<()> {
+/// Adds the Python files of a folder, if it is there; the collections that they name.
+fn tree(archive: &mut Archive, folder: &Path, name: &str) -> Result<BTreeSet<String>> {
+    let mut named = BTreeSet::new();
     if !folder.is_dir() {
-        return Ok(());
+        return Ok(named);
     }
     for path in fs::walk(folder)? {
         let python = path.extension().is_some_and(|end| end == "py");
         if let (true, Ok(rest)) = (python && path.is_file(), path.strip_prefix(folder)) {
-            add(archive, &path, &format!("{name}/{}", rest.display()))?;
+            let bytes = fs::read(&path)?;
+            named.extend(collections_in(&String::from_utf8_lossy(&bytes)));
+            put(archive, &format!("{name}/{}", rest.display()), &bytes)?;
         }
     }
-    Ok(())
+    Ok(named)
 }
 
 fn add(archive: &mut Archive, path: &Path, name: &str) -> Result<()> {

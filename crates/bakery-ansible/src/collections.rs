@@ -75,6 +75,15 @@ impl Runtimes {
         Route { redirect: said("redirect"), action: said("action_plugin") }
     }
 
+    /// The module utilities of a collection that have another name today.
+    pub(crate) fn moved_utilities(&self, collection: &Path) -> Vec<(String, String)> {
+        let routes = self.get(collection, "plugin_routing").and_then(|r| r.get("module_utils"));
+        let pairs = routes.and_then(|r| r.as_map().map(Map::pairs)).unwrap_or_default();
+        let moved =
+            pairs.into_iter().filter_map(|(name, route)| Some((name.to_string(), route.get("redirect")?)));
+        moved.map(|(name, to)| (name, to.to_string())).collect()
+    }
+
     /// The name that an action of a collection has today, if it was moved.
     pub(crate) fn action(&self, collection: &Path, name: &str) -> Option<String> {
         let entry = self.get(collection, "plugin_routing")?.get("action")?.get(name)?;
@@ -83,6 +92,15 @@ impl Runtimes {
 }
 
 impl Loader {
+    /// The collection that the playbook is in, whose modules and roles it may name without it
+    /// (`_get_collection_name_from_path`).
+    pub(crate) fn own_collection(&self) -> Option<String> {
+        let mut parts = self.playbook_dir.iter().filter_map(|part| part.to_str());
+        parts.find(|part| *part == "ansible_collections")?;
+        let (namespace, name) = (parts.next()?, parts.next()?);
+        (!self.collection(namespace, name).is_empty()).then(|| format!("{namespace}.{name}"))
+    }
+
     /// The modules of a group of `module_defaults`, with their collections; `None` for a group that is nowhere
     /// (`Base._resolve_group`). What is wrong with groups is told to `warn`.
     pub(crate) fn action_group(&self, name: &str, warn: &dyn Fn(String)) -> Option<Vec<String>> {

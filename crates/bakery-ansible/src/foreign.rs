@@ -9,6 +9,7 @@ use bakery_host::{Cmd, fs};
 use bakery_lang::{Map, Value, json};
 use base64::Engine as _;
 
+use crate::bundle;
 use crate::collections::parts;
 use crate::names::MAX_REDIRECTS;
 use crate::playbook::{Loader, RoleUse};
@@ -29,6 +30,13 @@ pub(crate) struct Foreign {
     path: PathBuf,
     /// Its name as a Python module, in a collection.
     package: Option<String>,
+}
+
+impl Foreign {
+    /// The program, as text; empty if it cannot be read.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.path).unwrap_or_default()).into_owned()
+    }
 }
 
 impl Scope<'_> {
@@ -140,6 +148,7 @@ impl Scope<'_> {
             utils.extend(self.loader.settings.paths("ANSIBLE_MODULE_UTILS", "defaults", "module_utils"));
             utils.retain(|folder| folder.is_dir());
             call.set("utils", Value::strings(utils.iter().map(|p| p.display().to_string())));
+            call.set("moved", self.moved(&text, found));
             call.set("package", found.package.clone());
             call.set("interpreter", interpreter);
         } else if let Some(line) = text.strip_prefix("#!").and_then(|t| t.lines().next()) {
@@ -148,6 +157,36 @@ impl Scope<'_> {
             call.set("interpreter", interpreter.filter(|_| is_python).unwrap_or(own));
         }
         Ok(call)
+    }
+}
+
+impl Scope<'_> {
+    /// The module utilities that have another name today, of the collections that a module names and of its own
+    /// (`ansible/executor/module_common.py`, `ModuleDepFinder` and its redirections).
+    fn moved(&self, text: &str, found: &Foreign) -> Map {
+        let mut named = bundle::collections_in(text);
+        named.extend(found.package.as_deref().map(bundle::collections_in).unwrap_or_default());
+        let moved = Map::new();
+        for collection in named {
+            let Some((namespace, name)) = collection.split_once('.') else { continue };
+            for folder in self.loader.collection(namespace, name) {
+                for (old, new) in self.loader.runtimes.moved_utilities(&folder) {
+                    let old = format!("ansible_collections.{collection}.plugins.module_utils.{old}");
+                    moved.set(&old, importable(&new));
+                }
+            }
+        }
+        moved
+    }
+}
+
+/// The name under which Python imports what a redirection names.
+fn importable(name: &str) -> String {
+    match parts(name) {
+        Some((namespace, collection, rest)) if namespace != "ansible_collections" => {
+            format!("ansible_collections.{namespace}.{collection}.plugins.module_utils.{rest}")
+        }
+        _ => name.to_owned(),
     }
 }
 

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use crate::actions::NAMES;
 use crate::collections::parts;
 use crate::foreign::{Scope, of_core};
-use crate::playbook::RoleUse;
 use crate::plugins::Kind;
 
 /// How deep redirections of collections may go.
@@ -32,6 +31,20 @@ impl Scope<'_> {
         let action = self.candidates(name).find_map(|full| self.action_named(&full, MAX_REDIRECTS));
         let module = || self.module_of_task(name).map(|module| module.name);
         action.or_else(module).unwrap_or_else(|| name.to_owned())
+    }
+
+    /// What a collection that is searched has under a name without one: it goes before what the playbook and ansible-core
+    /// have, unless these are searched first.
+    pub(crate) fn in_collections(&self, name: &str) -> Option<String> {
+        if name.contains('.') || name.starts_with("include") || name.starts_with("import_") || name == "meta"
+        {
+            return None;
+        }
+        let collections = self.searched().take_while(|c| !matches!(*c, "ansible.builtin" | "ansible.legacy"));
+        collections.map(|collection| format!("{collection}.{name}")).find_map(|full| {
+            let action = self.action_named(&full, MAX_REDIRECTS);
+            action.or_else(|| self.module_named(&full, MAX_REDIRECTS).map(|module| module.name))
+        })
     }
 
     /// The names that an entry of `module_defaults` is for. Of one without a collection, what comes with the playbook is
@@ -97,9 +110,7 @@ impl Scope<'_> {
 
     /// The collections in which names without one are searched.
     pub(crate) fn searched(&self) -> impl Iterator<Item = &str> {
-        let of_role =
-            self.role.into_iter().flat_map(|used: &std::sync::Arc<RoleUse>| used.role.searched_collections());
-        of_role.chain(self.collections.iter().map(String::as_str))
+        self.collections.iter().map(String::as_str)
     }
 
     fn module_named(&self, full: &str, redirects: usize) -> Option<Found> {

@@ -14,7 +14,9 @@ os.environ.setdefault('ANSIBLE_COLLECTIONS_PATH', ':'.join(setup['collections'])
 from ansible import constants as C
 from ansible import context
 from ansible.module_utils.common.collections import ImmutableDict
-context.CLIARGS = ImmutableDict(verbosity=0, check=False, diff=False)
+context.CLIARGS = ImmutableDict(verbosity=setup['verbosity'], check=False, diff=False)
+from ansible.utils.display import Display
+Display().verbosity = setup['verbosity']
 from ansible.plugins import loader as loaders
 loaders.init_plugin_loader(setup['collections'])
 from ansible.parsing.dataloader import DataLoader

@@ -229,6 +229,7 @@ impl State {
         let roots: Vec<String> = loader.collections_roots().iter().map(|p| p.display().to_string()).collect();
         let setup = serde_json::json!({
             "folders": by_kind, "collections": roots, "basedir": loader.playbook_dir.display().to_string(),
+            "verbosity": loader.verbosity,
         });
         let folder = core.parent().map(|p| p.display().to_string()).unwrap_or_default();
         let mut child = Cmd::new(python)

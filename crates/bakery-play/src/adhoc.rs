@@ -63,8 +63,8 @@ fn run(
     err: &mut (dyn Write + Send),
     colour: Colour,
 ) -> Result<i32, Error> {
-    let folder = args.playbook_dir.clone().unwrap_or_else(|| ".".into());
-    let loader = args.common.loader(&Path::new(&folder).join("adhoc.yml"))?;
+    let folder = CommonArgs::folder(args.playbook_dir.as_deref(), ".");
+    let loader = args.common.loader(&folder.join("adhoc.yml"))?;
     let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
     for warning in &warnings {
         let _ = writeln!(err, "{}", colour.purple(&format!("[WARNING]: {warning}")));

@@ -1,7 +1,6 @@
 //! The `ansible-inventory` command: what an inventory says, as others can read it (`ansible/cli/inventory.py`).
 
 use std::io::Write;
-use std::path::Path;
 
 use bakery_ansible::Error;
 use bakery_ansible::inventory::Inventory;
@@ -93,8 +92,8 @@ fn run(args: &InventoryArgs, err: &mut (dyn Write + Send), colour: Colour) -> Re
             ));
         }
     }
-    let folder = args.playbook_dir.clone().unwrap_or_else(|| "/nonexistent".into());
-    let loader = args.common.loader(&Path::new(&folder).join("site.yml"))?;
+    let folder = CommonArgs::folder(args.playbook_dir.as_deref(), "/nonexistent");
+    let loader = args.common.loader(&folder.join("site.yml"))?;
     let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
     for warning in &warnings {
         let _ = writeln!(err, "{}", colour.purple(&format!("[WARNING]: {warning}")));

@@ -169,6 +169,7 @@ impl CommonArgs {
     /// Passwords and variables that cannot be had.
     pub fn loader(&self, playbook: &Path) -> Result<Loader, Error> {
         let mut loader = Loader::new(playbook, bakery_lang::Map::new());
+        loader.verbosity = self.verbose;
         loader.secrets = self.secrets(&loader)?.into();
         loader.extra_vars = vars::extra_vars(&self.extra_vars, &loader)?;
         match FactCache::configured(&loader.settings) {
@@ -179,6 +180,12 @@ impl CommonArgs {
             loader.libraries.splice(0..0, std::env::split_paths(paths));
         }
         Ok(loader)
+    }
+
+    /// The folder that an option names, or what settings say, else another one.
+    pub fn folder(named: Option<&str>, other: &str) -> std::path::PathBuf {
+        let setting = || Settings::load().path("ANSIBLE_PLAYBOOK_DIR", "defaults", "playbook_dir");
+        named.map(Into::into).or_else(setting).unwrap_or_else(|| other.into())
     }
 
     /// The inventory sources: the options, else what settings say, else the system's file.

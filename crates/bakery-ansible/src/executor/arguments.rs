@@ -94,6 +94,17 @@ impl Runner<'_> {
         Ok(args)
     }
 
+    /// What the collections that are searched in a context have under a name without one.
+    pub(super) fn in_collections(&self, name: &str, context: &Context) -> Option<String> {
+        if context.collections.is_empty() {
+            return None;
+        }
+        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
+        let loader = self.loader();
+        foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections }
+            .in_collections(name)
+    }
+
     /// What is given where a module's arguments are not: first what groups that it is in have, over that what its name has;
     /// of the same name, what is written further in (`_get_action_arg_defaults`).
     pub(super) fn module_defaults(

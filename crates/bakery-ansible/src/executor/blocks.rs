@@ -37,10 +37,7 @@ impl Runner<'_> {
     }
 
     fn block(&self, block: &Block, hosts: &[String], context: &Context) -> Result<()> {
-        let mut inner = context.enter(&block.keywords);
-        if let Some(role) = &block.role {
-            inner.role = Some(Arc::clone(role));
-        }
+        let inner = context.enter_role(block.role.as_ref()).enter(&block.keywords);
         let ran = block.once.clone();
         let rest: Vec<String>;
         let hosts = match &ran {
@@ -141,10 +138,7 @@ impl Runner<'_> {
 
     fn task(&self, task: &Arc<Task>, hosts: &[String], outer: &Context) -> Result<()> {
         let Some(first) = hosts.first() else { return Ok(()) };
-        let mut context = outer.enter(&task.keywords);
-        if let Some(role) = &task.role {
-            context.role = Some(Arc::clone(role));
-        }
+        let context = outer.enter_role(task.role.as_ref()).enter(&task.keywords);
         let tags = self.tags(&context, first);
         if !context.handler && !selected(&tags, &self.options.tags, &self.options.skip_tags) {
             return Ok(());

@@ -82,7 +82,7 @@ pub(super) struct Calls<'a> {
 
 impl Calls<'_> {
     /// What a module in Python needs on another machine; its call then names what is in the bundle.
-    fn bundle(&self, call: &Map) -> crate::Result<Option<Arc<Bundle>>> {
+    fn bundle(&self, call: &Map, found: &foreign::Foreign) -> crate::Result<Option<Arc<Bundle>>> {
         let is_python = call.get("style").is_some_and(|s| s.as_str() == Some("python"));
         if !is_python || !matches!(self.endpoint, Ok(Endpoint::Ssh(_))) {
             return Ok(None);
@@ -91,8 +91,11 @@ impl Calls<'_> {
             let items = call.get(name).and_then(|v| v.as_items()).unwrap_or_default();
             items.iter().map(|path| PathBuf::from(path.to_string())).collect()
         };
-        let package = call.get("package").filter(|p| !p.is_none()).map(|p| p.to_string());
-        let bundle = bundle::of(&folders("paths"), &folders("utils"), package.as_deref())?;
+        let mut named = bundle::collections_in(&found.text());
+        for other in [call.get("package"), call.get("moved")].into_iter().flatten() {
+            named.extend(bundle::collections_in(&other.to_string()));
+        }
+        let bundle = bundle::of(&folders("paths"), &folders("utils"), &named)?;
         call.set("bundle", bundle.digest.as_str());
         call.set("paths", Value::strings(["."]));
         call.set("utils", Value::strings(&bundle.utils));
@@ -254,7 +257,14 @@ impl Modules for Calls<'_> {
     }
 
     fn collections(&self) -> Vec<String> {
-        self.scope.searched().map(str::to_owned).collect()
+        let mut names: Vec<String> = self.scope.searched().map(str::to_owned).collect();
+        // What comes with the playbook and ansible-core is searched in any case.
+        if !names.is_empty()
+            && !names.iter().any(|n| matches!(n.as_str(), "ansible.builtin" | "ansible.legacy"))
+        {
+            names.push("ansible.legacy".into());
+        }
+        names
     }
 
     fn local_action(&self, name: &str) -> Option<String> {
@@ -267,7 +277,7 @@ impl Modules for Calls<'_> {
             Ok(call) => call,
             Err(error) => return Some(Err(error.diagnostic.into())),
         };
-        let bundle = match self.bundle(&call) {
+        let bundle = match self.bundle(&call, &found) {
             Ok(bundle) => bundle,
             Err(error) => return Some(Err(error.diagnostic.into())),
         };

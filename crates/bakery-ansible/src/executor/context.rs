@@ -1,5 +1,6 @@
 //! What a task inherits from its play, role, blocks and includes.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bakery_lang::{Map, Value};
@@ -47,6 +48,17 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// The context inside a role: names are searched in its collections, not in those of who uses it.
+    pub(super) fn enter_role(&self, role: Option<&Arc<RoleUse>>) -> Cow<'_, Self> {
+        match role {
+            Some(role) if !self.role.as_ref().is_some_and(|own| Arc::ptr_eq(own, role)) => {
+                let collections = role.role.collections.iter().map(|name| name.as_str().into()).collect();
+                Cow::Owned(Self { role: Some(Arc::clone(role)), collections, ..self.clone() })
+            }
+            _ => Cow::Borrowed(self),
+        }
+    }
+
     /// The context inside something with these keywords.
     pub(super) fn enter(&self, k: &Keywords) -> Self {
         let mut inner = self.clone();
@@ -55,7 +67,10 @@ impl Context {
         inner.environment.extend(k.environment.iter().cloned());
         inner.module_defaults.extend(k.module_defaults.iter().cloned());
         inner.notify.extend(k.notify.iter().cloned());
-        inner.collections.splice(0..0, k.collections.iter().cloned());
+        // The innermost list counts.
+        if !k.collections.is_empty() {
+            inner.collections.clone_from(&k.collections);
+        }
         if !k.vars.is_empty() {
             inner.vars.insert(0, k.vars.clone());
         }

@@ -17,11 +17,8 @@ impl Runner<'_> {
             match entry {
                 Entry::Task(task) => {
                     let role = task.role.clone();
-                    let context = Context {
-                        role: role.or_else(|| context.role.clone()),
-                        handler: true,
-                        ..context.clone()
-                    };
+                    let context = context.enter_role(role.as_ref()).into_owned();
+                    let context = Context { handler: true, ..context };
                     self.handlers_mut().push((Arc::clone(task), context));
                 }
                 Entry::Block(block) => {

@@ -415,6 +415,7 @@ impl Runner<'_> {
         } else {
             task.action.clone()
         };
+        let named = self.in_collections(&named, context).unwrap_or(named);
         // A module's own name decides where it is searched; short names are for what is known here.
         let action = match bakery_modules::canonical_name(&named) {
             short if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() => {

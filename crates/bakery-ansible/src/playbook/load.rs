@@ -86,6 +86,8 @@ pub struct Loader {
     /// What the environment and `ansible.cfg` say.
     pub settings: Arc<Settings>,
     warnings: Arc<std::sync::Mutex<Vec<String>>>,
+    /// How much plugins in Python say.
+    pub verbosity: u8,
     /// What runs plugins in Python.
     pub(crate) plugins: Arc<Plugins>,
     /// What collections say of their modules.
@@ -151,6 +153,7 @@ impl Loader {
             import_vars: Map::new(),
             settings: Arc::new(settings),
             warnings: Arc::default(),
+            verbosity: 0,
             plugins: Arc::default(),
             runtimes: Arc::default(),
             fact_cache: None,
@@ -367,7 +370,12 @@ impl Loader {
                 "playbook entries must be either valid plays or 'import_playbook' statements",
             )));
         }
-        let (keywords, rest) = keywords(node, &["user"])?;
+        let (mut keywords, rest) = keywords(node, &["user"])?;
+        if let Some(own) = self.own_collection()
+            && !keywords.collections.iter().any(|named| named.as_str() == Some(&own))
+        {
+            keywords.collections.insert(0, own.into());
+        }
         let mut play = Play {
             name: String::new(),
             hosts: Value::None,
@@ -564,8 +572,8 @@ impl Loader {
             }
             let library = |name: &str| {
                 let own = item.get("collections").map(task::list).unwrap_or_default();
-                let own = own.iter().map(ToString::to_string);
-                let collections: Vec<String> = own.chain(gathered.collections.iter().cloned()).collect();
+                let own: Vec<String> = own.iter().map(ToString::to_string).collect();
+                let collections = if own.is_empty() { gathered.collections.clone() } else { own };
                 let scope = crate::foreign::Scope { loader: self, role, collections: &collections };
                 scope.find(name).is_some() || scope.python_action(name).is_some()
             };
@@ -586,7 +594,9 @@ impl Loader {
         let keywords = task::block_keywords(node)?;
         gathered.handler_blocks += usize::from(gathered.in_handlers);
         let around = gathered.collections.clone();
-        gathered.collections.splice(0..0, keywords.collections.iter().map(ToString::to_string));
+        if !keywords.collections.is_empty() {
+            gathered.collections = keywords.collections.iter().map(ToString::to_string).collect();
+        }
         let part = |name: &str, gathered: &mut Gathered| -> Result<Vec<Entry>> {
             node.get(name).map_or(Ok(vec![]), |tasks| self.entries(tasks, file, role, gathered))
         };

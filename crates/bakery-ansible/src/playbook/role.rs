@@ -22,7 +22,8 @@ pub struct Role {
     pub dependencies: Vec<Value>,
     /// What its entry points take, by name (`meta/argument_specs.yml`).
     pub argument_specs: Option<Map>,
-    /// The `collections` of its meta-data.
+    /// The collections in which its roles, modules and actions without one are searched: its own or else the playbook's,
+    /// then those of its meta-data.
     pub collections: Vec<String>,
 }
 
@@ -33,11 +34,6 @@ impl Role {
         let _ = parts.next()?;
         let (second, _) = parts.next()?;
         parts.next().is_none().then(|| &self.name[..second])
-    }
-
-    /// The collections in which its roles, modules and actions without one are searched: its own, then those it names.
-    pub fn searched_collections(&self) -> impl Iterator<Item = &str> {
-        self.collection().into_iter().chain(self.collections.iter().map(String::as_str))
     }
 }
 

@@ -76,7 +76,7 @@ impl Loader {
             return Ok((name.to_owned(), path));
         }
         let named: Vec<&str> = match parent {
-            Some(parent) => parent.role.searched_collections().collect(),
+            Some(parent) => parent.role.collections.iter().map(String::as_str).collect(),
             None => collections.iter().map(String::as_str).collect(),
         };
         let mut searched = named.iter().map(|collection| format!("{collection}.{name}"));
@@ -144,6 +144,18 @@ impl Loader {
             Some(found) => self.yaml(&found)?.to_value().get("argument_specs"),
             None => meta.get("argument_specs"),
         };
+        let named = meta.get("collections").and_then(|c| c.as_items()).unwrap_or_default();
+        // A name of three parts begins with the collection.
+        let own = match parts(name) {
+            Some((namespace, collection, _)) => Some(format!("{namespace}.{collection}")),
+            None => self.own_collection(),
+        };
+        let mut collections: Vec<String> = own.into_iter().collect();
+        for named in named.iter().map(ToString::to_string) {
+            if !collections.contains(&named) {
+                collections.push(named);
+            }
+        }
         Ok(Role {
             name: name.to_owned(),
             path: path.to_path_buf(),
@@ -152,13 +164,7 @@ impl Loader {
             allow_duplicates: meta.get("allow_duplicates").is_some_and(|v| v.is_true()),
             dependencies: meta.get("dependencies").and_then(|d| d.as_items()).unwrap_or_default(),
             argument_specs: specs.and_then(|specs| specs.as_map().cloned()),
-            collections: meta
-                .get("collections")
-                .and_then(|c| c.as_items())
-                .unwrap_or_default()
-                .iter()
-                .map(ToString::to_string)
-                .collect(),
+            collections,
         })
     }
 
@@ -168,6 +174,7 @@ impl Loader {
         tasks_from: Option<&str>,
         gathered: &mut Gathered,
     ) -> Result<Block> {
+        let around = std::mem::replace(&mut gathered.collections, used.role.collections.clone());
         let mut block = Block {
             name: None,
             keywords: Keywords::default(),
@@ -205,6 +212,7 @@ impl Loader {
             }
             None => {}
         }
+        gathered.collections = around;
         Ok(block)
     }
 
@@ -253,7 +261,9 @@ impl Loader {
             inside(&found, &used.role.path.join("handlers"), &used.role.name)?;
             let node = self.yaml(&found)?;
             let before = std::mem::replace(&mut gathered.in_handlers, true);
+            let around = std::mem::replace(&mut gathered.collections, used.role.collections.clone());
             let handlers = self.entries(&node, &found, Some(used), gathered)?;
+            gathered.collections = around;
             gathered.in_handlers = before;
             no_roles(&handlers)?;
             gathered.handlers.extend(handlers);

@@ -37,6 +37,8 @@ struct Args {
     utils: Vec<String>,
     /// Its name as a Python module, for modules of collections.
     package: Option<String>,
+    /// Module utilities that have another name today: the old name and the new one, as Python imports them.
+    moved: Option<Map>,
     /// The digest of an archive that the paths and utilities are in, kept on this machine.
     bundle: Option<String>,
     /// That archive, in base64, when this machine does not have it.
@@ -51,6 +53,22 @@ sys.stdin = open('/dev/null')
 sys.path[:0] = spec['paths']
 import ansible.module_utils
 ansible.module_utils.__path__[:0] = spec['utils']
+import importlib, importlib.util
+class Moved:
+  def find_spec(self, name, path=None, target=None):
+    if name in spec['moved']:
+      return importlib.util.spec_from_loader(name, self)
+  def create_module(self, found):
+    new = spec['moved'][found.name]
+    try:
+      return importlib.import_module(new)
+    except ModuleNotFoundError as error:
+      if (error.name or '').count('.') <= 2 and new.startswith(str(error.name) + '.'):
+        raise ImportError('unable to locate collection ' + '.'.join(new.split('.')[1:3]))
+      raise
+  def exec_module(self, module):
+    pass
+sys.meta_path.append(Moved())
 from ansible.module_utils import basic
 basic._ANSIBLE_ARGS = json.dumps({'ANSIBLE_MODULE_ARGS': json.loads(spec['params'])}).encode()
 basic._ANSIBLE_PROFILE = 'legacy'
@@ -66,7 +84,10 @@ try:
     run()
 except Exception as error:
     import traceback
-    print('\n' + json.dumps(dict(failed=True, msg='Module failed: ' + str(error), exception=traceback.format_exc())))
+    msg = 'Module failed: ' + str(error)
+    if isinstance(error, ImportError) and 'module_utils' in (error.name or ''):
+        msg = 'Could not find imported module support code for {}.  Looked for ({!r})'.format(names['_module_fqn'], error.name)
+    print('\n' + json.dumps(dict(failed=True, msg=msg, exception=traceback.format_exc())))
     sys.exit(1)
 ";
 
@@ -89,6 +110,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         let spec = serde_json::json!({
             "name": args.name, "params": args.params, "paths": args.paths, "utils": args.utils,
             "package": args.package, "code": String::from_utf8_lossy(&program),
+            "moved": args.moved.map(|moved| json::to_json(&Value::Map(moved))).unwrap_or_else(|| serde_json::json!({})),
         });
         host.cmd(interpreter).arg("-c").arg(WRAPPER).input(spec.to_string()).output().map_err(|e| {
             Failure::new(format!(
