@@ -7,12 +7,19 @@ use std::sync::{Mutex, PoisonError};
 use bakery_host::fs;
 use bakery_lang::{Map, Value, yaml};
 
+use crate::names::MAX_REDIRECTS;
 use crate::playbook::Loader;
 
 /// The namespace, the collection and the rest of a name, `community.general.dpkg_divert`.
 pub(crate) fn parts(name: &str) -> Option<(&str, &str, &str)> {
     let mut parts = name.splitn(3, '.');
     Some((parts.next()?, parts.next()?, parts.next()?))
+}
+
+/// Today's name of what left ansible-core: a filter, lookup, test, or one of its `module_utils`.
+pub(crate) fn moved(kind: &str, name: &str) -> Option<&'static str> {
+    let rows = include_str!("moved.txt").lines().filter(|line| line.starts_with(kind));
+    rows.map(|row| row.split(' ')).find_map(|mut row| (row.nth(1) == Some(name)).then(|| row.next())?)
 }
 
 /// The groups of `module_defaults` that have no collection in their names, and whose groups they are
@@ -84,14 +91,28 @@ impl Runtimes {
         moved.map(|(name, to)| (name, to.to_string())).collect()
     }
 
-    /// The name that an action of a collection has today, if it was moved.
-    pub(crate) fn action(&self, collection: &Path, name: &str) -> Option<String> {
-        let entry = self.get(collection, "plugin_routing")?.get("action")?.get(name)?;
+    /// The name that a plugin of a collection has today, if it was moved.
+    pub(crate) fn redirect(&self, collection: &Path, kind: &str, name: &str) -> Option<String> {
+        let entry = self.get(collection, "plugin_routing")?.get(kind)?.get(name)?;
         entry.get("redirect").map(|to| to.to_string())
     }
 }
 
 impl Loader {
+    /// The name that a plugin has today; a name without a collection stays.
+    pub(crate) fn redirected(&self, kind: &str, name: String) -> String {
+        let mut today = name;
+        for _ in 0..MAX_REDIRECTS {
+            let Some((namespace, collection, rest)) = parts(&today) else { break };
+            let folders = self.collection(namespace, collection);
+            let Some(other) = folders.iter().find_map(|f| self.runtimes.redirect(f, kind, rest)) else {
+                break;
+            };
+            today = other;
+        }
+        today
+    }
+
     /// The collection that the playbook is in, whose modules and roles it may name without it
     /// (`_get_collection_name_from_path`).
     pub(crate) fn own_collection(&self) -> Option<String> {

@@ -10,6 +10,7 @@ use bakery_lang::{Map, Value, json};
 use base64::Engine as _;
 
 use crate::bundle;
+use crate::collections;
 use crate::collections::parts;
 use crate::names::MAX_REDIRECTS;
 use crate::playbook::{Loader, RoleUse};
@@ -167,6 +168,17 @@ impl Scope<'_> {
         let mut named = bundle::collections_in(text);
         named.extend(found.package.as_deref().map(bundle::collections_in).unwrap_or_default());
         let moved = Map::new();
+        for rest in text.split("ansible.module_utils.").skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+            let name = rest[..end.unwrap_or(rest.len())].trim_end_matches('.');
+            // The packages that it is in may have been moved, too.
+            let ends = name.match_indices('.').map(|(at, _)| at).chain([name.len()]);
+            for inner in ends.map(|end| &name[..end]) {
+                if let Some(today) = collections::moved("module_utils", inner) {
+                    moved.set(&format!("ansible.module_utils.{inner}"), importable(today));
+                }
+            }
+        }
         for collection in named {
             let Some((namespace, name)) = collection.split_once('.') else { continue };
             for folder in self.loader.collection(namespace, name) {

@@ -4,6 +4,8 @@
 
 use std::path::PathBuf;
 
+use bakery_host::fs;
+
 use crate::actions::NAMES;
 use crate::collections::parts;
 use crate::foreign::{Scope, of_core};
@@ -42,8 +44,10 @@ impl Scope<'_> {
         }
         let collections = self.searched().take_while(|c| !matches!(*c, "ansible.builtin" | "ansible.legacy"));
         collections.map(|collection| format!("{collection}.{name}")).find_map(|full| {
-            let action = self.action_named(&full, MAX_REDIRECTS);
-            action.or_else(|| self.module_named(&full, MAX_REDIRECTS).map(|module| module.name))
+            // An action in Python is told what the task calls; a module that was moved is called by its name of today.
+            let is_action = self.action_named(&full, MAX_REDIRECTS).is_some();
+            let module = || self.module_named(&full, MAX_REDIRECTS).map(|module| module.name);
+            if is_action { Some(full.clone()) } else { module() }
         })
     }
 
@@ -79,15 +83,29 @@ impl Scope<'_> {
     /// An action in Python of the playbook or of a role that goes before what bakery has under this name.
     pub(crate) fn local_action(&self, name: &str) -> Option<String> {
         let short = name.strip_prefix("ansible.legacy.").unwrap_or(name);
-        let is_there = !short.contains('.') && self.loader.plugins.has_action(self.loader, short);
+        let is_there = !short.contains('.') && self.loader.plugins.action_file(self.loader, short).is_some();
         is_there.then(|| format!("ansible.legacy.{short}"))
+    }
+
+    /// Whether the action in Python that carries out a task of this name does so once for all hosts (`BYPASS_HOST_LOOP`).
+    pub(crate) fn acts_on_all(&self, name: &str) -> bool {
+        let Some(full) = self.python_action(name) else { return false };
+        let Some((namespace, collection, rest)) = parts(&full) else { return false };
+        let file = if is_core(namespace, collection) {
+            self.loader.plugins.action_file(self.loader, rest)
+        } else {
+            let folders = self.loader.collection(namespace, collection);
+            folders.iter().map(|folder| plugin_file(folder, Kind::Action, rest)).find(|file| file.is_file())
+        };
+        file.and_then(|file| fs::read_to_string(&file).ok())
+            .is_some_and(|text| text.lines().any(|line| line.trim() == "BYPASS_HOST_LOOP = True"))
     }
 
     fn is_python(&self, full: &str) -> bool {
         parts(full).is_some_and(|(namespace, collection, rest)| {
             let is_own = namespace == "ansible" && collection == "legacy";
             if is_own {
-                self.loader.plugins.has_action(self.loader, rest)
+                self.loader.plugins.action_file(self.loader, rest).is_some()
             } else {
                 !is_core(namespace, collection)
             }
@@ -147,14 +165,16 @@ impl Scope<'_> {
     fn action_named(&self, full: &str, redirects: usize) -> Option<String> {
         let (namespace, collection, rest) = parts(full)?;
         if is_core(namespace, collection) {
-            if collection == "legacy" && self.loader.plugins.has_action(self.loader, rest) {
+            if collection == "legacy" && self.loader.plugins.action_file(self.loader, rest).is_some() {
                 return Some(full.to_owned());
             }
             let short = bakery_modules::canonical_name(rest);
             return NAMES.contains(&short).then(|| format!("ansible.builtin.{short}"));
         }
         for folder in self.loader.collection(namespace, collection) {
-            if let Some(other) = self.loader.runtimes.action(&folder, rest).filter(|_| redirects > 0) {
+            if let Some(other) =
+                self.loader.runtimes.redirect(&folder, "action", rest).filter(|_| redirects > 0)
+            {
                 return self.action_named(&other, redirects - 1);
             }
             if plugin_file(&folder, Kind::Action, rest).is_file() {

@@ -10,7 +10,7 @@ use bakery_host::Cmd;
 use bakery_jinja::Error;
 use bakery_lang::{Map, Value, json};
 
-use crate::collections::parts;
+use crate::collections::{moved, parts};
 use crate::foreign;
 use crate::playbook::{Loader, RoleUse};
 
@@ -130,7 +130,8 @@ impl Plugins {
     /// Whether there is a plugin of a name. The helper is asked only if there are folders of such plugins, or if the name
     /// is of a collection that is there.
     pub(crate) fn has(&self, loader: &Loader, kind: Kind, name: &str) -> bool {
-        let in_collection = parts(name).is_some_and(|(namespace, collection, _)| {
+        let today = moved(kind.word(), name).unwrap_or(name);
+        let in_collection = parts(today).is_some_and(|(namespace, collection, _)| {
             let folders = loader.collection(namespace, collection);
             folders.iter().any(|c| c.join("plugins").join(kind.word()).is_dir())
         });
@@ -144,13 +145,12 @@ impl Plugins {
         matches!(state.ask(loader, &request), Ok(serde_json::Value::Bool(true)))
     }
 
-    /// Whether the playbook, its configuration or a role has an action of a name without a collection.
-    pub(crate) fn has_action(&self, loader: &Loader, name: &str) -> bool {
-        let file = format!("{name}.py");
+    /// Where the playbook, its configuration or a role has an action of a name without a collection.
+    pub(crate) fn action_file(&self, loader: &Loader, name: &str) -> Option<PathBuf> {
         let state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_roles = state.folders.iter().filter(|(kind, _)| *kind == Kind::Action.word()).map(|(_, f)| f);
-        folders(loader, Kind::Action).any(|folder| folder.join(&file).is_file())
-            || of_roles.into_iter().any(|folder| folder.join(&file).is_file())
+        let of_roles = state.folders.iter().filter(|(kind, _)| *kind == Kind::Action.word());
+        let folders = folders(loader, Kind::Action).chain(of_roles.map(|(_, folder)| folder.clone()));
+        folders.map(|folder| folder.join(format!("{name}.py"))).find(|file| file.is_file())
     }
 
     /// Runs a plugin.

@@ -105,6 +105,18 @@ impl Runner<'_> {
             .in_collections(name)
     }
 
+    /// Whether an action in Python does its work once, for all hosts.
+    pub(super) fn acts_on_all(&self, name: &str, context: &Context) -> bool {
+        let short = bakery_modules::canonical_name(name);
+        if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() {
+            return false;
+        }
+        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
+        let loader = self.loader();
+        foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections }
+            .acts_on_all(name)
+    }
+
     /// What is given where a module's arguments are not: first what groups that it is in have, over that what its name has;
     /// of the same name, what is written further in (`_get_action_arg_defaults`).
     pub(super) fn module_defaults(

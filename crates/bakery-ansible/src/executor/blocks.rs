@@ -180,7 +180,8 @@ impl Runner<'_> {
             })
         };
         // These act on the inventory and so once for all hosts, as `run_once` does.
-        let bypass = matches!(bakery_modules::canonical_name(&task.action), "add_host" | "pause");
+        let bypass = matches!(bakery_modules::canonical_name(&task.action), "add_host" | "pause")
+            || hosts.len() > 1 && self.acts_on_all(&task.action, &context);
         let run_once = truth(&context.run_once) || bypass;
         let fatal = (truth(&context.any_errors_fatal) || run_once) && !truth(&context.ignore_errors);
         let mut throttle = None;

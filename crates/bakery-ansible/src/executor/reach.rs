@@ -82,6 +82,7 @@ impl Runner<'_> {
             .first(&["ansible_connection"])
             .or_else(|| keyword(&context.connection))
             .or_else(|| self.options.connection.clone());
+        let connection = connection.map(|name| self.loader().redirected("connection", name));
         match connection.as_deref().map(|c| c.strip_prefix("ansible.builtin.").unwrap_or(c)) {
             Some("local") => Ok(Endpoint::Target),
             None if HERE.contains(&name) => Ok(Endpoint::Controller),
