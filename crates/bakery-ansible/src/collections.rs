@@ -99,6 +99,19 @@ impl Runtimes {
 }
 
 impl Loader {
+    /// The playbook of a collection that a name with it means, `namespace.collection.playbook`, with or without its ending
+    /// (`_get_collection_playbook_path`).
+    pub fn playbook_of_collection(&self, name: &str) -> Option<PathBuf> {
+        let (namespace, collection, rest) = parts(name).filter(|_| !name.contains('/'))?;
+        let ending = [".yml", ".yaml"].into_iter().find(|ending| rest.ends_with(ending));
+        let path = rest.strip_suffix(ending.unwrap_or_default())?.replace('.', "/");
+        let endings = ending.map_or(vec![".yml", ".yaml"], |ending| vec![ending]);
+        self.collection(namespace, collection).iter().find_map(|folder| {
+            let files = endings.iter().map(|ending| folder.join("playbooks").join(format!("{path}{ending}")));
+            files.into_iter().find(|file| file.is_file())
+        })
+    }
+
     /// The name that a plugin has today; a name without a collection stays.
     pub(crate) fn redirected(&self, kind: &str, name: String) -> String {
         let mut today = name;

@@ -29,6 +29,9 @@ for kind, folders in setup['folders'].items():
     for folder in folders:
         KINDS[kind].add_directory(folder)
 
+for folder in setup['libraries']:
+    loaders.module_loader.add_directory(folder)
+
 data = DataLoader()
 data.set_basedir(setup['basedir'])
 

@@ -227,8 +227,12 @@ impl State {
             by_kind.insert(kind.word().into(), all.into());
         }
         let roots: Vec<String> = loader.collections_roots().iter().map(|p| p.display().to_string()).collect();
+        // Actions call modules.
+        let libraries = std::iter::once(loader.playbook_dir.join("library")).chain(self.libraries.clone());
+        let libraries = libraries.chain(loader.libraries.clone()).filter(|folder| folder.is_dir());
+        let libraries: Vec<String> = libraries.map(|folder| folder.display().to_string()).collect();
         let setup = serde_json::json!({
-            "folders": by_kind, "collections": roots, "basedir": loader.playbook_dir.display().to_string(),
+            "folders": by_kind, "libraries": libraries, "collections": roots, "basedir": loader.playbook_dir.display().to_string(),
             "verbosity": loader.verbosity,
         });
         let folder = core.parent().map(|p| p.display().to_string()).unwrap_or_default();

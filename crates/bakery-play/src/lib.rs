@@ -52,7 +52,11 @@ pub fn main(
     }
     let mut code = exit::OK;
     for playbook in &args.playbooks {
-        match one(args, Path::new(playbook), out, err, colour) {
+        let named = playbook.matches('.').count() > 1 && !playbook.contains('/');
+        let loader = named.then(|| Loader::new(Path::new(playbook), bakery_lang::Map::new()));
+        let of_collection = loader.and_then(|loader| loader.playbook_of_collection(playbook));
+        let path = of_collection.as_deref().unwrap_or(Path::new(playbook));
+        match one(args, path, out, err, colour) {
             Ok(one) => code |= one,
             Err(error) => {
                 // Nothing else can be done when stderr is gone.

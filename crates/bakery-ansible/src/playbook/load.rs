@@ -68,6 +68,9 @@ pub(super) const ROLE_KEYS: &[&str] =
 /// How deep imports and dependencies may nest.
 pub(super) const MAX_DEPTH: usize = 60;
 
+/// How deep playbooks may import others.
+const MAX_IMPORTS: usize = 50;
+
 /// Reads playbooks.
 #[derive(Debug, Clone)]
 pub struct Loader {
@@ -86,6 +89,8 @@ pub struct Loader {
     /// What the environment and `ansible.cfg` say.
     pub settings: Arc<Settings>,
     warnings: Arc<std::sync::Mutex<Vec<String>>>,
+    /// How many playbooks import the one that is read.
+    imports: usize,
     /// How much plugins in Python say.
     pub verbosity: u8,
     /// What runs plugins in Python.
@@ -153,6 +158,7 @@ impl Loader {
             import_vars: Map::new(),
             settings: Arc::new(settings),
             warnings: Arc::default(),
+            imports: 0,
             verbosity: 0,
             plugins: Arc::default(),
             runtimes: Arc::default(),
@@ -340,8 +346,18 @@ impl Loader {
                 let (keywords, _) = keywords(item, &["user"])?;
                 let name = self.template(&import.to_value(), &keywords.vars)?.to_string();
                 let name = name.split_whitespace().next().unwrap_or_default().to_owned();
-                let inner = path.parent().unwrap_or(Path::new(".")).join(&name);
+                let inner = match self.playbook_of_collection(&name) {
+                    Some(inner) => inner,
+                    None => path.parent().unwrap_or(Path::new(".")).join(&name),
+                };
                 let mut loader = self.clone();
+                loader.imports += 1;
+                if loader.imports > MAX_IMPORTS {
+                    return Err(Error::parse(Diagnostic::at(
+                        &item.origin,
+                        "imports nest too deep (does a playbook import itself?)",
+                    )));
+                }
                 loader.libraries.insert(0, self.playbook_dir.join("library"));
                 if let Some(folder) = inner.parent().and_then(|folder| fs::canonicalize(folder).ok()) {
                     loader.playbook_dir = folder;
