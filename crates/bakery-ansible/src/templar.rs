@@ -473,7 +473,7 @@ impl Scope for Templar {
             "query" | "q" => Some(lookups::call(self, args, true)),
             "now" => Some(Ok(filters::now(args))),
             "undef" => {
-                Some(Ok(Value::undefined(args.text(0, "hint", "Mandatory variable has not been overridden"))))
+                Some(Ok(Value::undefined(args.text(0, "hint", lookups::NO_TEXT))))
             }
             _ => None,
         }

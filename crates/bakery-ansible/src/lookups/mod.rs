@@ -45,6 +45,9 @@ pub(crate) const NAMES: &[&str] = &[
     "vars",
 ];
 
+/// What `undef()` says that is given no text.
+pub(crate) const NO_TEXT: &str = "Mandatory variable has not been overridden";
+
 /// `lookup(name, …)`, or `query(name, …)` for a list.
 pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Result<Value> {
     let name = args.need(0, "plugin")?.to_string();
@@ -52,13 +55,12 @@ pub(crate) fn call(templar: &Templar, args: &Arguments, wantlist: bool) -> Resul
     let options: Map = args.named.iter().cloned().collect();
     let wantlist = wantlist || options.remove("wantlist").is_some_and(|v| v.is_true());
     let errors = options.remove("errors").map_or_else(|| "strict".to_owned(), |v| v.to_string());
-    // Lookups do not get to see what is not there.
-    if let Some(marker) =
-        terms.iter().cloned().chain(options.pairs().into_iter().map(|(_, v)| v)).find(Value::is_undefined)
-    {
+    let name = bakery_modules::canonical_name(&name);
+    // Lookups do not get to see what is not there, but for a default of `env`.
+    let given = options.pairs().into_iter().filter(|_| name != "env").map(|(_, value)| value);
+    if let Some(marker) = terms.iter().cloned().chain(given).find(Value::is_undefined) {
         return Ok(marker);
     }
-    let name = bakery_modules::canonical_name(&name);
     // A loop gives `list` its items; here it gives its terms back as they are.
     let terms = if name == "list" { vec![Value::list(terms)] } else { terms };
     let found = match run(templar, name, &terms, &options) {
@@ -181,7 +183,15 @@ fn found(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Resul
             .map(|name| {
                 let loader = templar.loader.as_ref();
                 let value = loader.map_or_else(|| std::env::var(name).ok(), |l| l.settings.variable(name));
-                value.map_or_else(|| options.get("default").unwrap_or_else(|| "".into()), Value::from)
+                match (value, options.get("default")) {
+                    (Some(value), _) => value.into(),
+                    (None, None) => "".into(),
+                    // What `undef()` says without a text of its own.
+                    (None, Some(Value::Undefined(missing))) if missing.message == NO_TEXT => {
+                        Value::undefined(format!("The environment variable '{name}' is not set."))
+                    }
+                    (None, Some(default)) => default,
+                }
             })
             .collect(),
         "ini" => tables::ini_values(templar, terms, options)?,
