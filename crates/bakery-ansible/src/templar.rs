@@ -472,9 +472,7 @@ impl Scope for Templar {
             "lookup" => Some(lookups::call(self, args, false)),
             "query" | "q" => Some(lookups::call(self, args, true)),
             "now" => Some(Ok(filters::now(args))),
-            "undef" => {
-                Some(Ok(Value::undefined(args.text(0, "hint", lookups::NO_TEXT))))
-            }
+            "undef" => Some(Ok(Value::undefined(args.text(0, "hint", lookups::NO_TEXT)))),
             _ => None,
         }
     }

@@ -17,7 +17,7 @@ use std::process::Command;
 
 use bakery_lang::{Source, Value, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
-use reference::{programs_of_bakery, programs_of_reference};
+use reference::{programs_of_bakery, programs_of_reference, public_roles};
 use serde_json::Value as Json;
 
 /// The release whose targets are run.
@@ -38,7 +38,13 @@ fn main() {
                 .with_ignored_flag(status != "passes")
         })
         .collect();
-    trials.push(Trial::test("every YAML file of ansible-core as PyYAML reads it", read_yaml));
+    trials.push(Trial::test("every YAML file of ansible-core as PyYAML reads it", || {
+        read_yaml(&[sources(&programs_of_reference()?)?])
+    }));
+    trials.push(Trial::test("every YAML file of public roles as PyYAML reads it", || {
+        read_yaml(&public_roles(&programs_of_reference()?)?)
+    }));
+    trials.push(Trial::test("every public role loads", load_roles));
     trials.push(Trial::test("every distribution that ansible-core's unit tests know", distributions));
     trials.push(Trial::test("Jinja2's own tests", || jinja::suite(&programs_of_reference()?)));
     libtest_mimic::run(&args, trials).exit();
@@ -87,9 +93,12 @@ fn distributions() -> Result<(), Failed> {
 }
 
 /// Reads ansible-core's YAML files, of which there are some two thousand, beside PyYAML.
-fn read_yaml() -> Result<(), Failed> {
+fn read_yaml(folders: &[PathBuf]) -> Result<(), Failed> {
     let reference = programs_of_reference()?;
-    let text = told(&reference, "read-yaml.py", &sources(&reference)?)?;
+    let mut text = String::new();
+    for folder in folders {
+        text.push_str(&told(&reference, "read-yaml.py", folder)?);
+    }
     let mut wrong = Vec::new();
     for line in text.lines() {
         let (path, expected): (String, Option<Vec<Json>>) = serde_json::from_str(line)?;
@@ -120,6 +129,27 @@ fn read_yaml() -> Result<(), Failed> {
     }
 }
 
+/// Roles load whatever modules they name, installed or not.
+fn load_roles() -> Result<(), Failed> {
+    let folders = public_roles(&programs_of_reference()?)?;
+    let output = Command::new(programs_of_bakery().join("bakery"))
+        .args(["survey", "--json"])
+        .args(&folders)
+        .output()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let last: Json = serde_json::from_str(text.lines().last().unwrap_or_default())?;
+    let number = |name: &str| last["data"][name].as_u64().unwrap_or_default();
+    let (all, loaded) = (number("roles"), number("roles_that_load"));
+    if all < 450 {
+        return Err(format!("only {all} roles were found").into());
+    }
+    if loaded == all && output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("{loaded} of {all}\n{text}").into())
+    }
+}
+
 /// Whether a value is what PyYAML made, as `read-yaml.py` writes it.
 fn is(value: &Value, expected: &Json) -> bool {
     let Json::Array(tagged) = expected else {
@@ -144,7 +174,7 @@ fn is(value: &Value, expected: &Json) -> bool {
             tagged[1].as_str() == Some(&value.to_string())
         }
         // Dates stay the text that they are written as, and so do other types that Ansible's variables do not have.
-        (Some("date" | "bytes"), Value::Str(_)) => true,
+        (Some("date" | "bytes"), Value::Str(_) | Value::Time(_)) => true,
         _ => false,
     }
 }

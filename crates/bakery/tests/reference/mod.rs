@@ -82,13 +82,37 @@ const WANTED: [&str; 6] = [
     "community/postgresql",
 ];
 
+/// Packages with roles, besides DebOps: those of the community's collections, of OpenStack's Kolla and TripleO.
+const ROLES: [(&str, &str); 7] = [
+    ("ansible", COLLECTIONS),
+    ("kolla-ansible", "22.2.0"),
+    ("tripleo-ansible", "6.0.0"),
+    ("ansible-role-chrony", "1.3.0"),
+    ("ansible-role-collect-logs", "1.5.0"),
+    ("ansible-role-container-registry", "1.4.0"),
+    ("ansible-role-redhat-subscription", "1.3.0"),
+];
+
+/// Folders with the public roles that PyPI brings, fetched on first use.
+pub(crate) fn public_roles(reference: &Path) -> Result<Vec<PathBuf>, Failed> {
+    let mut folders = vec![debops(reference)?];
+    for (package, release) in ROLES {
+        let name = format!("roles-{package}-{release}");
+        let package = format!("{package}=={release}");
+        folders.push(unpacked(reference, &name, &[&package], include_str!("unpack-roles.py"), &[])?);
+    }
+    Ok(folders)
+}
+
+fn debops(reference: &Path) -> Result<PathBuf, Failed> {
+    let (name, package) = (format!("debops-{DEBOPS}"), format!("debops=={DEBOPS}"));
+    unpacked(reference, &name, &[&package], include_str!("unpack.py"), &["debops/debops"])
+}
+
 /// The folders of collections, fetched on first use: the community's, and DebOps with its roles.
 pub(crate) fn collections(reference: &Path) -> Result<String, Failed> {
-    let unpack = |name: String, package: String, wanted: &[&str]| {
-        unpacked(reference, &name, &[&package], include_str!("unpack.py"), wanted)
-    };
     let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
-    let community = unpack(name, format!("ansible=={COLLECTIONS}"), &WANTED)?;
-    let debops = unpack(format!("debops-{DEBOPS}"), format!("debops=={DEBOPS}"), &["debops/debops"])?;
-    Ok(format!("{}:{}", community.display(), debops.display()))
+    let package = format!("ansible=={COLLECTIONS}");
+    let community = unpacked(reference, &name, &[&package], include_str!("unpack.py"), &WANTED)?;
+    Ok(format!("{}:{}", community.display(), debops(reference)?.display()))
 }
