@@ -3,7 +3,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read as _, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,6 +11,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fs::{self, Error, Result};
+use crate::talk::Talk;
 
 /// A program to start, and who waits for it.
 type Starting = (Cmd, Sender<Result<Child>>);
@@ -243,49 +243,31 @@ impl Cmd {
         self.command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
         self.command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = self.begin()?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-        let input = self.input.take().unwrap_or_default();
-        let limit = self.timeout;
+        let mut talk = Talk::with(&mut child, self.input.take().unwrap_or_default());
+        let until = self.timeout.map(|limit| Instant::now() + limit);
         let mut timed_out = false;
-        let (stdout, stderr, status) = std::thread::scope(|threads| {
-            threads.spawn(move || {
-                if let Some(mut stdin) = stdin {
-                    // A program that does not read its input is no error.
-                    let _ = stdin.write_all(&input);
+        talk.finish(until).map_err(|e| self.error(e))?;
+        // Most programs have ended when their pipes are closed: what waits long is looked at less often.
+        let mut pause = Duration::from_micros(100);
+        let status = loop {
+            let Some(until) = until else { break child.wait() };
+            match child.try_wait() {
+                Ok(Some(status)) => break Ok(status),
+                Ok(None) if Instant::now() > until => {
+                    timed_out = true;
+                    let _ = child.kill();
+                    break child.wait();
                 }
-            });
-            let collect = |pipe: Option<Box<dyn std::io::Read + Send>>| {
-                threads.spawn(move || {
-                    let mut bytes = Vec::new();
-                    if let Some(mut pipe) = pipe {
-                        let _ = pipe.read_to_end(&mut bytes);
-                    }
-                    bytes
-                })
-            };
-            let stdout = collect(stdout.map(|p| Box::new(p) as _));
-            let stderr = collect(stderr.map(|p| Box::new(p) as _));
-            let started = Instant::now();
-            // Most programs end at once: what waits long is looked at less often.
-            let mut pause = Duration::from_micros(100);
-            let status = loop {
-                let Some(limit) = limit else { break child.wait() };
-                match child.try_wait() {
-                    Ok(Some(status)) => break Ok(status),
-                    Ok(None) if started.elapsed() > limit => {
-                        timed_out = true;
-                        let _ = child.kill();
-                        break child.wait();
-                    }
-                    Ok(None) => {
-                        std::thread::sleep(pause);
-                        pause = (pause * 3 / 2).min(Duration::from_millis(10));
-                    }
-                    Err(error) => break Err(error),
+                Ok(None) => {
+                    std::thread::sleep(pause);
+                    pause = (pause * 3 / 2).min(Duration::from_millis(10));
                 }
-            };
-            (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default(), status)
-        });
+                Err(error) => break Err(error),
+            }
+        };
+        // What it has started may write on.
+        talk.finish(None).map_err(|e| self.error(e))?;
+        let (stdout, stderr) = talk.said();
         let status = status.map_err(|e| self.error(e))?;
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(1));
         Ok(Output { code, stdout, stderr, timed_out })
@@ -416,5 +398,29 @@ mod tests {
                 });
             }
         });
+    }
+
+    /// What is written and read at the same time may be longer than any pipe.
+    #[test]
+    fn long_talks_end() {
+        let input = vec![b'x'; 3 << 20];
+        let script = "cat; echo said >&2";
+        let output = Cmd::new("sh").args(["-c", script]).input(input.clone()).output().expect("it ran");
+        assert!(output.stdout == input, "{} bytes", output.stdout.len());
+        assert_eq!(output.error_text(), "said\n");
+        // Nobody reads this input.
+        let output = Cmd::new("true").input(input).output().expect("it ran");
+        assert_eq!(output.code, 0);
+    }
+
+    /// A program that closes its pipes or waits for ever is ended when its time is over; what was said before is kept.
+    #[test]
+    fn a_limit_ends_what_waits() {
+        for script in ["echo said; exec >&- 2>&-; exec sleep 60", "echo said; exec sleep 60"] {
+            let cmd = Cmd::new("sh").args(["-c", script]).timeout(std::time::Duration::from_millis(300));
+            let output = cmd.output().expect("it ran");
+            assert!(output.timed_out, "{script}");
+            assert_eq!(output.text(), "said\n");
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod namespace;
 pub mod rooted;
 pub mod sandbox;
 pub mod signal;
+mod talk;
 pub mod terminal;
 pub mod users;
 
