@@ -38,6 +38,12 @@ impl Runner<'_> {
 
     fn block(&self, block: &Block, hosts: &[String], context: &Context) -> Result<()> {
         let inner = context.enter_role(block.role.as_ref()).enter(&block.keywords);
+        self.warn_of_reserved(&block.keywords.vars);
+        if let Some(used) = &block.role {
+            for vars in [&used.role.defaults, &used.role.vars, &used.vars, &used.params] {
+                self.warn_of_reserved(vars);
+            }
+        }
         let ran = block.once.clone();
         let rest: Vec<String>;
         let hosts = match &ran {
@@ -139,6 +145,7 @@ impl Runner<'_> {
     fn task(&self, task: &Arc<Task>, hosts: &[String], outer: &Context) -> Result<()> {
         let Some(first) = hosts.first() else { return Ok(()) };
         let context = outer.enter_role(task.role.as_ref()).enter(&task.keywords);
+        self.warn_of_reserved(&task.keywords.vars);
         let tags = self.tags(&context, first);
         if !context.handler && !selected(&tags, &self.options.tags, &self.options.skip_tags) {
             return Ok(());

@@ -16,6 +16,7 @@ mod outcome;
 mod play;
 mod prompt;
 mod reach;
+mod reserved;
 mod run;
 mod scene;
 mod strategy;

@@ -17,6 +17,7 @@ impl Runner<'_> {
         }
         if let Some(Value::Map(vars)) = result.get("ansible_included_vars") {
             if let Some(state) = self.host(host) {
+                self.warn_of_reserved(&vars);
                 state.vars.included.extend(&vars);
             }
             result.set("ansible_facts", vars);
@@ -62,6 +63,7 @@ impl Runner<'_> {
     /// Facts that a result has, in the place of the action that found them.
     pub(super) fn keep_facts(&self, action: &str, args: &Map, host: &str, facts: &Map) {
         let Ok(state) = self.known_host(host) else { return };
+        self.warn_of_reserved(facts);
         if action == "set_fact" {
             state.vars.set.extend(facts);
             let is_cached = |given: Value| bakery_modules::args::boolean(&given).unwrap_or(false);

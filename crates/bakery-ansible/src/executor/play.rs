@@ -60,6 +60,7 @@ impl Runner<'_> {
                 )));
             }
         }
+        self.warn_of_reserved(&play.keywords.vars);
         self.callback().play_start(id, &play.name, &play.origin);
         if hosts.is_empty() {
             if matched == 0 {
@@ -196,6 +197,7 @@ impl Runner<'_> {
                     return Err(crate::Error::message(format!("vars file [{names}] was not found")));
                 }
             }
+            self.warn_of_reserved(&all);
             if let Some(state) = self.host(host) {
                 state.vars.files.replace(&all);
             }

@@ -264,6 +264,8 @@ impl<'a> Runner<'a> {
             return Ok(state);
         }
         let vars = self.scene().inventory.host_vars(host, &self.loader())?;
+        self.warn_of_reserved(&vars.groups);
+        self.warn_of_reserved(&vars.host);
         let state = Arc::new(HostState::new(vars));
         state.progress().gathered = state.vars.facts.contains("_ansible_facts_gathered");
         self.change_scene(|scene| scene.hosts.insert(host.to_owned(), Arc::clone(&state)));
