@@ -133,6 +133,19 @@ impl Settings {
         Some(value)
     }
 
+    /// Where the value of a setting comes from, in the words of ansible-core: `env: NAME`, the path of a file, or `default`.
+    pub fn origin_of(&self, name: &str) -> String {
+        let row = NAMED.lines().find(|line| line.split('\t').next() == Some(name)).unwrap_or_default();
+        let cells: Vec<&str> = row.split('\t').collect();
+        let [_, _, variable, section, key, ..] = cells.as_slice() else { return "default".into() };
+        if self.variable(variable).is_some() {
+            return format!("env: {variable}");
+        }
+        let is_in_file = self.values.contains_key(&((*section).to_owned(), (*key).to_owned()));
+        let file = self.file.as_ref().filter(|_| is_in_file);
+        file.map_or_else(|| "default".into(), |file| file.display().to_string())
+    }
+
     /// Whether a condition must be true or false, as ansible-core 2.19 wants it; otherwise it is read as people mean it.
     pub fn strict_conditions(&self) -> bool {
         let allowed = self.text("ANSIBLE_ALLOW_BROKEN_CONDITIONALS", "defaults", "allow_broken_conditionals");

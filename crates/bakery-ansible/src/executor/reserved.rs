@@ -19,9 +19,14 @@ impl Runner<'_> {
     /// Says of variables with such a name where they are written, each once.
     pub(super) fn warn_of_reserved(&self, vars: &Map) {
         for (key, value) in vars.pairs() {
-            let Some(name) = key.as_str().filter(|name| RESERVED.split(' ').any(|reserved| reserved == *name)) else { continue };
+            let Some(name) =
+                key.as_str().filter(|name| RESERVED.split(' ').any(|reserved| reserved == *name))
+            else {
+                continue;
+            };
             let text = format!("Found variable using reserved name '{name}'.");
-            let told = Diagnostic { message: text, origin: key.origin().or(value.origin()).cloned(), hint: None };
+            let told =
+                Diagnostic { message: text, origin: key.origin().or(value.origin()).cloned(), hint: None };
             self.show_warnings(vec![told.to_string()]);
         }
     }

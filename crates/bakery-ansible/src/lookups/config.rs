@@ -72,8 +72,8 @@ pub(super) fn run(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
 }
 
 fn setting(templar: &Templar, name: &str) -> Option<(Value, String)> {
-    let value = templar.loader.as_ref()?.settings.named(name)?;
-    Some((value, "default".into()))
+    let settings = &templar.loader.as_ref()?.settings;
+    Some((settings.named(name)?, settings.origin_of(name)))
 }
 
 /// An option of a plugin, and where it comes from.

@@ -140,6 +140,13 @@ impl Node {
     }
 }
 
+/// What is said of a text that is no YAML, as ansible-core says it (`ansible/_internal/_yaml/_errors.py`).
+fn sentence<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let text = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let (first, rest) = text.split_at(text.chars().next().map_or(0, char::len_utf8));
+    format!("YAML parsing failed: {}{}.", first.to_uppercase(), rest.trim_end_matches('.'))
+}
+
 /// Reads one document; an empty text is null.
 ///
 /// # Errors
@@ -248,7 +255,7 @@ impl Composer<'_> {
     fn next(&self, parser: &mut Parser<&mut &[u8]>) -> Result<libyaml_safer::Event, Diagnostic> {
         parser.parse().map_err(|error| {
             let mark = error.problem_mark().or(error.context_mark());
-            let message = error.problem().to_owned();
+            let message = sentence(error.context().into_iter().chain([error.problem()]));
             match mark {
                 Some(mark) => Diagnostic::at(&self.origin(mark.line, mark.column), message)
                     .maybe_hint(yaml_hint(&self.source.text, mark.line as usize)),
