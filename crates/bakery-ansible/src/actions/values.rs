@@ -5,9 +5,8 @@ use std::time::{Duration, Instant};
 use bakery_host::fs;
 use bakery_lang::{Map, Value};
 
-use super::{Modules, Outcome, fail, failure, ok};
+use super::{Modules, Outcome, Trouble, fail, failure, ok};
 use crate::Templar;
-use crate::actions::Trouble;
 
 const UNTRUSTED_VAR: &str =
     "Error while resolving `var` expression: Encountered untrusted template or expression.";
@@ -61,23 +60,22 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
                 Some(Ok(inner)) if !inner.is_undefined() => (value.to_string(), inner.forced()),
                 _ => (name, value),
             };
-            result.set(&name, shown);
-            result.set("_ansible_verbose_always", true);
-            return Ok(result);
+            return shown_as(&name, &shown);
         }
         let shown = match &var {
             Value::Str(text) if text.origin().is_none() => {
                 return Err(fail(UNTRUSTED_VAR));
             }
             Value::Str(text) => match templar.environment.expression(text.as_str(), templar) {
-                Ok(Value::Undefined(u)) => not_there(&result, &u.message),
                 Ok(Value::Omit) => {
                     let text = format!("The variable '{name}' could not be omitted here.");
                     result.set("warnings", Value::strings([text]));
-                    "<<Omit>>".into()
+                    result.set(&name, "<<Omit>>");
+                    result.set("_ansible_verbose_always", true);
+                    return Ok(result);
                 }
                 Ok(value) => value.forced(),
-                Err(error) if error.undefined => not_there(&result, &error.message),
+                Err(error) if error.undefined => Value::undefined(error.message),
                 Err(error) => {
                     return Err(fail(format!("Error while resolving `var` expression: {}", error.message)));
                 }
@@ -89,21 +87,54 @@ pub(super) fn debug(args: &Map, templar: &Templar, verbosity: u8) -> Outcome {
                 )));
             }
         };
-        result.set(&name, shown);
-    } else {
-        result.set(
-            "msg",
-            args.get("msg").or_else(|| args.get("_raw_params")).unwrap_or_else(|| "Hello world!".into()),
-        );
+        return shown_as(&name, &shown);
+    }
+    result.set(
+        "msg",
+        args.get("msg").or_else(|| args.get("_raw_params")).unwrap_or_else(|| "Hello world!".into()),
+    );
+    result.set("_ansible_verbose_always", true);
+    Ok(result)
+}
+
+/// The result that shows a value; of what is not there it says so, and warns.
+fn shown_as(name: &str, value: &Value) -> Outcome {
+    let result = ok();
+    let mut warnings = Vec::new();
+    result.set(name, told(value, &mut warnings)?);
+    if !warnings.is_empty() {
+        result.set("warnings", Value::strings(warnings));
     }
     result.set("_ansible_verbose_always", true);
     Ok(result)
 }
 
-/// What is shown of a variable that is not there, with a warning of it.
-fn not_there(result: &Map, why: &str) -> Value {
-    result.set("warnings", Value::strings([format!("Encountered 1 template error.\nerror 1 - {why}")]));
-    format!("<< error 1 - {why} >>").into()
+/// A value with words in the place of all that is not there; a vault that cannot be opened is an error.
+fn told(value: &Value, warnings: &mut Vec<String>) -> Result<Value, Trouble> {
+    Ok(match value {
+        Value::Undefined(missing) if missing.vault.is_some() => {
+            return Err(fail(format!("Error while resolving `var` expression: {}", missing.message)));
+        }
+        Value::Undefined(missing) => {
+            let text = format!("error {} - {}", warnings.len() + 1, missing.message);
+            warnings.push(format!("Encountered 1 template error.\n{text}"));
+            format!("<< {text} >>").into()
+        }
+        Value::List(_) | Value::Tuple(_) | Value::Map(_) if value.first_undefined().is_none() => {
+            value.clone()
+        }
+        Value::List(list) => {
+            Value::list(list.items().iter().map(|item| told(item, warnings)).collect::<Result<_, _>>()?)
+        }
+        Value::Tuple(items) => {
+            Value::list(items.iter().map(|item| told(item, warnings)).collect::<Result<_, _>>()?)
+        }
+        Value::Map(map) => {
+            let pairs = map.pairs().into_iter().map(|(key, value)| Ok((key, told(&value, warnings)?)));
+            Value::Map(pairs.collect::<Result<Map, Trouble>>()?)
+        }
+        other => other.clone(),
+    })
 }
 
 pub(super) fn set_stats(args: &Map) -> Outcome {

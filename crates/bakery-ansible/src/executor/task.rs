@@ -724,6 +724,10 @@ impl Runner<'_> {
         let facts_of =
             delegated.filter(|_| self.truth(context.delegate_facts.as_ref(), context, host, local));
         self.keep(action, args, facts_of.unwrap_or(host), &result);
+        // What the next plays ask for is no result.
+        if let Some(Value::Map(facts)) = result.get("ansible_facts") {
+            facts.remove("_ansible_facts_gathered");
+        }
         for key in INTERNAL {
             if *key != "_ansible_verbose_always" {
                 result.remove(key);

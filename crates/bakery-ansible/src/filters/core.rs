@@ -206,7 +206,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                 crate::vault::encrypt(
                     text.as_bytes(),
                     &secrets[0],
-                    Some(&id).filter(|i| *i != "filter_default").map(String::as_str),
+                    Some(&id),
                     args.get(1, "salt").filter(|v| !v.is_none()).map(|v| v.to_string()).as_deref(),
                 )
             } else if !crate::vault::is_encrypted(text.as_bytes()) {
