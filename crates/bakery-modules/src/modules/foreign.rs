@@ -110,7 +110,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         let spec = serde_json::json!({
             "name": args.name, "params": args.params, "paths": args.paths, "utils": args.utils,
             "package": args.package, "code": String::from_utf8_lossy(&program),
-            "moved": args.moved.map(|moved| json::to_json(&Value::Map(moved))).unwrap_or_else(|| serde_json::json!({})),
+            "moved": json::to_json(&Value::Map(args.moved.unwrap_or_default())),
         });
         host.cmd(interpreter).arg("-c").arg(WRAPPER).input(spec.to_string()).output().map_err(|e| {
             Failure::new(format!(
