@@ -99,10 +99,14 @@ impl Runner<'_> {
         if context.collections.is_empty() {
             return None;
         }
+        self.in_scope(context, |scope| scope.in_collections(name))
+    }
+
+    /// Asks about names where a context looks for them.
+    fn in_scope<T>(&self, context: &Context, ask: impl FnOnce(&foreign::Scope<'_>) -> T) -> T {
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
         let loader = self.loader();
-        foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections }
-            .in_collections(name)
+        ask(&foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections })
     }
 
     /// Whether an action in Python does its work once, for all hosts.
@@ -111,10 +115,7 @@ impl Runner<'_> {
         if crate::actions::NAMES.contains(&short) || bakery_modules::find(short).is_some() {
             return false;
         }
-        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
-        let loader = self.loader();
-        foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections }
-            .acts_on_all(name)
+        self.in_scope(context, |scope| scope.acts_on_all(name))
     }
 
     /// What is given where a module's arguments are not: first what groups that it is in have, over that what its name has;
@@ -125,48 +126,53 @@ impl Runner<'_> {
         templar: &Templar,
         context: &Context,
     ) -> Result<Map, Diagnostic> {
-        let out = Map::new();
         if context.module_defaults.is_empty() {
-            return Ok(out);
+            return Ok(Map::new());
         }
-        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
-        let loader = self.loader();
-        let scope =
-            foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections };
-        let full = scope.full_name(name);
-        let groups = Map::new();
-        let mut own = None;
-        for defaults in &context.module_defaults {
-            let Value::Map(defaults) = templar.value(defaults)? else { continue };
-            for (entry, given) in defaults.pairs() {
-                let entry = entry.to_string();
-                if let Some(group) = entry.strip_prefix("group/") {
-                    groups.set(group, given);
-                } else if scope.names_of_entry(&entry).contains(&full) {
-                    own = Some(given);
-                }
+        self.in_scope(context, |scope| defaults_in(scope, name, templar, context))
+    }
+}
+
+fn defaults_in(
+    scope: &foreign::Scope<'_>,
+    name: &str,
+    templar: &Templar,
+    context: &Context,
+) -> Result<Map, Diagnostic> {
+    let out = Map::new();
+    let full = scope.full_name(name);
+    let groups = Map::new();
+    let mut own = None;
+    for defaults in &context.module_defaults {
+        let Value::Map(defaults) = templar.value(defaults)? else { continue };
+        for (entry, given) in defaults.pairs() {
+            let entry = entry.to_string();
+            if let Some(group) = entry.strip_prefix("group/") {
+                groups.set(group, given);
+            } else if scope.names_of_entry(&entry).contains(&full) {
+                own = Some(given);
             }
         }
-        for (group, given) in groups.pairs() {
-            let group = group.to_string();
-            let members = loader.action_group(&group, &|warning| templar.warn(warning)).ok_or_else(|| {
+    }
+    for (group, given) in groups.pairs() {
+        let group = group.to_string();
+        let members =
+            scope.loader.action_group(&group, &|warning| templar.warn(warning)).ok_or_else(|| {
                 let text = format!(
                     "Error loading module_defaults: could not resolve the module_defaults group {group}"
                 );
                 Diagnostic { message: text, origin: given.origin().cloned(), hint: None }
             })?;
-            let is_member = |member: &String| scope.name_of_entry(member).is_some_and(|name| name == full);
-            if let (Value::Map(given), true) =
-                (&given, members.contains(&full) || members.iter().any(is_member))
-            {
-                out.extend(given);
-            }
+        let is_member = |member: &String| scope.name_of_entry(member).is_some_and(|name| name == full);
+        if let (Value::Map(given), true) = (&given, members.contains(&full) || members.iter().any(is_member))
+        {
+            out.extend(given);
         }
-        if let Some(Value::Map(given)) = own {
-            out.extend(&given);
-        }
-        Ok(out)
     }
+    if let Some(Value::Map(given)) = own {
+        out.extend(&given);
+    }
+    Ok(out)
 }
 
 /// A module's name with its collection, as errors have it.
