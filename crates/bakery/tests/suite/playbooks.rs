@@ -221,7 +221,7 @@ fn exit_codes_and_diffs() {
 fn a_playbook_that_imports_itself_is_an_error() {
     let folder = tempfile::tempdir().expect("a folder");
     write(folder.path(), "p.yml", "- import_playbook: p.yml\n");
-    let output = bakery(folder.path(), &["play", "p.yml"]);
+    let output = bakery(folder.path(), &["play", "p.yml"]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(4));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("imports nest too deep") && said.contains("p.yml:1:3"), "{said}");
