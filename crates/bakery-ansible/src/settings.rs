@@ -166,13 +166,13 @@ impl Settings {
     }
 }
 
-/// `[section]`, `key = value`, and comments of `#` and `;`.
 /// A path whose `~` is this user's home.
 pub(crate) fn expanded(text: &str) -> PathBuf {
     let home = std::env::var("HOME").unwrap_or_default();
     text.strip_prefix("~/").map_or_else(|| PathBuf::from(text), |rest| Path::new(&home).join(rest))
 }
 
+/// `[section]`, `key = value`, and comments of `#` and `;`.
 fn parse(text: &str) -> HashMap<(String, String), String> {
     let mut values: HashMap<(String, String), String> = HashMap::new();
     let mut section = String::new();

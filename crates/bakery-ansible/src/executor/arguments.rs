@@ -133,6 +133,7 @@ impl Runner<'_> {
     }
 }
 
+/// The defaults that a context has for a name which a scope resolves.
 fn defaults_in(
     scope: &foreign::Scope<'_>,
     name: &str,
