@@ -21,6 +21,19 @@ pub enum Status {
     Unreachable,
 }
 
+/// A play as it is shown.
+#[derive(Debug, Clone)]
+pub struct PlayInfo {
+    /// A number, unique in the run.
+    pub id: u64,
+    /// Its name, or its hosts.
+    pub name: String,
+    /// Where it is written.
+    pub origin: Origin,
+    /// Whether it changes nothing.
+    pub check: bool,
+}
+
 /// A task as it is shown.
 #[derive(Debug, Clone)]
 pub struct TaskInfo {
@@ -69,7 +82,7 @@ pub trait Callback: Send {
     /// A playbook begins.
     fn playbook_start(&mut self, path: &str) {}
     /// A play begins.
-    fn play_start(&mut self, id: u64, name: &str, origin: &Origin) {}
+    fn play_start(&mut self, play: &PlayInfo) {}
     /// A play matched no host.
     fn no_hosts(&mut self) {}
     /// A task begins.
@@ -100,6 +113,10 @@ pub trait Callback: Send {
     /// Asks whoever is there, showing what is typed or not; `None` when nobody can answer.
     fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
         None
+    }
+    /// A line that tells the debugger what to do; `None` when there is no more.
+    fn command(&mut self, prompt: &str) -> Option<String> {
+        bakery_host::terminal::command(prompt)
     }
     /// Waits for whoever is there, showing what is typed or not; `None` when nobody can answer.
     fn wait_for(&mut self, prompt: &str, echo: bool, until: Until<'_>) -> Option<Typed> {
@@ -139,8 +156,8 @@ impl Callback for Chorus<'_> {
     fn playbook_start(&mut self, path: &str) {
         self.all(|c| c.playbook_start(path));
     }
-    fn play_start(&mut self, id: u64, name: &str, origin: &Origin) {
-        self.all(|c| c.play_start(id, name, origin));
+    fn play_start(&mut self, play: &PlayInfo) {
+        self.all(|c| c.play_start(play));
     }
     fn no_hosts(&mut self) {
         self.all(|c| c.no_hosts());
@@ -179,6 +196,9 @@ impl Callback for Chorus<'_> {
     }
     fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
         self.first.ask(prompt, echo)
+    }
+    fn command(&mut self, prompt: &str) -> Option<String> {
+        self.first.command(prompt)
     }
     fn wait_for(&mut self, prompt: &str, echo: bool, until: Until<'_>) -> Option<Typed> {
         self.first.wait_for(prompt, echo, until)

@@ -453,6 +453,7 @@ impl Scope for Templar {
 
     fn test(&self, name: &str, value: &Value, args: &Arguments) -> Option<JinjaResult<bool>> {
         let short = bakery_modules::canonical_name(name);
+        let short = short.strip_prefix("ansible._protomatter.").unwrap_or(short);
         if let Some(of_addresses) = name.strip_prefix("ansible.utils.")
             && let Some(result) = addresses::test(of_addresses, value, args)
         {

@@ -108,6 +108,9 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
                 _ => scheme == "urn",
             })
         }
+        "tagged_with" => {
+            args.need(0, "tag_name").and_then(|tag| crate::filters::is_tagged(value, &tag.to_string()))
+        }
         "vault_encrypted" => Ok(value.vault().is_some()),
         _ => return None,
     })

@@ -173,9 +173,10 @@ pub fn extra_vars(given: &[String], loader: &Loader) -> Result<Map> {
         let map = if let Some(path) = text.strip_prefix('@') {
             loader.vars_file(Path::new(path))?
         } else if text.trim_start().starts_with(['{', '[']) {
-            let value = bakery_lang::yaml::parse(&bakery_lang::Source::new("--extra-vars", text.as_str()))
-                .map_err(Error::parse)?
-                .to_value();
+            let source = bakery_lang::Source::new("--extra-vars", text.as_str());
+            let mut node = bakery_lang::yaml::parse_json_or_yaml(&source).map_err(Error::parse)?;
+            loader.unlock(&mut node);
+            let value = node.to_value();
             value.as_map().cloned().ok_or_else(|| {
                 Error::message(format!(
                     "Invalid extra vars data supplied. '{text}' could not be made into a dictionary"

@@ -27,6 +27,11 @@ pub fn default_broken_pipe() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Ends what is under way as Ctrl-C does.
+pub fn interrupt() {
+    note(libc::SIGINT);
+}
+
 /// The signal that was noted.
 pub fn caught() -> Option<i32> {
     match CAUGHT.load(Ordering::SeqCst) {

@@ -133,6 +133,17 @@ pub fn ask_person(prompt: &str, echo: bool) -> Option<String> {
     if isatty(std::io::stdin()) { ask(prompt, echo).ok() } else { None }
 }
 
+/// A line of standard input, a terminal or not, behind a prompt; `None` at its end.
+pub fn command(prompt: &str) -> Option<String> {
+    let mut out = std::io::stdout();
+    write!(out, "{prompt}").and_then(|()| out.flush()).ok()?;
+    let mut line = String::new();
+    match std::io::stdin().lock().read_line(&mut line) {
+        Ok(0) | Err(_) => None,
+        Ok(_) => Some(line),
+    }
+}
+
 /// A line that is typed, shown or not; from standard input when there is no terminal.
 ///
 /// # Errors

@@ -27,5 +27,6 @@ pub use environment::{Environment, RENDERING, Template};
 pub use error::{Error, Result};
 pub use filters::NAMES as FILTERS;
 pub use lexer::{Syntax, unescaped};
+pub use pretty::pretty;
 pub use scope::{Arguments, MapScope, Scope};
 pub use tests::NAMES as TESTS;

@@ -6,7 +6,7 @@ use bakery_lang::repr::repr;
 const WIDTH: usize = 80;
 
 /// The text of a value whose mappings are sorted by their keys.
-pub(crate) fn pretty(value: &Value) -> String {
+pub fn pretty(value: &Value) -> String {
     let mut out = String::new();
     write(value, 0, 0, &mut out);
     out

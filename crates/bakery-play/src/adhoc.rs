@@ -65,7 +65,8 @@ fn run(
 ) -> Result<i32, Error> {
     let folder = CommonArgs::folder(args.playbook_dir.as_deref(), ".");
     let loader = args.common.loader(&folder.join("adhoc.yml"))?;
-    let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
+    let (inventory, mut warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
+    warnings.extend(loader.take_warnings());
     for warning in &warnings {
         let _ = writeln!(err, "{}", colour.purple(&format!("[WARNING]: {warning}")));
     }
@@ -80,6 +81,7 @@ fn run(
         }
         return Ok(exit::OK);
     }
+    args.common.flush(&loader, &inventory);
     let needs_args = ["command", "shell", "raw", "script", "win_command", "win_shell"];
     let short = args.module_name.rsplit('.').next().unwrap_or_default();
     if args.args.is_empty() && needs_args.contains(&short) {

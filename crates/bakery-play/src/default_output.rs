@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::io::Write;
 
-use bakery_ansible::callback::{DEBUG, TaskInfo};
+use bakery_ansible::callback::{DEBUG, PlayInfo, TaskInfo};
 use bakery_ansible::{Callback, HostStats, Settings, Status};
 use bakery_host::terminal::{Typed, Until};
-use bakery_lang::{Diagnostic, Map, Origin, json};
+use bakery_lang::{Diagnostic, Map, json};
 
 use crate::Colour;
 use crate::shown::{Format, is_secret, visible};
@@ -112,7 +112,7 @@ impl<'a> DefaultOutput<'a> {
         self.last_task = task.id;
         let word = if task.handler { "RUNNING HANDLER" } else { "TASK" };
         let marker = if task.check && self.wants.check_markers { " [CHECK MODE]" } else { "" };
-        self.banner(&format!("{word} [{}{marker}]", task.name.trim()));
+        self.banner(&format!("{word} [{}]{marker}", task.name.trim()));
         if self.verbosity > 1 {
             self.task_path(task);
         }
@@ -225,9 +225,9 @@ impl Callback for DefaultOutput<'_> {
         }
     }
 
-    fn play_start(&mut self, _: u64, name: &str, _: &Origin) {
-        let marker = if self.check && self.wants.check_markers { " [CHECK MODE]" } else { "" };
-        let name = name.trim();
+    fn play_start(&mut self, play: &PlayInfo) {
+        let marker = if play.check && self.wants.check_markers { " [CHECK MODE]" } else { "" };
+        let name = play.name.trim();
         self.banner(&if name.is_empty() {
             format!("PLAY{marker}")
         } else {
@@ -329,6 +329,11 @@ impl Callback for DefaultOutput<'_> {
     fn ask(&mut self, prompt: &str, echo: bool) -> Option<String> {
         let _ = self.out.flush();
         bakery_host::terminal::ask_person(prompt, echo)
+    }
+
+    fn command(&mut self, prompt: &str) -> Option<String> {
+        let _ = self.out.flush();
+        bakery_host::terminal::command(prompt)
     }
 
     fn wait_for(&mut self, prompt: &str, echo: bool, until: Until<'_>) -> Option<Typed> {

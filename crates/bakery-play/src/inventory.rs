@@ -66,7 +66,7 @@ pub fn inventory(
                 }
             },
             None => {
-                let _ = writeln!(out, "{text}");
+                let _ = writeln!(out, "{}", text.trim_end());
                 exit::OK
             }
         },
@@ -94,18 +94,23 @@ fn run(args: &InventoryArgs, err: &mut (dyn Write + Send), colour: Colour) -> Re
     }
     let folder = CommonArgs::folder(args.playbook_dir.as_deref(), "/nonexistent");
     let loader = args.common.loader(&folder.join("site.yml"))?;
-    let (inventory, warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
+    let (inventory, mut warnings) = Inventory::load(&args.common.sources(&loader.settings), &loader)?;
+    warnings.extend(loader.take_warnings());
     for warning in &warnings {
         let _ = writeln!(err, "{}", colour.purple(&format!("[WARNING]: {warning}")));
     }
     let view = View { inventory: &inventory, loader: &loader, args };
     let dump = |value: &Value| {
-        if args.yaml { yaml::emit(value, yaml::Style::default()) } else { json::dumps(value, 4, true) }
+        if args.yaml {
+            yaml::emit(value, yaml::Style { vaults: true, ..Default::default() })
+        } else {
+            json::dumps(value, 4, true)
+        }
     };
     if let Some(host) = &args.host {
         let (hosts, _) = inventory.matching(host)?;
         return match hosts.as_slice() {
-            [one] => Ok(dump(&view.host_vars(one)?.into())),
+            [one] => Ok(dump(&view.shown(view.host_vars(one)?))),
             _ => Err(options("You must pass a single valid host to --host parameter")),
         };
     }
@@ -135,6 +140,11 @@ struct View<'a> {
 }
 
 impl View<'_> {
+    /// Variables as JSON marks them; YAML says of vaults what they are.
+    fn shown(&self, vars: Map) -> Value {
+        if self.args.yaml { vars.into() } else { yaml::marked(&vars.into(), true, self.args.host.is_none()) }
+    }
+
     fn host_vars(&self, host: &str) -> Result<Map, Error> {
         let vars = self.inventory.host_vars(host, self.loader)?;
         let out = Map::new();
@@ -175,7 +185,7 @@ impl View<'_> {
         for host in allowed {
             let vars = self.host_vars(host)?;
             if !vars.is_empty() {
-                hosts.set(host, vars);
+                hosts.set(host, self.shown(vars));
             }
         }
         out.set(
@@ -210,7 +220,7 @@ impl View<'_> {
         if self.args.export {
             let vars = self.group_vars(group)?;
             if !vars.is_empty() {
-                one.set("vars", vars);
+                one.set("vars", self.shown(vars));
             }
         }
         if !one.is_empty() {

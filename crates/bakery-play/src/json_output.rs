@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use bakery_ansible::callback::TaskInfo;
+use bakery_ansible::callback::{PlayInfo, TaskInfo};
 use bakery_ansible::{Callback, HostStats, Status};
-use bakery_lang::{Diagnostic, Map, Origin, Value, json};
+use bakery_lang::{Diagnostic, Map, Value, json};
 
 use crate::shown::{is_secret, visible};
 
@@ -60,13 +60,13 @@ impl<'a> JsonOutput<'a> {
 }
 
 impl Callback for JsonOutput<'_> {
-    fn play_start(&mut self, id: u64, name: &str, origin: &Origin) {
-        let play = Map::new();
-        play.set("id", format!("{id:08x}"));
-        play.set("name", name);
-        play.set("path", format!("{}:{}", origin.source.name, origin.line));
-        play.set("duration", duration());
-        self.plays.push(Value::map([("play", Value::Map(play)), ("tasks", Value::list(vec![]))]));
+    fn play_start(&mut self, play: &PlayInfo) {
+        let shown = Map::new();
+        shown.set("id", format!("{:08x}", play.id));
+        shown.set("name", play.name.as_str());
+        shown.set("path", format!("{}:{}", play.origin.source.name, play.origin.line));
+        shown.set("duration", duration());
+        self.plays.push(Value::map([("play", Value::Map(shown)), ("tasks", Value::list(vec![]))]));
     }
 
     fn task_start(&mut self, task: &TaskInfo) {

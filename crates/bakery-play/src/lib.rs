@@ -91,9 +91,7 @@ fn one(
         listing::list(args, path, &playbook, &inventory, &loader, &options, out);
         return Ok(exit::OK);
     }
-    if let Some(cache) = loader.fact_cache.as_ref().filter(|_| args.common.flush_cache) {
-        inventory.hosts.keys().for_each(|host| cache.forget(host));
-    }
+    args.common.flush(&loader, &inventory);
     let connections = Connections::local(Some(loader.playbook_dir.clone()));
     if args.common.verbose > 1 {
         let _ = writeln!(

@@ -1,5 +1,6 @@
 //! The options of `ansible-playbook` (`ansible/cli/playbook.py`).
 
+use bakery_ansible::inventory::Inventory;
 use bakery_ansible::playbook::Loader;
 use std::path::Path;
 
@@ -147,6 +148,14 @@ pub struct PlayArgs {
 }
 
 impl CommonArgs {
+    /// Forgets the facts of all hosts, `localhost` among them, if that is asked for.
+    pub(crate) fn flush(&self, loader: &Loader, inventory: &Inventory) {
+        if let Some(cache) = loader.fact_cache.as_ref().filter(|_| self.flush_cache) {
+            let hosts = inventory.hosts.keys().map(String::as_str);
+            hosts.chain(["localhost"]).for_each(|host| cache.forget(host));
+        }
+    }
+
     /// The passwords of vaults that the options and settings name.
     ///
     /// # Errors

@@ -261,7 +261,14 @@ pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> 
         // Structures become JSON, as in Ansible.
         call.remove("content");
         call.set("_data", encode(bakery_modules::args::text(&content).as_bytes()));
-        return module(modules, "copy", &call);
+        let result = module(modules, "copy", &call)?;
+        if result.get("changed").is_some_and(|changed| changed.is_true()) {
+            // Ansible says where it had put the text meanwhile, which is no more when the task has ended.
+            let dest = text(args, "dest").unwrap_or_default();
+            let ending = Path::new(&dest).extension().map(|e| format!(".{}", e.to_string_lossy()));
+            result.set("src", format!("~/.ansible/tmp/.source{}", ending.unwrap_or_default()));
+        }
+        return Ok(result);
     }
     if text(args, "dest").is_none() {
         return Err(fail("dest is required"));

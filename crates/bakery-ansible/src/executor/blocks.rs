@@ -210,13 +210,21 @@ impl Runner<'_> {
         self.callback().task_start(&info);
         let mut includes: Vec<(Include, Vec<String>)> = Vec::new();
         let chosen = if run_once { &hosts[..1] } else { hosts };
-        let ends = side_by_side(chosen, self.options.forks, |host| {
+        let before = self.before_debugger(&context, chosen);
+        let mut ends = side_by_side(chosen, self.options.forks, |host| {
             let _limit = throttle.as_ref().map(|t| t.take());
             let _slot = self.slots.take();
             let end = self.run_task(task, &info, host, &context);
             self.finish(&info, &context, host, &end);
             end
         });
+        if let Some(before) = before {
+            let stops = chosen.iter().zip(ends).zip(&before);
+            let stop = |((host, end), before): ((&String, End), _)| {
+                self.debug(task, &info, (outer, &context), host, end, before)
+            };
+            ends = stops.map(stop).collect();
+        }
         for (host, end) in chosen.iter().zip(ends) {
             if run_once && matches!(end.status, Status::Ok | Status::Changed) && context.role.is_some() {
                 let mark = had_run(context.role.as_ref());
@@ -279,7 +287,7 @@ impl Runner<'_> {
     }
 
     /// Tells the result and counts it.
-    fn finish(&self, info: &TaskInfo, context: &Context, host: &str, end: &End) {
+    pub(super) fn finish(&self, info: &TaskInfo, context: &Context, host: &str, end: &End) {
         let is_include = !end.includes.is_empty() || end.silent;
         if !is_include || end.status == Status::Failed {
             self.callback().result(

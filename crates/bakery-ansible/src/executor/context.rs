@@ -41,6 +41,10 @@ pub(super) struct Context {
     pub(super) timeout: Option<Value>,
     pub(super) throttle: Option<Value>,
     pub(super) delegate_facts: Option<Value>,
+    /// When tasks stop in the debugger.
+    pub(super) debugger: Option<Value>,
+    /// Variables that were set in the debugger, over all others.
+    pub(super) debugged: Map,
     /// Whether a failure here is rescued further out.
     pub(super) rescued: bool,
     /// Whether this runs as a handler.
@@ -96,6 +100,7 @@ impl Context {
         over(&k.diff, &mut inner.diff);
         over(&k.no_log, &mut inner.no_log);
         over(&k.timeout, &mut inner.timeout);
+        over(&k.debugger, &mut inner.debugger);
         over(&k.throttle, &mut inner.throttle);
         over(&k.delegate_facts, &mut inner.delegate_facts);
         inner

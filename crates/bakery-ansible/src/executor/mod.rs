@@ -3,13 +3,14 @@
 //! `run` is a run with what it knows, `play` the way through a play, `strategy` how its hosts go side by side, `blocks` the
 //! way through blocks and tasks, `task` one task on one host, `arguments` what its module
 //! is given, `reach` how it gets to its host, `calls` its module calls,
-//! `outcome` what its result does, `prompt` what is asked of people, `handlers` and `meta` what their names say, `context`
+//! `outcome` what its result does, `debugger` the stops of tasks that people look into, `prompt` what is asked of people, `handlers` and `meta` what their names say, `context`
 //! what a task inherits, `scene` what templates see.
 
 mod arguments;
 mod blocks;
 mod calls;
 mod context;
+mod debugger;
 mod handlers;
 mod meta;
 mod outcome;

@@ -8,6 +8,7 @@ use super::context::Context;
 use super::run::{HostProgress, Runner};
 use super::strategy::Strategy;
 use crate::Result;
+use crate::callback::PlayInfo;
 use crate::playbook::{Entry, Play, Task};
 
 impl Runner<'_> {
@@ -61,7 +62,9 @@ impl Runner<'_> {
             }
         }
         self.warn_of_reserved(&play.keywords.vars);
-        self.callback().play_start(id, &play.name, &play.origin);
+        let check = play.keywords.check_mode.as_ref().map_or(self.options.check, Value::is_true);
+        let info = PlayInfo { id, name: play.name.clone(), origin: play.origin.clone(), check };
+        self.callback().play_start(&info);
         if hosts.is_empty() {
             if matched == 0 {
                 self.callback().no_hosts();

@@ -136,6 +136,8 @@ pub(super) struct Progress {
     pub(super) added: Vec<(String, String, Map, bool)>,
     /// How often `meta: clear_host_errors` ran.
     pub(super) errors_cleared: usize,
+    /// Whether tasks that fail stop in the debugger.
+    pub(super) debugging: bool,
     /// The play's `max_fail_percentage`.
     pub(super) max_fail: Option<f64>,
 }

@@ -107,8 +107,12 @@ impl Scene {
         } else {
             vars
         };
-        let mut stack =
-            layers(&self.options.extra_vars, &context.around(local), vars, (play_vars, &self.public_roles));
+        let mut extra = self.options.extra_vars.clone();
+        if !context.debugged.is_empty() {
+            extra = extra.copied();
+            extra.extend(&context.debugged);
+        }
+        let mut stack = layers(&extra, &context.around(local), vars, (play_vars, &self.public_roles));
         stack.merge = self.options.merge_hashes;
         let search = self.search(context, task);
         let magic = Magic {

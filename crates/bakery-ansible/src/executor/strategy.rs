@@ -18,6 +18,8 @@ const STACK: usize = 8 << 20;
 pub(super) enum Strategy {
     /// Every host ends a task before any begins the next.
     Linear,
+    /// As `Linear`, and whoever runs the play looks into tasks that fail.
+    Debug,
     /// Every host goes on as soon as it can.
     Free,
     /// As many hosts as there are forks are under way, each to the end of the play.
@@ -36,20 +38,20 @@ impl Strategy {
             .or_else(|| loader.settings.text("ANSIBLE_STRATEGY", "defaults", "strategy"))
             .unwrap_or_else(|| "linear".into());
         match name.strip_prefix("ansible.builtin.").unwrap_or(&name) {
-            // `debug` is `linear` with a debugger.
-            "linear" | "debug" => Ok(Self::Linear),
+            "linear" => Ok(Self::Linear),
+            "debug" => Ok(Self::Debug),
             "free" => Ok(Self::Free),
             "host_pinned" => Ok(Self::HostPinned),
             other => Err(Error::parse(
                 Diagnostic::at(&play.origin, format!("Invalid play strategy specified: {other}"))
-                    .maybe_hint(bakery_lang::suggest(other, ["linear", "free", "host_pinned"])),
+                    .maybe_hint(bakery_lang::suggest(other, ["linear", "free", "host_pinned", "debug"])),
             )),
         }
     }
 
     /// Whether hosts wait for each other.
     pub(super) fn is_lockstep(self) -> bool {
-        self == Self::Linear
+        matches!(self, Self::Linear | Self::Debug)
     }
 }
 
@@ -123,9 +125,16 @@ impl Runner<'_> {
         batch: &[String],
         parts: impl Fn(&[String]) -> Result<()> + Sync,
     ) -> Result<()> {
-        self.progress().lockstep = strategy.is_lockstep();
+        let settings = &self.loader().settings;
+        let debugging =
+            settings.flag("ANSIBLE_ENABLE_TASK_DEBUGGER", "defaults", "enable_task_debugger", false);
+        {
+            let mut progress = self.progress();
+            progress.lockstep = strategy.is_lockstep();
+            progress.debugging = debugging || strategy == Strategy::Debug;
+        }
         let width = match strategy {
-            Strategy::Linear => return parts(batch),
+            Strategy::Linear | Strategy::Debug => return parts(batch),
             Strategy::Free => batch.len(),
             Strategy::HostPinned => self.options.forks,
         };

@@ -89,6 +89,9 @@ impl PartialEq for Include {
 
 impl Runner<'_> {
     pub(super) fn run_task(&self, task: &Task, info: &TaskInfo, host: &str, context: &Context) -> End {
+        if let Err(error) = self.check_debugger(context, host) {
+            return self.failed(&error, task, context, host);
+        }
         let end = match &task.r#loop {
             None => self.run_item(task, host, context, Map::new(), None, info),
             Some(each) => self.run_loop(task, each, info, host, context),

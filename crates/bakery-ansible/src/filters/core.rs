@@ -7,6 +7,7 @@ use bakery_lang::{Map, Time, Value, json, repr, units, yaml};
 use sha2::Digest as _;
 
 use super::lists::{choose, combine, dedup, flatten, items, subelements};
+use super::marks;
 use super::texts::{base64_filter, comment, human_to_bytes, urlsplit, yaml_style};
 use crate::Templar;
 
@@ -390,7 +391,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                 _ => found,
             }
         }
-        "from_json" => json::parse(&text()).map_err(|e| Error::new(e.to_string()))?,
+        "from_json" => marks::from_json(templar, value, args)?,
         // What is no text is not read, but for none of it at all.
         "from_yaml_all" if value.is_none() => Value::list(vec![]),
         "from_yaml" | "from_yaml_all" if value.as_str().is_none() => value.clone(),
@@ -406,8 +407,8 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                 _ => Value::list(yaml::parse_all(&source).map_err(wrong)?.into_iter().map(read).collect()),
             }
         }
-        "to_json" => json::dumps(value, indent(0), sort(false)).into(),
-        "to_nice_json" => json::dumps(value, indent(4), sort(true)).into(),
+        "to_json" => json::dumps(&marks::for_json(value, args)?, indent(0), sort(false)).into(),
+        "to_nice_json" => json::dumps(&marks::for_json(value, args)?, indent(4), sort(true)).into(),
         "to_yaml" => yaml::emit(value, yaml_style(args, 2, true)?).into(),
         "to_nice_yaml" => yaml::emit(value, yaml_style(args, 4, false)?).into(),
         "human_readable" => units::human(

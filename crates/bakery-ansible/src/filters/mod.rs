@@ -3,6 +3,7 @@
 mod community;
 mod core;
 mod lists;
+mod marks;
 mod query;
 mod texts;
 
@@ -11,6 +12,7 @@ use bakery_lang::Value;
 
 pub(crate) use self::core::now;
 pub(crate) use self::lists::merge_into;
+pub(crate) use self::marks::is_tagged;
 use crate::{Templar, addresses};
 
 /// Runs a filter, which may be named with its collection; `None` for one that is not known here. Filters that left
@@ -29,6 +31,7 @@ pub(crate) fn call(templar: &Templar, name: &str, value: &Value, args: &Argument
         Some("ansible.utils" | "ansible.netcommon") => of_addresses(),
         // It has some of ansible-core's again, with more options.
         Some("community.general") => of_community().or_else(of_core),
+        Some("ansible._protomatter") => marks::call(short, value),
         Some(_) => None,
     }
 }

@@ -93,6 +93,7 @@ pub(super) fn yaml_style(args: &Arguments, indent: usize, flow_leaves: bool) -> 
         flow_leaves: flow.map_or(flow_leaves, |v| v.is_true()),
         width: number("width").unwrap_or(80),
         literal: false,
+        vaults: true,
         scalars: args.named("default_style").and_then(|v| v.to_string().chars().next()),
         canonical: args.flag(usize::MAX, "canonical", false),
         explicit_start: args.flag(usize::MAX, "explicit_start", false),

@@ -6,6 +6,7 @@
 mod constructed;
 mod literal;
 mod pattern;
+mod script;
 mod sources;
 mod toml;
 pub(crate) use sources::with_port;

@@ -1,11 +1,11 @@
-//! Where inventories come from (`ansible/plugins/inventory/{host_list,ini,yaml,script}.py`).
+//! Where inventories come from (`ansible/plugins/inventory/{host_list,ini,yaml}.py`).
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use bakery_host::{Cmd, fs};
-use bakery_lang::{Diagnostic, Map, Source, Text, Value, json, yaml};
+use bakery_host::fs;
+use bakery_lang::{Diagnostic, Map, Source, Text, Value, yaml};
 
 use super::literal::literal;
 use super::{Inventory, constructed, toml};
@@ -187,7 +187,7 @@ impl Inventory {
             std::fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0);
         let bytes = fs::read(path)?;
         if is_executable && bytes.starts_with(b"#!") {
-            return self.script(file);
+            return self.script(file, loader);
         }
         let source = loader.source(path, path, bytes)?;
         let extension = path.extension().map(|e| e.to_string_lossy().into_owned()).unwrap_or_default();
@@ -195,16 +195,19 @@ impl Inventory {
             return self.yaml(&toml::groups(&source)?, path);
         }
         let mut parsed = if matches!(extension.as_str(), "yml" | "yaml" | "json") {
-            Some(yaml::parse(&source).map_err(Error::parse)?)
+            Some(yaml::parse_json_or_yaml(&source).map_err(Error::parse)?)
         } else if extension.is_empty() {
             // A file without an extension is YAML if it can be read as a mapping of groups.
-            yaml::parse(&source)
+            yaml::parse_json_or_yaml(&source)
                 .ok()
                 .filter(|n| n.as_map().is_some_and(|m| m.iter().any(|(_, v)| !v.is_none())))
         } else {
             None
         };
-        parsed.iter_mut().for_each(yaml::Node::read_times);
+        if let Some(node) = &mut parsed {
+            node.read_times();
+            loader.unlock(node);
+        }
         match parsed {
             Some(node) => match node.to_value() {
                 Value::Map(map) if map.contains("plugin") => constructed::apply(self, &map, path, loader),
@@ -362,69 +365,6 @@ impl Inventory {
                     format!("Section [{name}:vars] not valid for undefined group: {name}"),
                 ));
             }
-        }
-        Ok(())
-    }
-
-    fn script(&mut self, path: &Path) -> Result<()> {
-        let run = |args: &[&str]| -> Result<Map> {
-            let output = Cmd::new(path).args(args).output()?;
-            let failed = |why: &str| {
-                Error::message(format!("Inventory script ({}) had an execution error: {why}", path.display()))
-            };
-            if !output.success() {
-                return Err(failed(&String::from_utf8_lossy(&output.stderr)));
-            }
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            let value =
-                serde_json::from_str::<serde_json::Value>(&text).map_err(|e| failed(&e.to_string()))?;
-            // What a script says may hold templates, as a person's file may.
-            let origin = Source::new(path.display().to_string(), "").at_offset(0);
-            match written(&json::from_json(&value), &origin) {
-                Value::Map(map) => Ok(map),
-                other => Err(failed(&format!("it must print a mapping, not {}", other.type_name()))),
-            }
-        };
-        let all = run(&["--list"])?;
-        let meta = all.get("_meta").and_then(|m| m.get("hostvars"));
-        for (name, group) in all.pairs() {
-            let name = name.to_string();
-            if name == "_meta" {
-                continue;
-            }
-            if name != "all" && name != "ungrouped" {
-                self.group_mut(&name);
-            }
-            let group = match group {
-                Value::List(hosts) => Map::from_iter([("hosts", Value::List(hosts))]),
-                Value::Map(map) if ["hosts", "vars", "children"].iter().any(|k| map.contains(k)) => map,
-                Value::Map(vars) => {
-                    self.add_host(&name, "ungrouped").extend(&vars);
-                    continue;
-                }
-                other => {
-                    return Err(Error::message(format!(
-                        "the inventory script gives {} for the group {name}",
-                        other.type_name()
-                    )));
-                }
-            };
-            for host in group.get("hosts").and_then(|h| h.as_items()).unwrap_or_default() {
-                self.add_host(&host.to_string(), &name);
-            }
-            if let Some(Value::Map(vars)) = group.get("vars") {
-                self.group_vars(&name).extend(&vars);
-            }
-            for child in group.get("children").and_then(|c| c.as_items()).unwrap_or_default() {
-                self.add_child(&name, &child.to_string());
-            }
-        }
-        for host in self.hosts.keys().cloned().collect::<Vec<_>>() {
-            let vars = match &meta {
-                Some(meta) => meta.get(&host).and_then(|v| v.as_map().cloned()).unwrap_or_default(),
-                None => run(&["--host", &host])?,
-            };
-            self.hosts.entry(host).or_default().extend(&vars);
         }
         Ok(())
     }

@@ -222,11 +222,17 @@ impl Loader {
     pub(crate) fn yaml(&self, path: &Path) -> Result<Node> {
         let name = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
         let source = self.source(path, &name, fs::read(path)?)?;
-        let mut node = yaml::parse(&source).map_err(Error::parse)?;
+        let mut node = yaml::parse_json_or_yaml(&source).map_err(Error::parse)?;
         node.read_times();
         if !node.duplicates.is_empty() {
             self.duplicate_keys(&node)?;
         }
+        self.unlock(&mut node);
+        Ok(node)
+    }
+
+    /// Opens the vaults in a document; one that cannot be opened is an error only where it is used.
+    pub(crate) fn unlock(&self, node: &mut Node) {
         node.replace_tagged(&["!vault", "!vault-encrypted"], &|text, origin| match self
             .open_vault(text.trim().as_bytes())
             .map(String::from_utf8)
@@ -235,7 +241,6 @@ impl Loader {
             Ok(Err(_)) => Value::locked(format!("{UNREADABLE} the vault holds no UTF-8 text"), text),
             Err(error) => Value::locked(format!("{UNREADABLE} {}", error.diagnostic.message), text),
         });
-        Ok(node)
     }
 
     /// Keys that a mapping has twice: a warning, an error, or nothing, as settings say (`DUPLICATE_YAML_DICT_KEY`).
@@ -253,7 +258,13 @@ impl Loader {
         Ok(())
     }
 
-    /// Keeps a warning for whoever shows them.
+    /// Warns of a form that Ansible will not have for ever, unless settings keep such warnings away.
+    pub(crate) fn deprecated(&self, text: &str) {
+        if self.settings.flag("ANSIBLE_DEPRECATION_WARNINGS", "defaults", "deprecation_warnings", true) {
+            self.warn(text);
+        }
+    }
+
     /// Takes a warning, once.
     pub fn warn(&self, text: &str) {
         let mut warnings = self.warnings.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -23,6 +23,8 @@ pub struct Style {
     pub literal: bool,
     /// How every scalar is written: `'`, `"`, `|` or `>`; each as it fits best without it.
     pub scalars: Option<char>,
+    /// Whether what was in a vault is written as the vault, not as what was in it.
+    pub vaults: bool,
     /// Whether the document is written in full, with the tag of every value.
     pub canonical: bool,
     /// Whether it begins with `---`.
@@ -40,6 +42,7 @@ impl Default for Style {
             width: 80,
             literal: false,
             scalars: None,
+            vaults: false,
             canonical: false,
             explicit_start: false,
             explicit_end: false,
@@ -78,10 +81,17 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
         Some('>') => ScalarStyle::Folded,
         _ => ScalarStyle::Any,
     };
+    if let Some(vault) = value.vault().filter(|_| style.vaults) {
+        events.push(Event::scalar(None, Some("!vault"), vault, false, false, ScalarStyle::Literal));
+        return;
+    }
     match value {
         Value::Map(map) => {
-            let flow =
-                if style.flow_leaves && is_leaf(value) { MappingStyle::Flow } else { MappingStyle::Block };
+            let flow = if style.flow_leaves && is_leaf(value, style) {
+                MappingStyle::Flow
+            } else {
+                MappingStyle::Block
+            };
             events.push(Event::mapping_start(None, Some("tag:yaml.org,2002:map"), true, flow));
             let mut pairs = map.pairs();
             if style.sort_keys {
@@ -94,8 +104,11 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
             events.push(Event::mapping_end());
         }
         Value::List(_) | Value::Tuple(_) => {
-            let flow =
-                if style.flow_leaves && is_leaf(value) { SequenceStyle::Flow } else { SequenceStyle::Block };
+            let flow = if style.flow_leaves && is_leaf(value, style) {
+                SequenceStyle::Flow
+            } else {
+                SequenceStyle::Block
+            };
             events.push(Event::sequence_start(None, Some("tag:yaml.org,2002:seq"), true, flow));
             for item in value.as_items().unwrap_or_default() {
                 node(&item, style, events);
@@ -133,8 +146,10 @@ fn scalar(kind: &str, text: &str, plain: bool, style: ScalarStyle) -> Event {
     Event::scalar(None, Some(&tag), text, plain, kind == "str", style)
 }
 
-fn is_leaf(value: &Value) -> bool {
-    let scalar = |v: &Value| !matches!(v, Value::Map(_) | Value::List(_) | Value::Tuple(_));
+fn is_leaf(value: &Value, style: Style) -> bool {
+    // A vault has a block of its own.
+    let is_block = |v: &Value| style.vaults && v.vault().is_some();
+    let scalar = |v: &Value| !matches!(v, Value::Map(_) | Value::List(_) | Value::Tuple(_)) && !is_block(v);
     match value {
         Value::Map(map) => map.pairs().iter().all(|(_, v)| scalar(v)),
         _ => value.as_items().is_some_and(|items| items.iter().all(scalar)),

@@ -4,10 +4,10 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use bakery_ansible::callback::TaskInfo;
+use bakery_ansible::callback::{PlayInfo, TaskInfo};
 use bakery_ansible::{Callback, HostStats, Settings, Status};
 use bakery_host::fs;
-use bakery_lang::{Map, Origin};
+use bakery_lang::Map;
 use indexmap::IndexMap;
 
 use crate::junit::{Case, Verdict, report};
@@ -103,8 +103,8 @@ impl Callback for JUnit<'_> {
         self.playbook = name.unwrap_or_default();
     }
 
-    fn play_start(&mut self, _: u64, name: &str, _: &Origin) {
-        name.trim().clone_into(&mut self.play);
+    fn play_start(&mut self, play: &PlayInfo) {
+        play.name.trim().clone_into(&mut self.play);
     }
 
     fn task_start(&mut self, task: &TaskInfo) {

@@ -26,6 +26,8 @@ pub(crate) fn enabled<'a>(
             "profile_tasks" => companions.push(Box::new(ProfileTasks::new(settings, out(), verbosity))),
             "profile_roles" => companions.push(Box::new(ProfileRoles::new(settings, out()))),
             "junit" => companions.push(Box::new(JUnit::new(settings, out()))),
+            // Those that print results are named elsewhere; beside another one they are left out.
+            "default" | "minimal" | "oneline" | "json" | "yaml" => {}
             _ => unknown.push(name),
         }
     }
