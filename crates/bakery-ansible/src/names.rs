@@ -89,6 +89,16 @@ impl Scope<'_> {
 
     /// Whether the action in Python that carries out a task of this name does so once for all hosts (`BYPASS_HOST_LOOP`).
     pub(crate) fn acts_on_all(&self, name: &str) -> bool {
+        self.says_of_action(name, "BYPASS_HOST_LOOP = True")
+    }
+
+    /// Whether an action in Python takes text that is not `key=value` words.
+    pub(crate) fn takes_raw(&self, name: &str) -> bool {
+        self.says_of_action(name, "supports_raw_params = True")
+    }
+
+    /// Whether the class of an action in Python has a line.
+    fn says_of_action(&self, name: &str, wanted: &str) -> bool {
         let Some(full) = self.python_action(name) else { return false };
         let Some((namespace, collection, rest)) = parts(&full) else { return false };
         let file = if is_core(namespace, collection) {
@@ -98,7 +108,7 @@ impl Scope<'_> {
             folders.iter().map(|folder| plugin_file(folder, Kind::Action, rest)).find(|file| file.is_file())
         };
         file.and_then(|file| fs::read_to_string(&file).ok())
-            .is_some_and(|text| text.lines().any(|line| line.trim() == "BYPASS_HOST_LOOP = True"))
+            .is_some_and(|text| text.lines().any(|line| line.trim() == wanted))
     }
 
     fn is_python(&self, full: &str) -> bool {

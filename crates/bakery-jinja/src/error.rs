@@ -71,6 +71,8 @@ impl Error {
     /// The error of using a value that is not there.
     pub fn of_undefined(value: &Value) -> Self {
         match value {
+            // A vault that cannot be opened is more than a name that is not there.
+            Value::Undefined(undefined) if undefined.vault.is_some() => Self::new(undefined.message.clone()),
             Value::Undefined(undefined) => Self::undefined(undefined.message.clone()),
             other => Self::new(format!("unexpected {}", other.type_name())),
         }

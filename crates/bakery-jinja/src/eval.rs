@@ -395,9 +395,14 @@ impl<'a> Evaluator<'a> {
                     return self.older_block(1);
                 }
                 let written = args;
-                let mut args = self.args(written)?;
-                // Where literals are templates anyway, they were rendered just now.
-                if matches!(name.as_str(), "lookup" | "query" | "q") && !self.literals {
+                let is_lookup = matches!(name.as_str(), "lookup" | "query" | "q");
+                // Literals of lookups keep their types, wherever they stand.
+                let literals = self.literals;
+                self.literals &= !is_lookup;
+                let args = self.args(written);
+                self.literals = literals;
+                let mut args = args?;
+                if is_lookup {
                     self.template_terms(written, &mut args)?;
                 }
                 if let Some(result) = self.scope.function(name, &args) {
@@ -481,7 +486,11 @@ impl<'a> Evaluator<'a> {
             (Expr::Const(Value::Str(text)), _) if text.as_str().contains("{{") => {
                 let source = Source::new("<term>", text.as_str());
                 let template = self.environment.parse(&source, &Syntax::default())?;
-                self.environment.native(&template, self.scope)
+                // What is not there is for the lookup to judge.
+                match self.environment.lazy(&template, self.scope) {
+                    Err(error) if error.undefined => Ok(Value::undefined(error.message)),
+                    made => made,
+                }
             }
             (Expr::List(exprs), Value::List(items)) if exprs.len() == items.len() => {
                 let pairs = exprs.iter().zip(items.items());

@@ -236,7 +236,10 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
                 _ => (number * factor).round_ties_even() / factor,
             })
         }
-        "safe" | "string" => as_text().into(),
+        "safe" | "string" => match value.first_undefined().filter(|_| evaluator.scope.is_strict_inside()) {
+            Some(missing) => return Err(Error::of_undefined(&missing)),
+            None => as_text().into(),
+        },
         "slice" => {
             let (count, items) = (ops::times(args.int(0, "slices", 1).max(1), 1)?, items()?);
             let (per, extra) = (items.len() / count, items.len() % count);

@@ -12,6 +12,37 @@ pub fn parse(text: &str) -> Result<Value, serde_json::Error> {
     serde_json::from_str::<Json>(text).map(|json| from_json(&json))
 }
 
+/// The text with a question mark for every half of a surrogate pair, which is no letter, and the first of them with its
+/// position among the letters of its string; `None` where there is none.
+pub fn without_lone_surrogates(text: &str) -> Option<(String, String, usize)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..).and_then(|rest| rest.strip_prefix("\\u")).and_then(|rest| rest.get(..4));
+        digits.and_then(|digits| u16::from_str_radix(digits, 16).ok())
+    };
+    let (mut out, mut first) = (String::new(), None);
+    let (mut at, mut start) = (0, 0);
+    while let Some(c) = text[at..].chars().next() {
+        let taken = match (c, unit(at)) {
+            ('\\', Some(0xd800..=0xdbff)) if matches!(unit(at + 6), Some(0xdc00..=0xdfff)) => 12,
+            ('\\', Some(0xd800..=0xdfff)) => {
+                first.get_or_insert((text[at..at + 6].to_owned(), text[start..at].chars().count()));
+                out.push('?');
+                at += 6;
+                continue;
+            }
+            ('\\', _) => 1 + text[at + 1..].chars().next().map_or(0, char::len_utf8),
+            ('"', _) => {
+                start = at + 1;
+                1
+            }
+            _ => c.len_utf8(),
+        };
+        out.push_str(&text[at..at + taken]);
+        at += taken;
+    }
+    first.map(|(escape, position)| (out, escape, position))
+}
+
 /// A value from a JSON tree; its text is never evaluated as a template.
 pub fn from_json(json: &Json) -> Value {
     match json {

@@ -36,10 +36,16 @@ impl Runner<'_> {
                 kept.push((*name, value));
             }
         }
-        let variable = raw.remove("_variable_params");
-        if raw.contains("_raw_params") && !crate::playbook::is_free_form(action) {
-            let text = format!("Action '{}' does not support raw params.", full_name(action));
-            return Err(Diagnostic::at(&task.origin, text));
+        // From the least to the most important, all of them below what is written as a mapping or as words.
+        let mut below = vec![raw.remove("_variable_params")];
+        if raw.contains("_raw_params") && !self.takes_raw(named, action, context) {
+            let text = raw.remove("_raw_params");
+            let is_template = |text: &str| text.starts_with("{{") && text.ends_with("}}");
+            if !text.as_ref().is_some_and(|text| is_template(text.to_string().trim())) {
+                let text = format!("Action '{}' does not support raw params.", full_name(action));
+                return Err(Diagnostic::at(&task.origin, text));
+            }
+            below.push(text);
         }
         let args = Map::new();
         for (key, value) in raw.pairs() {
@@ -57,29 +63,11 @@ impl Runner<'_> {
                 }
             }
         }
-        if let Some(variable) = variable {
-            match templar.value(&variable)? {
-                Value::Map(more) => {
-                    for (key, value) in more.pairs() {
-                        if args.get_value(&key).is_none() {
-                            args.insert(key, value);
-                        }
-                    }
-                }
-                // Old playbooks keep `key=value` words in a variable.
-                Value::Str(text) if text.as_str().contains('=') => {
-                    args.extend(&crate::playbook::parse_key_values(text.as_str(), None, None));
-                }
-                Value::Omit | Value::None => {}
-                other => {
-                    return Err(Diagnostic::at(
-                        &task.origin,
-                        format!(
-                            "Finalization of task args for '{}' failed: the arguments must be a mapping, not '{}'",
-                            full_name(action),
-                            other.type_name()
-                        ),
-                    ));
+        for layer in below.into_iter().rev().flatten() {
+            for (key, value) in given_by_template(&layer, action, templar)?.pairs() {
+                // What is left out hides what it would replace.
+                if args.get_value(&key).is_none() && raw.get_value(&key).is_none() {
+                    args.insert(key, value);
                 }
             }
         }
@@ -107,6 +95,11 @@ impl Runner<'_> {
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
         let loader = self.loader();
         ask(&foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections })
+    }
+
+    /// Whether what a task names takes text that is not `key=value` words.
+    fn takes_raw(&self, named: &str, action: &str, context: &Context) -> bool {
+        crate::playbook::is_free_form(action) || self.in_scope(context, |scope| scope.takes_raw(named))
     }
 
     /// Whether an action in Python does its work once, for all hosts.
@@ -174,6 +167,26 @@ fn defaults_in(
         out.extend(&given);
     }
     Ok(out)
+}
+
+/// The arguments that a template makes (`ansible/_internal/_task.py`).
+fn given_by_template(layer: &Value, action: &str, templar: &Templar) -> Result<Map, Diagnostic> {
+    match templar.value(layer)? {
+        Value::Map(map) => Ok(map),
+        // Old playbooks keep `key=value` words in a variable.
+        Value::Str(text) if text.as_str().contains('=') => {
+            Ok(crate::playbook::parse_key_values(text.as_str(), None, None))
+        }
+        Value::Omit | Value::None => Ok(Map::new()),
+        other => {
+            let message = format!(
+                "Finalization of task args for '{}' failed: Task args must resolve to a 'dict' not '{}'.",
+                full_name(action),
+                other.type_name()
+            );
+            Err(Diagnostic { message, origin: layer.origin().cloned(), hint: None })
+        }
+    }
 }
 
 /// A module's name with its collection, as errors have it.

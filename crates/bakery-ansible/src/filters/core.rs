@@ -216,7 +216,12 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                 crate::vault::decrypt(text.as_bytes(), &secrets, false)
                     .map(|b| String::from_utf8_lossy(&b).into_owned())
             };
-            made.map_err(|e| Error::new(e.diagnostic.message))?.into()
+            let made = made.map_err(|e| Error::new(e.diagnostic.message))?;
+            if name == "vault" && args.flag(3, "wrap_object", false) {
+                let origin = bakery_lang::Source::new("vault", text.as_str()).at_offset(0);
+                return Ok(Value::Str(bakery_lang::Text::unlocked(text, origin, &made)));
+            }
+            made.into()
         }
         "commonpath" => {
             let parts: Vec<Vec<String>> = value

@@ -8,7 +8,23 @@ use crate::Templar;
 
 /// Reads JSON. Text in it is a template only with a profile that has marks, and if the text that it is in was one's own.
 pub(super) fn from_json(templar: &Templar, value: &Value, args: &Arguments) -> Result<Value> {
-    let text = value.to_string();
+    let mut text = value.to_string();
+    if let Some((without, escape, at)) = json::without_lone_surrogates(&text) {
+        let refuses = templar.loader.as_ref().is_none_or(|l| {
+            l.settings.flag(
+                "ANSIBLE_MODULE_STRICT_UTF8_RESPONSE",
+                "defaults",
+                "module_strict_utf8_response",
+                true,
+            )
+        });
+        if refuses {
+            return Err(Error::new(format!(
+                "Refusing to deserialize an invalid UTF8 string value: 'utf-8' codec can't encode character '{escape}' in position {at}: surrogates not allowed"
+            )));
+        }
+        text = without;
+    }
     let plain = json::parse(&text).map_err(|e| Error::new(e.to_string()))?;
     match args.get(0, "profile").filter(|p| !p.is_none()).map(|p| p.to_string()).as_deref() {
         None | Some("tagless" | "fallback_to_str") => Ok(plain),

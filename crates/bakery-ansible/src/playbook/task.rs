@@ -368,12 +368,11 @@ fn old_action(node: &Node) -> Result<(String, Map)> {
     let first = super::split_args(&name).into_iter().next().unwrap_or_default();
     let rest = name.strip_prefix(&first).unwrap_or_default().trim().to_owned();
     let name = first;
-    let args = words(&name, &rest, node);
-    if let Some(Value::Map(own)) = map.get("args") {
-        map.remove("args");
-        args.extend(&own);
-    }
-    args.extend(&map);
+    // What is below `args` goes before the words behind the name, and those before what stands beside them.
+    let own = map.remove("args");
+    let args = map;
+    args.extend(&words(&name, &rest, node));
+    args.extend(own.as_ref().and_then(Value::as_map).unwrap_or(&Map::new()));
     Ok((name, args))
 }
 
@@ -421,25 +420,7 @@ fn given(name: &str, node: &Node) -> Result<Map> {
             }
             Ok(map)
         }
-        Value::Str(text) => {
-            let map = words(name, text.as_str(), node);
-            let allowed =
-                FREE_FORM.contains(&short) || map.get("_raw_params").is_none() || text.is_template();
-            let is_role = matches!(short, "include_role" | "import_role");
-            if !allowed && !is_role {
-                return Err(Error::parse(
-                    Diagnostic::at(&node.origin, format!("this task '{name}' has extra params, which is only allowed in the following modules: {}", FREE_FORM.join(", ")))
-                        .hint("give the arguments as a mapping below the module's name"),
-                ));
-            }
-            let whole = text.as_str().trim();
-            let whole = whole.starts_with("{{") && whole.ends_with("}}");
-            if whole && !FREE_FORM.contains(&short) && map.contains("_raw_params") {
-                map.remove("_raw_params");
-                map.set("_variable_params", Value::Str(text));
-            }
-            Ok(map)
-        }
+        Value::Str(text) => Ok(words(name, text.as_str(), node)),
         other if FREE_FORM.contains(&short) => {
             let map = Map::new();
             map.set("_raw_params", other);
