@@ -100,7 +100,8 @@ impl Scope<'_> {
         in_folder(&folder.join("plugins/modules").join(inner.replace('.', "/")), last)
     }
 
-    /// The call of [`bakery_modules`]' `foreign` that runs a module with parameters.
+    /// The call of [`bakery_modules`]' `foreign` that runs a module with parameters. `interpreter` says which program runs
+    /// it: Python, or the one that a script's first line names.
     ///
     /// # Errors
     /// A program that cannot be read, a Python module without ansible-core's module utilities.
@@ -110,7 +111,7 @@ impl Scope<'_> {
         found: &Foreign,
         args: &Map,
         internal: &Map,
-        interpreter: Option<String>,
+        interpreter: &dyn Fn(Option<&str>) -> Result<Option<String>>,
     ) -> Result<Map> {
         let program = fs::read(&found.path)?;
         let text = String::from_utf8_lossy(&program);
@@ -151,11 +152,12 @@ impl Scope<'_> {
             call.set("utils", Value::strings(utils.iter().map(|p| p.display().to_string())));
             call.set("moved", self.moved(&text, found));
             call.set("package", found.package.clone());
-            call.set("interpreter", interpreter);
+            call.set("interpreter", interpreter(None)?);
         } else if let Some(line) = text.strip_prefix("#!").and_then(|t| t.lines().next()) {
-            let is_python = line.contains("python");
-            let own = line.trim().to_owned();
-            call.set("interpreter", interpreter.filter(|_| is_python).unwrap_or(own));
+            let own = line.trim();
+            let program = own.split_whitespace().next().and_then(|p| p.rsplit('/').next());
+            let given = interpreter(if program == Some("python") { None } else { Some(own) })?;
+            call.set("interpreter", given.unwrap_or_else(|| own.to_owned()));
         }
         Ok(call)
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bakery_lang::{Diagnostic, Map, Value, json};
 
+use super::interpreters::{Found, Python, clean};
 use crate::actions::{self, Modules, Place, failure};
 use crate::bundle::{self, Bundle};
 use crate::connection::{Call, Connections, Endpoint, Escalation, Unreachable};
@@ -59,7 +60,15 @@ pub(super) struct Calls<'a> {
     pub(super) scope: foreign::Scope<'a>,
     /// What Ansible tells its modules besides their own parameters.
     pub(super) internal: Map,
-    pub(super) interpreter: Option<String>,
+    /// The task's host, as messages name it.
+    pub(super) host: &'a str,
+    pub(super) python: Python,
+    /// Where Python is looked for.
+    pub(super) candidates: Vec<String>,
+    /// The interpreter that was looked for in this task.
+    pub(super) found: Option<Found>,
+    /// What variables say of other interpreters, by the line that names one.
+    pub(super) others: &'a dyn Fn(&str) -> Result<Option<String>, Diagnostic>,
     pub(super) verbosity: u8,
     pub(super) limit: Option<Duration>,
     /// Seconds that the module may take in the background, and those between looks at it.
@@ -103,7 +112,12 @@ impl Calls<'_> {
     }
 
     /// A call as the task makes it.
-    fn call_of<'b>(&'b self, module: &'b str, args: &'b Map, escalation: Option<Escalation>) -> Call<'b> {
+    pub(super) fn call_of<'b>(
+        &'b self,
+        module: &'b str,
+        args: &'b Map,
+        escalation: Option<Escalation>,
+    ) -> Call<'b> {
         Call {
             task: &self.task,
             secret: self.internal.get("_ansible_no_log").is_some_and(|v| v.is_true()),
@@ -176,6 +190,7 @@ impl Calls<'_> {
 
 impl Modules for Calls<'_> {
     fn module(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable> {
+        self.discover()?;
         match self.background.take() {
             Some((limit, poll)) => self.in_background(name, args, limit, poll),
             None if name == "async_status" => {
@@ -273,7 +288,14 @@ impl Modules for Calls<'_> {
 
     fn foreign(&mut self, name: &str, args: &Map, local_only: bool) -> Option<actions::Outcome> {
         let found = if local_only { self.scope.local(name) } else { self.scope.find(name) }?;
-        let call = match self.scope.call(name, &found, args, &self.internal, self.interpreter.clone()) {
+        if let Err(unreachable) = self.discover() {
+            return Some(Err(unreachable.into()));
+        }
+        let interpreter = |shebang: Option<&str>| match shebang {
+            Some(line) => (self.others)(line).map_err(crate::Error::other),
+            None => self.interpreter(),
+        };
+        let call = match self.scope.call(name, &found, args, &self.internal, &interpreter) {
             Ok(call) => call,
             Err(error) => return Some(Err(error.diagnostic.into())),
         };
@@ -299,12 +321,22 @@ impl Modules for Calls<'_> {
                 without_internal(&value);
             }
         }
+        if let Some(Value::Map(facts)) = result.get("ansible_facts") {
+            let taken = clean(&facts).into_iter();
+            let texts = taken.map(|name| format!("Removed restricted key from module data: {name}"));
+            let warnings = result.get("warnings").and_then(|w| w.as_items()).unwrap_or_default();
+            let warnings: Vec<Value> = warnings.into_iter().chain(texts.map(Value::from)).collect();
+            if !warnings.is_empty() {
+                result.set("warnings", warnings);
+            }
+        }
         // Only the module knows which of its parameters are secret: what it does not show of its call is not shown.
         let own = result
             .get("invocation")
             .filter(|i| i.get("module_args").is_some_and(|a| a.get("program").is_none()));
         let invocation = own.and_then(|i| i.as_map().cloned()).unwrap_or_default();
-        invocation.set("interpreter", self.interpreter.clone().unwrap_or_else(|| "python3".into()));
+        let interpreter = self.interpreter().ok().flatten();
+        invocation.set("interpreter", interpreter.unwrap_or_else(|| "python3".into()));
         result.set("invocation", invocation);
         Some(Ok(result))
     }

@@ -7,6 +7,7 @@ use bakery_lang::{Diagnostic, Map, Text, Value};
 
 use super::calls::{Calls, internal};
 use super::context::Context;
+use super::interpreters::{self, Python};
 use super::run::Runner;
 use crate::actions::{self, Trouble, failure};
 use crate::callback::{Status, TaskInfo};
@@ -635,10 +636,14 @@ impl Runner<'_> {
         // That of the host where the module runs.
         let there = delegated.map(|name| self.templar(name, &Context::default(), Map::new(), None));
         let there = there.as_ref().unwrap_or(&templar);
-        let interpreter = there.variable("ansible_python_interpreter").and_then(|v| there.text(&v).ok());
+        let loader = self.loader();
+        let python = interpreters::python(there, &loader.settings);
+        if matches!(python, Python::Wanted(_)) && !actions::NAMES.contains(&action) {
+            self.callback().verbose(3, &format!("<{host}> Attempting python interpreter discovery."));
+        }
+        let others = |shebang: &str| interpreters::other(there, shebang);
         let async_dir = templar.variable("ansible_async_dir").and_then(|v| templar.text(&v).ok());
         let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
-        let loader = self.loader();
         let polled = |job: &Value| {
             if let Some(job) = job.as_map() {
                 self.callback().async_polled(host, job);
@@ -662,18 +667,14 @@ impl Runner<'_> {
                 context.no_log.as_ref().is_some_and(Value::is_true),
                 self.options.verbosity,
             ),
-            interpreter: interpreter
-                .or_else(|| {
-                    self.loader().settings.text(
-                        "ANSIBLE_PYTHON_INTERPRETER",
-                        "defaults",
-                        "interpreter_python",
-                    )
-                })
-                .filter(|i| !i.starts_with("auto")),
+            host,
+            candidates: interpreters::candidates(there),
+            python,
+            found: None,
+            others: &others,
             verbosity: self.options.verbosity,
             async_dir: async_dir
-                .or_else(|| self.loader().settings.text("ANSIBLE_ASYNC_DIR", "defaults", "async_dir")),
+                .or_else(|| loader.settings.text("ANSIBLE_ASYNC_DIR", "defaults", "async_dir")),
             limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
             background: (seconds > 0).then_some((seconds, poll)),
             endpoint: self.endpoint(host, delegated, context, &templar),
@@ -695,6 +696,7 @@ impl Runner<'_> {
         } else {
             actions::run(named, args, &templar, &mut calls)
         };
+        let found = calls.found.take();
         self.show_warnings(templar.take_warnings());
         drop(templar);
         let result = match outcome {
@@ -723,6 +725,11 @@ impl Runner<'_> {
                 let failed = result.get("failed").is_some_and(|f| f.is_true());
                 self.callback().async_ended(host, &job.to_string(), failed);
             }
+        }
+        if let Some(found) = found {
+            let is_fact =
+                delegated.is_none() || self.truth(context.delegate_facts.as_ref(), context, host, local);
+            found.tell(&result, is_fact);
         }
         let facts_of =
             delegated.filter(|_| self.truth(context.delegate_facts.as_ref(), context, host, local));

@@ -130,7 +130,12 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
             None => host.cmd(&path.display().to_string()),
         };
-        cmd.arg(given).output()?
+        // As a shell has it that does not find a program.
+        cmd.arg(given).output().map_err(|e| {
+            let why = e.to_string();
+            let failure = Failure::new(format!("MODULE FAILURE: {why}"));
+            failure.with("module_stdout", "").with("module_stderr", why).with("rc", 127)
+        })?
     };
     let text = output.text();
     let Some((result, junk)) = document(&text) else {
