@@ -19,6 +19,7 @@ use bakery_lang::{Source, Value, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
 use reference::{programs_of_bakery, programs_of_reference, public_roles};
 use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
 
 /// The release whose targets are run.
 const RELEASE: &str = "2.19.14";
@@ -101,11 +102,14 @@ fn read_yaml(folders: &[PathBuf]) -> Result<(), Failed> {
     }
     let mut wrong = Vec::new();
     for line in text.lines() {
-        let (path, expected): (String, Option<Vec<Json>>) = serde_json::from_str(line)?;
+        let (path, expected, events): (String, Option<Vec<Json>>, String) = serde_json::from_str(line)?;
         let Ok(text) = std::fs::read_to_string(&path) else {
             // PyYAML reads UTF-16, too; playbooks are UTF-8.
             continue;
         };
+        if events_of(&text) != events {
+            wrong.push(format!("{path}: other events"));
+        }
         let read = yaml::parse_all(&Source::new(path.as_str(), text));
         let same = match (&read, &expected) {
             (Ok(read), Some(expected)) => {
@@ -127,6 +131,68 @@ fn read_yaml(folders: &[PathBuf]) -> Result<(), Failed> {
     } else {
         Err(format!("{} of {files}:\n{}", wrong.len(), wrong.join("\n")).into())
     }
+}
+
+/// The digest of the events of a text, as `read-yaml.py` makes it.
+fn events_of(text: &str) -> String {
+    use libyaml_safer::{EventData as E, MappingStyle, Parser, ScalarStyle, SequenceStyle};
+
+    let ended = if text.ends_with('\n') { text.to_owned() } else { format!("{text}\n") };
+    let mut bytes = ended.as_bytes();
+    let mut parser = Parser::new();
+    parser.set_input_string(&mut bytes);
+    let mut digest = Sha256::new();
+    loop {
+        let Ok(event) = parser.parse() else {
+            digest.update(b"error");
+            break;
+        };
+        let (mark, is_last) = (event.start_mark, matches!(event.data, E::StreamEnd));
+        let line = |name: &str, anchor: Option<&str>, tag: Option<&str>, rest: &str| {
+            let (anchor, tag) = (anchor.unwrap_or_default(), tag.unwrap_or_default());
+            format!("{name}\t{}\t{}\t{anchor}\t{tag}{rest}\n", mark.line, mark.column)
+        };
+        let told = match &event.data {
+            E::StreamStart { .. } => line("StreamStart", None, None, ""),
+            E::StreamEnd => line("StreamEnd", None, None, ""),
+            E::DocumentStart { implicit, .. } => {
+                line("DocumentStart", None, None, &format!("\t{}", u8::from(*implicit)))
+            }
+            E::DocumentEnd { implicit } => {
+                line("DocumentEnd", None, None, &format!("\t{}", u8::from(*implicit)))
+            }
+            E::Alias { anchor } => line("Alias", Some(anchor), None, ""),
+            E::Scalar { anchor, tag, value, plain_implicit, quoted_implicit, style } => {
+                let style = match style {
+                    ScalarStyle::SingleQuoted => "'",
+                    ScalarStyle::DoubleQuoted => "\"",
+                    ScalarStyle::Literal => "|",
+                    ScalarStyle::Folded => ">",
+                    _ => "",
+                };
+                let (plain, quoted) = (u8::from(*plain_implicit), u8::from(*quoted_implicit));
+                let rest = format!("\t{plain}\t{quoted}\t{style}\t{value}");
+                line("Scalar", anchor.as_deref(), tag.as_deref(), &rest)
+            }
+            E::SequenceStart { anchor, tag, implicit, style } => {
+                let flow = u8::from(*style == SequenceStyle::Flow);
+                let rest = format!("\t{}\t{flow}", u8::from(*implicit));
+                line("SequenceStart", anchor.as_deref(), tag.as_deref(), &rest)
+            }
+            E::SequenceEnd => line("SequenceEnd", None, None, ""),
+            E::MappingStart { anchor, tag, implicit, style } => {
+                let flow = u8::from(*style == MappingStyle::Flow);
+                let rest = format!("\t{}\t{flow}", u8::from(*implicit));
+                line("MappingStart", anchor.as_deref(), tag.as_deref(), &rest)
+            }
+            E::MappingEnd => line("MappingEnd", None, None, ""),
+        };
+        digest.update(told.as_bytes());
+        if is_last {
+            break;
+        }
+    }
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Roles load whatever modules they name, installed or not.

@@ -1,8 +1,9 @@
 """Reads every YAML file below a folder with PyYAML and LibYAML, as ansible-core configures them, and writes a line of JSON
-for each: its path, and its documents, or null where it cannot be read. Values of types that JSON lacks are pairs of a type's
-name and text."""
+for each: its path, its documents, or null where it cannot be read, and a digest of the events that it is made of. Values of
+types that JSON lacks are pairs of a type's name and text."""
 
 import datetime
+import hashlib
 import json
 import pathlib
 import sys
@@ -41,6 +42,20 @@ def plain(value):
     return [type(value).__name__]
 
 
+def told(event):
+    """An event in a line of text, with its place."""
+    parts = [type(event).__name__.removesuffix("Event"), event.start_mark.line, event.start_mark.column]
+    parts += [getattr(event, name, None) or "" for name in ("anchor", "tag")]
+    match event:
+        case yaml.ScalarEvent():
+            parts += [*map(int, event.implicit), event.style or "", event.value]
+        case yaml.CollectionStartEvent():
+            parts += [int(event.implicit), int(event.flow_style)]
+        case yaml.DocumentStartEvent() | yaml.DocumentEndEvent():
+            parts.append(int(not event.explicit))
+    return "\t".join(map(str, parts))
+
+
 for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.y*ml")):
     if not path.is_file():
         continue
@@ -48,4 +63,12 @@ for path in sorted(pathlib.Path(sys.argv[1]).rglob("*.y*ml")):
         documents = [plain(d) for d in yaml.load_all(path.read_bytes(), Loader)]
     except Exception:  # noqa: BLE001 - that it cannot be read is the answer
         documents = None
-    print(json.dumps([str(path), documents]))
+    digest = hashlib.sha256()
+    # A last line without an end is given one, here as there.
+    text = path.read_bytes()
+    try:
+        for event in yaml.parse(text if text.endswith(b"\n") else text + b"\n", Loader):
+            digest.update((told(event) + "\n").encode())
+    except yaml.YAMLError:
+        digest.update(b"error")
+    print(json.dumps([str(path), documents, digest.hexdigest()]))
