@@ -436,15 +436,7 @@ impl Runner<'_> {
                     if !include.role {
                         result.set("include", include.file.as_str());
                     }
-                    let end = End {
-                        status: Status::Failed,
-                        result,
-                        ignored: false,
-                        delegated: None,
-                        includes: vec![],
-                        notify: vec![],
-                        silent: false,
-                    };
+                    let end = End::new(Status::Failed, result);
                     self.finish(info, context, host, &end);
                 }
                 if let Some(all) = all_if_fatal {

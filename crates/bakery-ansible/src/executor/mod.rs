@@ -1,19 +1,21 @@
 //! Runs plays on hosts.
 //!
 //! `run` is a run with what it knows, `play` the way through a play, `strategy` how its hosts go side by side, `blocks` the
-//! way through blocks and tasks, `task` one task on one host, `arguments` what its module
+//! way through blocks and tasks, `task` one task on one host, `loops` its items, `attempt` one try of it, `arguments` what its module
 //! is given, `reach` how it gets to its host, `calls` its module calls, `interpreters` what
 //! runs modules that are scripts,
 //! `outcome` what its result does, `debugger` the stops of tasks that people look into, `prompt` what is asked of people, `handlers` and `meta` what their names say, `context`
 //! what a task inherits, `scene` what templates see.
 
 mod arguments;
+mod attempt;
 mod blocks;
 mod calls;
 mod context;
 mod debugger;
 mod handlers;
 mod interpreters;
+mod loops;
 mod meta;
 mod outcome;
 mod play;

@@ -1,19 +1,16 @@
-//! One task on one host: loop, condition, arguments, tries, registration.
+//! One task on one host: condition, arguments, tries, registration.
 
 use std::time::Duration;
 
-use bakery_jinja::Scope as _;
 use bakery_lang::{Diagnostic, Map, Text, Value};
 
-use super::calls::{Calls, internal};
+use super::attempt::Called;
 use super::context::Context;
-use super::interpreters::{self, Python};
 use super::run::Runner;
-use crate::actions::{self, Trouble, failure};
+use crate::Templar;
+use crate::actions::failure;
 use crate::callback::{Status, TaskInfo};
-use crate::connection::Endpoint;
-use crate::playbook::{Loop, Task};
-use crate::{Templar, foreign, lookups};
+use crate::playbook::Task;
 
 /// How a task ended on a host.
 #[derive(Debug)]
@@ -29,6 +26,21 @@ pub(super) struct End {
     pub(super) silent: bool,
 }
 
+impl End {
+    /// An end that is neither forgiven nor has anything come of it.
+    pub(super) fn new(status: Status, result: Map) -> Self {
+        Self {
+            status,
+            result,
+            ignored: false,
+            delegated: None,
+            includes: vec![],
+            notify: vec![],
+            silent: false,
+        }
+    }
+}
+
 /// A file or role to include.
 #[derive(Debug, Clone)]
 pub(super) struct Include {
@@ -38,9 +50,6 @@ pub(super) struct Include {
     pub(super) params: Map,
     pub(super) label: Option<String>,
 }
-
-/// The keys of a result that are not handed on.
-const INTERNAL: &[&str] = &["_ansible_verbose_always", "ansible_included_vars", "group_by"];
 
 /// The host that a task is delegated to.
 ///
@@ -114,7 +123,7 @@ impl Runner<'_> {
         end
     }
 
-    fn failed(&self, diagnostic: &Diagnostic, task: &Task, context: &Context, host: &str) -> End {
+    pub(super) fn failed(&self, diagnostic: &Diagnostic, task: &Task, context: &Context, host: &str) -> End {
         let mut shown = diagnostic.clone();
         shown.message = format!("Task failed: {}", diagnostic.message);
         if shown.origin.is_none() {
@@ -133,247 +142,13 @@ impl Runner<'_> {
         }
     }
 
-    fn truth(&self, value: Option<&Value>, context: &Context, host: &str, local: &Map) -> bool {
+    pub(super) fn truth(&self, value: Option<&Value>, context: &Context, host: &str, local: &Map) -> bool {
         let Some(value) = value else { return false };
         let templar = self.templar(host, context, local.copied(), None);
         templar.value(value).is_ok_and(|v| bakery_modules::args::boolean(&v).unwrap_or_else(|_| v.is_true()))
     }
 
-    fn loop_items(
-        &self,
-        each: &Loop,
-        task: &Task,
-        host: &str,
-        context: &Context,
-    ) -> Result<Vec<Value>, Diagnostic> {
-        let mut templar = self.templar(host, context, Map::new(), Some(task));
-        let Some(lookup) = &each.lookup else {
-            // An item that is not there is an error only where it is used.
-            let value = templar.evaluate(&each.items).map_err(|e| Diagnostic {
-                message: e.message,
-                origin: each.items.origin().cloned().or(e.origin),
-                hint: None,
-            })?;
-            let value = value.forced();
-            return value.as_items().ok_or_else(|| {
-                Diagnostic::at(&task.origin, format!("Invalid data passed to 'loop', it requires a list, got this instead: {value}. Hint: If you passed a list/dict of just one element, try adding wantlist=True to your lookup invocation or use q/query instead of lookup."))
-            });
-        };
-        // Old roles name a variable without braces: `with_items: packages`.
-        let bare = |value: &Value| match value {
-            Value::Str(text)
-                if !text.is_template() && lookup != "sequence" && crate::vars::is_name(text.as_str()) =>
-            {
-                templar.layers.get(text.as_str()).map_or_else(|| Ok(value.clone()), |v| templar.value(&v))
-            }
-            other => templar.value(other),
-        };
-        let terms = match &each.items {
-            items if lookup == "first_found" => {
-                let action = task.action.as_str();
-                let folders = [("template", "templates"), ("var", "vars")];
-                let folder = folders.iter().find(|(word, _)| action.contains(word)).map_or("files", |f| f.1);
-                templar.first_found = Some(folder);
-                vec![lookups::defined(&templar, items).map_err(|e| Diagnostic {
-                    message: e.message,
-                    origin: items.origin().cloned().or(e.origin),
-                    hint: None,
-                })?]
-            }
-            Value::List(items) => {
-                vec![Value::list(items.items().iter().map(|i| templar.value(i)).collect::<Result<_, _>>()?)]
-            }
-            other => vec![bare(other)?],
-        };
-        lookups::run(&templar, lookup, &terms, &Map::new()).map_err(|e| Diagnostic {
-            message: e.message,
-            origin: Some(task.origin.clone()),
-            hint: None,
-        })
-    }
-
-    fn run_loop(&self, task: &Task, each: &Loop, info: &TaskInfo, host: &str, context: &Context) -> End {
-        let items = match self.loop_items(each, task, host, context) {
-            Ok(items) => items,
-            Err(error) => {
-                // A condition that is false without any item skips the task before its loop is an error.
-                let templar = self.templar(host, context, Map::new(), Some(task));
-                let skip = matches!(templar.all(&context.when), Ok(Some(_)));
-                if skip {
-                    return self.run_item(task, host, context, Map::new(), None, info);
-                }
-                return self.failed(&error, task, context, host);
-            }
-        };
-        let result = Map::new();
-        if items.is_empty() {
-            result.set("changed", false);
-            result.set("skipped", true);
-            result.set("skipped_reason", "No items in the list");
-            result.set("results", vec![]);
-            return End {
-                status: Status::Skipped,
-                result,
-                ignored: false,
-                delegated: None,
-                includes: vec![],
-                notify: vec![],
-                silent: false,
-            };
-        }
-        let control = |name: &str| each.control.get(name);
-        let templated = |value: Value| {
-            let templar = self.templar(host, context, Map::new(), Some(task));
-            templar.value(&value).unwrap_or(value)
-        };
-        let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| templated(v).to_string());
-        let pause =
-            control("pause").map(templated).and_then(|p| p.as_float().or_else(|| p.to_string().parse().ok()));
-        let pause = pause.unwrap_or(0.0);
-        let mut results = Vec::new();
-        let (mut includes, mut notify) = (Vec::new(), vec![]);
-        let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) =
-            (false, false, false, true, false);
-        let mut delegated = None;
-        let mut ignored = None;
-        for (index, item) in items.iter().enumerate() {
-            if index > 0 && pause > 0.0 {
-                std::thread::sleep(Duration::from_secs_f64(pause));
-            }
-            let local = Map::new();
-            local.set(&variable, item.clone());
-            local.set("ansible_loop_var", variable.as_str());
-            if let Some(name) = control("index_var") {
-                local.set(&name.to_string(), index);
-                local.set("ansible_index_var", name);
-            }
-            if control("extended").is_some_and(|e| e.is_true()) {
-                let extended = Map::new();
-                if control("extended_allitems").is_none_or(|e| e.is_true()) {
-                    extended.set("allitems", items.clone());
-                }
-                extended.set("index", index + 1);
-                extended.set("index0", index);
-                extended.set("revindex", items.len() - index);
-                extended.set("revindex0", items.len() - index - 1);
-                extended.set("first", index == 0);
-                extended.set("last", index + 1 == items.len());
-                extended.set("length", items.len());
-                if let Some(next) = items.get(index + 1) {
-                    extended.set("nextitem", next.clone());
-                }
-                if index > 0 {
-                    extended.set("previtem", items[index - 1].clone());
-                }
-                local.set("ansible_loop", extended);
-            }
-            let mut end = self.run_item(task, host, context, local.copied(), Some(&item.to_string()), info);
-            let one = end.result;
-            let label = match control("label") {
-                Some(label) => {
-                    if let Some(name) = &task.register {
-                        local.set(name, one.copied());
-                    }
-                    let templar = self.templar(host, context, local, Some(task));
-                    match templar.text(&label) {
-                        Ok(label) => label,
-                        Err(error) => {
-                            let failed = self.failed(&error, task, context, host);
-                            end.status = failed.status;
-                            end.ignored = failed.ignored;
-                            one.set("failed", true);
-                            one.set("msg", error.message.as_str());
-                            item.to_string()
-                        }
-                    }
-                }
-                None => item.to_string(),
-            };
-            for include in &mut end.includes {
-                include.label = Some(label.clone());
-            }
-            // Whether an item may be seen can depend on the item; who cannot tell hides it.
-            if let Some(secret) = context.no_log.as_ref().filter(|secret| secret.has_template()) {
-                let local = Map::from_iter([(variable.as_str(), item.clone())]);
-                let secret = self.templar(host, context, local, Some(task)).value(secret);
-                if secret.map_or(true, |s| bakery_modules::args::boolean(&s).unwrap_or(true)) {
-                    one.set("_ansible_no_log", true);
-                }
-            }
-            one.set(&variable, item.clone());
-            one.set("ansible_loop_var", variable.as_str());
-            if let Some(name) = control("index_var") {
-                one.set(&name.to_string(), index);
-                one.set("ansible_index_var", name);
-            }
-            if !one.contains("failed") {
-                one.set("failed", end.status == Status::Failed);
-            }
-            explained(&one);
-            changed |= one.get("changed").is_some_and(|c| c.is_true());
-            failed |= end.status == Status::Failed;
-            unreachable |= end.status == Status::Unreachable;
-            skipped &= end.status == Status::Skipped;
-            silent |= end.silent;
-            if matches!(end.status, Status::Failed | Status::Unreachable) {
-                // The whole is ignored when each of its failures is.
-                ignored = Some(ignored.unwrap_or(true) && end.ignored);
-            }
-            delegated = delegated.or(end.delegated);
-            if end.includes.is_empty() && !end.silent {
-                self.callback().item(info, host, &label, end.status, &one);
-            }
-            includes.extend(end.includes);
-            notify.extend(end.notify);
-            results.push(Value::Map(one.clone()));
-            if let Some(stop) = control("break_when") {
-                let local = Map::new();
-                local.set(&variable, item.clone());
-                if let Some(name) = &task.register {
-                    local.set(name, one);
-                }
-                let templar = self.templar(host, context, local, Some(task));
-                let conditions = stop.as_items().unwrap_or_else(|| vec![stop.clone()]);
-                if matches!(templar.all(&conditions), Ok(None)) {
-                    break;
-                }
-            }
-        }
-        result.set("results", results);
-        result.set("changed", changed);
-        result.set("skipped", skipped);
-        result.set(
-            "msg",
-            if failed {
-                "One or more items failed"
-            } else if skipped {
-                "All items skipped"
-            } else {
-                "All items completed"
-            },
-        );
-        if !skipped {
-            result.remove("skipped");
-        }
-        if failed {
-            result.set("failed", true);
-        }
-        let status = if unreachable {
-            Status::Unreachable
-        } else if failed {
-            Status::Failed
-        } else if skipped {
-            Status::Skipped
-        } else if changed {
-            Status::Changed
-        } else {
-            Status::Ok
-        };
-        let ignored = ignored.unwrap_or(false);
-        End { status, result, ignored, delegated, includes, notify, silent }
-    }
-
-    fn run_item(
+    pub(super) fn run_item(
         &self,
         task: &Task,
         host: &str,
@@ -399,15 +174,7 @@ impl Runner<'_> {
                 result.set("skipped", true);
                 result.set("skip_reason", "Conditional result was False");
                 result.set("false_condition", condition.untrusted());
-                return End {
-                    status: Status::Skipped,
-                    result,
-                    ignored: false,
-                    delegated: None,
-                    includes: vec![],
-                    notify: vec![],
-                    silent: false,
-                };
+                return End::new(Status::Skipped, result);
             }
             Err(error) => return self.failed(&error, task, context, host),
         }
@@ -541,263 +308,16 @@ impl Runner<'_> {
             }
         }
     }
-
-    #[allow(clippy::too_many_arguments, reason = "a task's run is made of these")]
-    fn once(
-        &self,
-        task: &Task,
-        called: Called<'_>,
-        host: &str,
-        context: &Context,
-        local: &Map,
-        delegated: Option<&str>,
-        attempt: Option<u64>,
-    ) -> End {
-        let Called { named, action, args } = called;
-        let end = |status: Status, result: Map| End {
-            status,
-            result,
-            ignored: false,
-            delegated: None,
-            includes: vec![],
-            notify: vec![],
-            silent: false,
-        };
-        let templar = self.templar(host, context, local.copied(), Some(task));
-        let flag = |value: Option<&Value>, default: bool| -> Result<bool, Diagnostic> {
-            let Some(value) = value else { return Ok(default) };
-            let value = templar.value(value)?;
-            if matches!(value, Value::Omit) {
-                return Ok(default);
-            }
-            bakery_modules::args::boolean(&value).map_err(|_| {
-                Diagnostic::new(format!("The value {value:?} could not be converted to 'bool'."))
-            })
-        };
-        let flags = flag(context.check_mode.as_ref(), self.options.check)
-            .and_then(|check| Ok((check, flag(context.diff.as_ref(), self.options.diff)?)));
-        let (check, diff) = match flags {
-            Ok(flags) => flags,
-            Err(error) => return self.failed(&error, task, context, host),
-        };
-        let gathers = matches!(action, "setup" | "gather_facts");
-        let mut environment = Vec::new();
-        for entry in &context.environment {
-            let entry = match entry {
-                // While facts are gathered, what depends on them is left out.
-                Value::Map(map) if gathers => {
-                    let known = map.pairs().into_iter().filter(|(_, v)| templar.value(v).is_ok());
-                    &Value::Map(known.collect())
-                }
-                other => other,
-            };
-            match templar.value(entry) {
-                Ok(Value::Omit) => {}
-                Ok(Value::Map(map)) => {
-                    environment.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
-                }
-                Ok(Value::List(list)) => {
-                    for item in list.items() {
-                        environment.extend(
-                            item.as_map()
-                                .map(Map::pairs)
-                                .unwrap_or_default()
-                                .into_iter()
-                                .map(|(k, v)| (k.to_string(), v.to_string())),
-                        );
-                    }
-                }
-                Ok(_) => {}
-                // What depends on facts cannot be known while they are gathered.
-                Err(_) if gathers => {}
-                Err(error) => {
-                    return self.failed(&error, task, context, host);
-                }
-            }
-        }
-        let timeout = context.timeout.as_ref().and_then(|v| templar.value(v).ok());
-        let timeout = timeout.and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()));
-        let timeout = timeout.unwrap_or_else(|| i128::from(self.options.task_timeout));
-        if !(0..=100_000_000).contains(&timeout) {
-            let text = format!("Timeout {timeout} is invalid, it must be between 0 and 100000000.");
-            return end(Status::Failed, failure(&text));
-        }
-        let number = |value: Option<&Value>, default: u64| {
-            let value = value.and_then(|v| templar.value(v).ok());
-            value
-                .and_then(|v| v.as_int().or_else(|| v.to_string().parse().ok()))
-                .map_or(default, |n| n.max(0) as u64)
-        };
-        let (seconds, poll) = (number(task.r#async.as_ref(), 0), number(task.poll.as_ref(), 15));
-        if seconds > 0 && actions::NAMES.contains(&action) {
-            let text = format!("This action ({}) does not support async.", task.action);
-            return end(Status::Failed, failure(&text));
-        }
-        // That of the host where the module runs.
-        let there = delegated.map(|name| self.templar(name, &Context::default(), Map::new(), None));
-        let there = there.as_ref().unwrap_or(&templar);
-        let loader = self.loader();
-        let python = interpreters::python(there, &loader.settings);
-        if matches!(python, Python::Wanted(_)) && !actions::NAMES.contains(&action) {
-            self.callback().verbose(3, &format!("<{host}> Attempting python interpreter discovery."));
-        }
-        let others = |shebang: &str| interpreters::other(there, shebang);
-        let async_dir = templar.variable("ansible_async_dir").and_then(|v| templar.text(&v).ok());
-        let collections: Vec<String> = context.collections.iter().map(ToString::to_string).collect();
-        let polled = |job: &Value| {
-            if let Some(job) = job.as_map() {
-                self.callback().async_polled(host, job);
-            }
-        };
-        let defaults = |name: &str, templar: &Templar| self.module_defaults(name, templar, context);
-        let mut calls = Calls {
-            defaults: &defaults,
-            polled: &polled,
-            connections: self.connections,
-            task: if self.connections.is_remembered() {
-                self.shown_name(task, context, host)
-            } else {
-                String::new()
-            },
-            scope: foreign::Scope { loader: &loader, role: context.role.as_ref(), collections: &collections },
-            internal: internal(
-                action,
-                check,
-                diff,
-                context.no_log.as_ref().is_some_and(Value::is_true),
-                self.options.verbosity,
-            ),
-            host,
-            candidates: interpreters::candidates(there),
-            python,
-            found: None,
-            others: &others,
-            verbosity: self.options.verbosity,
-            async_dir: async_dir
-                .or_else(|| loader.settings.text("ANSIBLE_ASYNC_DIR", "defaults", "async_dir")),
-            limit: (timeout > 0).then(|| Duration::from_secs(timeout as u64)),
-            background: (seconds > 0).then_some((seconds, poll)),
-            endpoint: self.endpoint(host, delegated, context, &templar),
-            delegated: delegated.map(str::to_owned),
-            escalation: self.escalation(delegated, context, &templar),
-            check,
-            diff,
-            environment,
-        };
-        let by_ssh = matches!(calls.endpoint, Ok(Endpoint::Ssh(_)));
-        if let Some(wanted) = calls.escalation.as_ref().filter(|wanted| by_ssh || wanted.is_particular())
-            && let Ok(words) = wanted.command(&["bakery-agent", "serve"])
-        {
-            self.callback().verbose(3, &format!("<{host}> EXEC {}", words.join(" ")));
-        }
-        let outcome = if action == "pause" {
-            self.pause(&self.shown_name(task, context, host), args)
-                .map_err(|why| Trouble::Failed(failure(&why), None))
-        } else {
-            actions::run(named, args, &templar, &mut calls)
-        };
-        let found = calls.found.take();
-        self.show_warnings(templar.take_warnings());
-        drop(templar);
-        let result = match outcome {
-            Ok(result) => result,
-            Err(Trouble::Failed(result, diagnostic)) => {
-                if let Some(diagnostic) = diagnostic {
-                    let mut shown = diagnostic;
-                    shown.origin.get_or_insert_with(|| task.origin.clone());
-                    self.callback().error(Some(host), &shown);
-                }
-                result
-            }
-            Err(Trouble::Unreachable(why)) => {
-                let result = Map::new();
-                result.set("changed", false);
-                result.set("unreachable", true);
-                let way = if by_ssh { " via ssh" } else { "" };
-                result.set("msg", format!("Failed to connect to the host{way}: {why}"));
-                return end(Status::Unreachable, result);
-            }
-        };
-        if seconds > 0 && poll > 0 {
-            let job = result.get("ansible_job_id");
-            let job = job.or_else(|| result.get("async_result").and_then(|r| r.get("ansible_job_id")));
-            if let Some(job) = job {
-                let failed = result.get("failed").is_some_and(|f| f.is_true());
-                self.callback().async_ended(host, &job.to_string(), failed);
-            }
-        }
-        if let Some(found) = found {
-            let is_fact =
-                delegated.is_none() || self.truth(context.delegate_facts.as_ref(), context, host, local);
-            found.tell(&result, is_fact);
-        }
-        let facts_of =
-            delegated.filter(|_| self.truth(context.delegate_facts.as_ref(), context, host, local));
-        self.keep(action, args, facts_of.unwrap_or(host), &result);
-        // What the next plays ask for is no result.
-        if let Some(Value::Map(facts)) = result.get("ansible_facts") {
-            facts.remove("_ansible_facts_gathered");
-        }
-        for key in INTERNAL {
-            if *key != "_ansible_verbose_always" {
-                result.remove(key);
-            }
-        }
-        for (text, lines) in [("stdout", "stdout_lines"), ("stderr", "stderr_lines")] {
-            if let Some(Value::Str(s)) = result.get(text)
-                && !result.contains(lines)
-            {
-                result.set(lines, Value::strings(s.as_str().lines()));
-            }
-        }
-        for warning in result.get("warnings").and_then(|w| w.as_items()).unwrap_or_default() {
-            self.callback().warning(&warning.to_string());
-        }
-        if let Some(attempt) = attempt {
-            result.set("attempts", attempt);
-        }
-        if let Err((key, error)) = self.judge(task, &result, host, context, local) {
-            // What the module returned stays; the condition's error is why the task failed.
-            let mut shown = error.clone();
-            shown.origin.get_or_insert_with(|| task.origin.clone());
-            self.callback().error(Some(host), &shown);
-            result.set("failed", true);
-            result.set(key, error.message.as_str());
-            result.set("msg", format!("Task failed: {}", error.message));
-            return end(Status::Failed, result);
-        }
-        let is = |name: &str| result.get(name).is_some_and(|v| v.is_true());
-        let status = if is("failed") {
-            Status::Failed
-        } else if is("skipped") {
-            Status::Skipped
-        } else if is("changed") {
-            Status::Changed
-        } else {
-            Status::Ok
-        };
-        end(status, result)
-    }
-}
-
-/// What a task calls.
-#[derive(Clone, Copy)]
-struct Called<'a> {
-    /// The module or action as the task names it.
-    named: &'a str,
-    /// Its name here.
-    action: &'a str,
-    args: &'a Map,
 }
 
 /// A failed result has an `exception`, even where there is no traceback (`ansible/executor/task_result.py`).
-fn explained(result: &Map) {
+pub(super) fn explained(result: &Map) {
     if result.get("failed").is_some_and(|f| f.is_true()) && !result.contains("exception") {
         result.set("exception", "(traceback unavailable)");
     }
 }
 
-/// The name of an action with its collection.
+/// What an include comes to: the file or role that is next.
 fn include(action: &str, args: &Map, local: Map, label: Option<&str>) -> End {
     let params = local;
     let role = action == "include_role";
