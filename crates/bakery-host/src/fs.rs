@@ -110,6 +110,15 @@ pub fn write_new(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> 
     replace(path.as_ref(), bytes.as_ref(), None, None)
 }
 
+/// Writes over a file that is there, where it cannot be replaced: the mount of one file, or a folder that cannot be written.
+/// Killed in the middle, half of it is there.
+pub fn write_in_place(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let path = path.as_ref();
+    let _open = writing();
+    let mut file = std::fs::File::options().write(true).truncate(true).open(path).at("open", path)?;
+    file.write_all(bytes.as_ref()).and_then(|()| file.sync_all()).at("write", path)
+}
+
 /// The same with a mode for the new file, and nothing kept of an old one.
 pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
     replace(path.as_ref(), bytes.as_ref(), Some(mode), None)
@@ -144,8 +153,11 @@ fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::
         .at("write", path)?;
     file.write_all(bytes).at("write", path)?;
     if let Some(like) = like {
-        std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid()))
-            .at("change the owner of", path)?;
+        match std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid())) {
+            // Who may replace another one's file becomes its owner, as in Ansible.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            done => done.at("change the owner of", path)?,
+        }
     }
     // After the owner: changing that takes the set-uid bit.
     if let Some(mode) = mode {

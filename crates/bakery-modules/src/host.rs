@@ -35,6 +35,8 @@ pub struct Host {
     pub environment: Vec<(String, String)>,
     /// Whether the module runs in the background, where nobody reads what it prints.
     pub in_background: bool,
+    /// Whether a file that cannot be replaced is written in place (`unsafe_writes`).
+    pub unsafe_writes: bool,
     /// The folder that relative paths start from.
     pub cwd: Option<PathBuf>,
     diffs: Vec<Value>,
@@ -283,10 +285,16 @@ impl Host {
             fs::copy_whole(path, &copy)?;
             backup = Some(copy);
         }
-        if instead || before.is_none() {
-            fs::write_new(path, content)?;
+        let written = if instead || before.is_none() {
+            fs::write_new(path, content)
         } else {
-            fs::write_atomic(path, content)?;
+            fs::write_atomic(path, content)
+        };
+        match written {
+            Err(_) if self.unsafe_writes && before.is_some() && !instead => {
+                fs::write_in_place(path, content)?
+            }
+            written => written?,
         }
         Ok((true, backup))
     }

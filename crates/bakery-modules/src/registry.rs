@@ -81,6 +81,12 @@ pub(crate) fn call<A: ModuleArgs>(
         Ok(args) => args,
         Err(message) => return failed(message).into(),
     };
+    let by_environment = || {
+        let own = host.environment.iter().find(|(name, _)| name == "ANSIBLE_UNSAFE_WRITES");
+        own.map(|(_, value)| value.as_str().into())
+    };
+    let is_unsafe = given.get("unsafe_writes").filter(|v| !v.is_none()).or_else(by_environment);
+    host.unsafe_writes = is_unsafe.is_some_and(|value| crate::args::boolean(&value).unwrap_or(false));
     let result = match run(args, host) {
         Ok(Outcome { changed, fields }) => {
             let map = Map::new();

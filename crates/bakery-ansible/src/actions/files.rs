@@ -8,11 +8,30 @@ use bakery_lang::{Diagnostic, Map, Source, Value, encoding, repr};
 use base64::Engine as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use super::{Modules, Outcome, fail, module, ok};
+use super::{Modules, Outcome, Trouble, fail, module, ok};
 use crate::Templar;
 
-fn encode(bytes: &[u8]) -> Value {
+pub(super) fn encode(bytes: &[u8]) -> Value {
     base64::engine::general_purpose::STANDARD.encode(bytes).into()
+}
+
+/// What is in a file of the controller: of a vault what it holds, unless `decrypt` says that the vault itself is meant
+/// (`ansible/parsing/dataloader.py`, `get_real_file`).
+pub(super) fn source(path: &Path, args: &Map, modules: &mut dyn Modules) -> Result<Vec<u8>, Trouble> {
+    let bytes = match modules.controller_file(path) {
+        Some(bytes) => bytes,
+        None => fs::read(path).map_err(|e| fail(e.to_string()))?,
+    };
+    let decrypts = !args.contains("decrypt") || flag(args, "decrypt");
+    if !decrypts || !crate::vault::is_encrypted(&bytes) {
+        return Ok(bytes);
+    }
+    let loader = modules.loader();
+    let name = path.display();
+    if loader.secrets.is_empty() {
+        return Err(fail(format!("A vault password or secret must be specified to decrypt {name}")));
+    }
+    loader.open_vault(&bytes).map_err(|e| fail(format!("{} ({name})", e.diagnostic.message)))
 }
 
 pub(super) fn text(args: &Map, name: &str) -> Option<String> {
@@ -278,23 +297,19 @@ pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> 
     };
     call.remove("src");
     let Some(path) = templar.find_file("files", &src) else {
-        let Some(bytes) = modules.controller_file(Path::new(&src)) else {
+        if modules.controller_file(Path::new(&src)).is_none() {
             return Err(fail(format!(
                 "Could not find or access '{src}' on the Ansible Controller.\nIf you are using a module and expect the file to exist on the remote, see the remote_src option"
             )));
-        };
-        call.set("_data", encode(&bytes));
+        }
+        call.set("_data", encode(&source(Path::new(&src), args, modules)?));
         call.set("_original_basename", src.rsplit('/').next().unwrap_or(&src));
         return module(modules, "copy", &call);
     };
     if path.is_dir() {
-        return copy_folder(&src, &path, &call, modules);
+        return super::folder::copy(&src, &path, &call, modules);
     }
-    let bytes = match modules.controller_file(&path) {
-        Some(bytes) => bytes,
-        None => fs::read(&path).map_err(|e| fail(e.to_string()))?,
-    };
-    call.set("_data", encode(&bytes));
+    call.set("_data", encode(&source(&path, args, modules)?));
     call.set(
         "_original_basename",
         path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -308,49 +323,6 @@ pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> 
     Ok(result)
 }
 
-/// A folder: its files one by one; `src: dir/` means what is in it.
-fn copy_folder(src: &str, path: &Path, call: &Map, modules: &mut dyn Modules) -> Outcome {
-    let dest = PathBuf::from(text(call, "dest").unwrap_or_default());
-    let root = if src.ends_with('/') { dest } else { dest.join(path.file_name().unwrap_or_default()) };
-    let result = ok();
-    let mut changed = false;
-    let mut run = |modules: &mut dyn Modules, name: &str, args: &Map| -> Result<(), super::Trouble> {
-        let one = module(modules, name, args)?;
-        if one.get("failed").is_some_and(|f| f.is_true()) {
-            return Err(super::Trouble::Failed(one, None));
-        }
-        changed |= one.get("changed").is_some_and(|c| c.is_true());
-        Ok(())
-    };
-    for inner in std::iter::once(path.to_path_buf()).chain(fs::walk(path).map_err(|e| fail(e.to_string()))?) {
-        let target = root.join(inner.strip_prefix(path).unwrap_or(&inner)).display().to_string();
-        let one = call.copied();
-        if inner.is_dir() {
-            let folder = Map::new();
-            folder.set("path", target);
-            folder.set("state", "directory");
-            for key in ["owner", "group"] {
-                if let Some(value) = call.get(key) {
-                    folder.set(key, value);
-                }
-            }
-            if let Some(mode) = call.get("directory_mode") {
-                folder.set("mode", mode);
-            }
-            run(modules, "file", &folder)?;
-        } else {
-            one.set("dest", target);
-            one.set("_data", encode(&fs::read(&inner).map_err(|e| fail(e.to_string()))?));
-            one.set("_source_mode", fs::metadata(&inner).map_or(0o644, |m| m.mode() & 0o7777));
-            run(modules, "copy", &one)?;
-        }
-    }
-    result.set("changed", changed);
-    result.set("dest", root.display().to_string());
-    result.set("src", src);
-    Ok(result)
-}
-
 pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
     let copy = args.get("copy").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
     let src = text(args, "src").unwrap_or_default();
@@ -359,11 +331,10 @@ pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules
     }
     let call = args.copied();
     let path = templar.find_file("files", &src).unwrap_or_else(|| PathBuf::from(&src));
-    let bytes = modules.controller_file(&path).or_else(|| fs::read(&path).ok());
-    let Some(bytes) = bytes else {
+    if !path.exists() && modules.controller_file(&path).is_none() {
         return Err(fail(format!("Could not find or access '{src}' on the Ansible Controller.")));
-    };
-    call.set("_data", encode(&bytes));
+    }
+    call.set("_data", encode(&source(&path, args, modules)?));
     module(modules, "unarchive", &call)
 }
 
@@ -402,7 +373,7 @@ pub(super) fn assemble(args: &Map, templar: &Templar, modules: &mut dyn Modules)
     }
     let fragments = Map::new();
     for path in fs::read_dir(&folder).map_err(|e| fail(e.to_string()))?.into_iter().filter(|p| p.is_file()) {
-        let bytes = modules.controller_file(&path).or_else(|| fs::read(&path).ok()).unwrap_or_default();
+        let bytes = source(&path, args, modules)?;
         fragments.set(
             &path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
             encode(&bytes),
@@ -438,7 +409,7 @@ pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -
     let path = templar
         .find_file("files", &name)
         .ok_or_else(|| fail(format!("Could not find or access '{name}'")))?;
-    let bytes = fs::read(&path).map_err(|e| fail(e.to_string()))?;
+    let bytes = source(&path, args, modules)?;
     let place = Map::new();
     place.set("state", "file");
     place.set(

@@ -3,6 +3,7 @@
 
 mod fetch;
 mod files;
+mod folder;
 mod gather;
 mod machines;
 mod values;
