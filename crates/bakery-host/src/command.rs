@@ -246,7 +246,7 @@ impl Cmd {
         let mut talk = Talk::with(&mut child, self.input.take().unwrap_or_default());
         let until = self.timeout.map(|limit| Instant::now() + limit);
         let mut timed_out = false;
-        talk.finish(until).map_err(|e| self.error(e))?;
+        talk.finish(until, &mut || matches!(child.try_wait(), Ok(Some(_)))).map_err(|e| self.error(e))?;
         // Most programs have ended when their pipes are closed: what waits long is looked at less often.
         let mut pause = Duration::from_micros(100);
         let status = loop {
@@ -266,7 +266,7 @@ impl Cmd {
             }
         };
         // What it has started may write on.
-        talk.finish(None).map_err(|e| self.error(e))?;
+        talk.finish(None, &mut || true).map_err(|e| self.error(e))?;
         let (stdout, stderr) = talk.said();
         let status = status.map_err(|e| self.error(e))?;
         let code = status.code().unwrap_or_else(|| -status.signal().unwrap_or(1));

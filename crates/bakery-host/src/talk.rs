@@ -3,9 +3,12 @@
 use std::io::Write as _;
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+/// How long a program that has ended may be silent before nobody listens any more.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// The pipes of a program.
 pub(crate) struct Talk {
@@ -32,8 +35,14 @@ impl Talk {
         (self.stdout.1, self.stderr.1)
     }
 
-    /// Goes on until all pipes are closed, or until a moment.
-    pub(crate) fn finish(&mut self, until: Option<Instant>) -> std::io::Result<()> {
+    /// Goes on until all pipes are closed, or until a moment. What a program started and left behind may hold its pipes for
+    /// ever: once the program `is_over`, a second without a word ends it, too (as `run_command` of
+    /// `ansible/module_utils/basic.py`).
+    pub(crate) fn finish(
+        &mut self,
+        until: Option<Instant>,
+        is_over: &mut dyn FnMut() -> bool,
+    ) -> std::io::Result<()> {
         loop {
             if self.written == self.input.len() {
                 self.stdin = None;
@@ -46,9 +55,10 @@ impl Talk {
                 return Ok(());
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let left = left.and_then(|left| Timespec::try_from(left).ok());
-            match poll(&mut waits, left.as_ref()) {
-                Ok(0) => return Ok(()),
+            let wait = left.map_or(QUIET, |left| left.min(QUIET));
+            match poll(&mut waits, Timespec::try_from(wait).ok().as_ref()) {
+                Ok(0) if left.is_some_and(|left| left <= QUIET) || is_over() => return Ok(()),
+                Ok(0) => continue,
                 Ok(_) => {}
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),

@@ -61,7 +61,7 @@ impl Escalation {
         let exe = self.exe.clone().unwrap_or_else(|| self.method.clone());
         let flags = |usual: &str| -> Vec<String> {
             let own = self.flags.as_deref().filter(|f| !f.trim().is_empty()).unwrap_or(usual);
-            crate::playbook::split_args(own)
+            crate::playbook::split_words(own)
         };
         let mut words = vec![exe];
         let programs = program.iter().map(|w| (*w).to_owned());

@@ -14,7 +14,7 @@ use bakery_lang::quote::shell_word;
 
 use super::agent::Agent;
 use super::{Escalation, Secret, Unreachable};
-use crate::playbook::split_args;
+use crate::playbook::split_words;
 
 /// The variable that names the file with the password, for this program as ssh's `SSH_ASKPASS`.
 pub const ASKPASS: &str = "BAKERY_ASKPASS";
@@ -60,7 +60,7 @@ pub struct Ssh {
 impl Ssh {
     /// The options, without the host.
     fn options(&self) -> Vec<String> {
-        let mut words = split_args(&self.args);
+        let mut words = split_words(&self.args);
         let mut set = |option: String| words.extend(["-o".to_owned(), option]);
         if self.args.contains("ControlPersist") && !self.args.contains("ControlPath") {
             let name = format!("{}-{:?}-{:?}", self.host, self.port, self.user);
@@ -87,7 +87,7 @@ impl Ssh {
             set(format!("User=\"{user}\""));
         }
         set(format!("ConnectTimeout={}", self.timeout));
-        words.extend(self.more_args.iter().flat_map(|args| split_args(args)));
+        words.extend(self.more_args.iter().flat_map(|args| split_words(args)));
         words
     }
 

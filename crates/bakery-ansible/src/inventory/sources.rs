@@ -9,7 +9,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Value, yaml};
 
 use super::literal::literal;
 use super::{Inventory, constructed, toml};
-use crate::playbook::{Loader, split_args, unquote};
+use crate::playbook::{Loader, split_words, unquote};
 use crate::{Error, Result};
 
 /// How many hosts one pattern may stand for.
@@ -328,7 +328,7 @@ impl Inventory {
                     vars.set(key.trim(), literal(value.trim()));
                 }
                 "children" => {
-                    let name = split_args(line).into_iter().next().unwrap_or_default();
+                    let name = split_words(line).into_iter().next().unwrap_or_default();
                     pending.retain(|(known, _)| *known != name);
                     if self.group(&name).is_none() {
                         pending.push((name.clone(), at));
@@ -336,7 +336,7 @@ impl Inventory {
                     self.add_child(&section, &name);
                 }
                 _ => {
-                    let words = split_args(line);
+                    let words = split_words(line);
                     let pattern = words.first().cloned().unwrap_or_default();
                     if pattern.contains('=') || pattern.ends_with(':') && !pattern.contains('[') {
                         return Err(wrong(at, format!("Invalid host pattern '{pattern}' supplied")));

@@ -14,5 +14,5 @@ pub use load::Loader;
 pub use role::{Dependencies, Role, RoleUse};
 pub(crate) use task::is_free_form;
 pub use types::{Block, Entry, Keywords, Loop, Play, Playbook, Task};
-pub(crate) use words::unquote;
 pub use words::{parse_key_values, split_args};
+pub(crate) use words::{split_words, unquote};

@@ -35,9 +35,8 @@ pub(super) struct Args {
     /// Whether empty lines at the end of the output are dropped.
     #[arg(default = "true")]
     pub(super) strip_empty_ends: bool,
-    /// Whether variables such as `$HOME` in arguments are replaced.
-    #[arg(default = "true")]
-    pub(super) expand_argument_vars: bool,
+    /// Whether variables such as `$HOME` in arguments are replaced; they are unless it says no. Not for shell.
+    pub(super) expand_argument_vars: Option<bool>,
     /// Accepted and without meaning.
     pub(super) warn: Option<bool>,
     /// Used by the shell module.
@@ -190,7 +189,7 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
             .with("stderr", "")
             .with("msg", "Command would have run if not in check mode"));
     }
-    let words: Vec<String> = if !shell && !args.uses_shell && args.expand_argument_vars {
+    let words: Vec<String> = if !shell && !args.uses_shell && args.expand_argument_vars.unwrap_or(true) {
         argv.iter().map(|word| host.expand(&host_home(host, word))).collect()
     } else {
         argv

@@ -74,6 +74,10 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         if meta.is_dir() {
             return copy_folder(&args, host, source, &dest);
         }
+        if !meta.is_file() {
+            let source = source.display();
+            return Err(Failure::new(format!("Cannot copy invalid source '{source}': not a file")));
+        }
         args.source_mode = Some(i64::from(meta.mode() & 0o7777));
     }
     let content = match (&args.data, &args.content, &source) {

@@ -5,6 +5,9 @@ use crate::registry::module;
 use crate::{Host, Run};
 
 fn run(args: Args, host: &mut Host) -> Run {
+    if args.expand_argument_vars.is_some() {
+        return Err("Unsupported parameters for (shell) module: expand_argument_vars".into());
+    }
     execute(args, host, true)
 }
 
