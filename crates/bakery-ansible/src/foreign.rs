@@ -124,6 +124,7 @@ impl Scope<'_> {
         call.set("name", name.rsplit('.').next().unwrap_or(name));
         call.set("program", base64::engine::general_purpose::STANDARD.encode(&program));
         call.set("style", style);
+        call.set("lossy", !self.loader.settings.refuses_surrogates());
         call.set("params", json::dumps(&Value::Map(params), 0, false));
         if style == "python" {
             let core = core().ok_or_else(|| {

@@ -61,6 +61,11 @@ impl Settings {
         })
     }
 
+    /// Whether text of JSON with half a surrogate pair is an error.
+    pub(crate) fn refuses_surrogates(&self) -> bool {
+        self.flag("ANSIBLE_MODULE_STRICT_UTF8_RESPONSE", "defaults", "module_strict_utf8_response", true)
+    }
+
     /// A number.
     pub fn number(&self, variable: &str, section: &str, key: &str, default: u64) -> u64 {
         self.text(variable, section, key).and_then(|text| text.trim().parse().ok()).unwrap_or(default)

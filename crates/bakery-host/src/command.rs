@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -142,6 +143,42 @@ impl Cmd {
             });
         }
         self
+    }
+
+    /// Starts it on a terminal of its own, which shows what is written to it or not; what is behind the terminal.
+    pub fn on_terminal(mut self, echo: bool) -> Result<(Child, OwnedFd)> {
+        let open = || -> rustix::io::Result<(OwnedFd, OwnedFd)> {
+            use rustix::fs::{Mode, OFlags};
+            let ours =
+                rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY)?;
+            rustix::pty::grantpt(&ours)?;
+            rustix::pty::unlockpt(&ours)?;
+            let name = rustix::pty::ptsname(&ours, Vec::new())?;
+            let theirs =
+                rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())?;
+            rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::CLOEXEC)?;
+            let mut modes = rustix::termios::tcgetattr(&theirs)?;
+            modes.local_modes.set(rustix::termios::LocalModes::ECHO, echo);
+            rustix::termios::tcsetattr(&theirs, rustix::termios::OptionalActions::Now, &modes)?;
+            Ok((ours, theirs))
+        };
+        let (ours, theirs) = open().map_err(|e| self.error(e.into()))?;
+        let copy = || theirs.try_clone().map(Stdio::from);
+        let streams = copy().and_then(|first| Ok((first, copy()?)));
+        let (stdin, stdout) = streams.map_err(|e| self.error(e))?;
+        self.command.stdin(stdin).stdout(stdout).stderr(theirs);
+        // SAFETY: both calls are async-signal-safe and only touch the new process.
+        unsafe {
+            self.command.pre_exec(|| {
+                libc::setsid();
+                libc::ioctl(0, libc::TIOCSCTTY, 0);
+                Ok(())
+            });
+        }
+        let child = self.begin()?;
+        // Our copies of the program's side would keep the terminal open after its end.
+        drop(self.command);
+        Ok((child, ours))
     }
 
     /// The command line as people would type it.

@@ -10,14 +10,7 @@ use crate::Templar;
 pub(super) fn from_json(templar: &Templar, value: &Value, args: &Arguments) -> Result<Value> {
     let mut text = value.to_string();
     if let Some((without, escape, at)) = json::without_lone_surrogates(&text) {
-        let refuses = templar.loader.as_ref().is_none_or(|l| {
-            l.settings.flag(
-                "ANSIBLE_MODULE_STRICT_UTF8_RESPONSE",
-                "defaults",
-                "module_strict_utf8_response",
-                true,
-            )
-        });
+        let refuses = templar.loader.as_ref().is_none_or(|loader| loader.settings.refuses_surrogates());
         if refuses {
             return Err(Error::new(format!(
                 "Refusing to deserialize an invalid UTF8 string value: 'utf-8' codec can't encode character '{escape}' in position {at}: surrogates not allowed"

@@ -81,6 +81,13 @@ pub(super) fn glob_exists(host: &Host, pattern: &str) -> bool {
     !found.is_empty()
 }
 
+/// A span of time as Python writes it: `0:00:01.000002`.
+pub(super) fn shown_delta(elapsed: std::time::Duration) -> String {
+    let seconds = elapsed.as_secs();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    format!("{hours}:{minutes:02}:{:02}.{:06}", seconds % 60, elapsed.subsec_micros())
+}
+
 /// Splits a command line as Python's `shlex.split` does.
 pub(super) fn split_line(line: &str) -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
@@ -223,7 +230,6 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
     let strip = |text: String| {
         if args.strip_empty_ends { text.trim_end_matches(['\r', '\n']).to_owned() } else { text }
     };
-    let seconds = elapsed.as_secs();
     let fields = [
         ("cmd", shown),
         ("rc", output.code.into()),
@@ -231,17 +237,7 @@ pub(super) fn execute(args: Args, host: &mut Host, shell: bool) -> Run {
         ("stderr", strip(output.error_text()).into()),
         ("start", stamp(&started).into()),
         ("end", stamp(&jiff::Zoned::now()).into()),
-        (
-            "delta",
-            format!(
-                "{}:{:02}:{:02}.{:06}",
-                seconds / 3600,
-                seconds / 60 % 60,
-                seconds % 60,
-                elapsed.subsec_micros()
-            )
-            .into(),
-        ),
+        ("delta", shown_delta(elapsed).into()),
     ];
     if output.success() {
         let mut outcome = Outcome::changed(true).msg("");

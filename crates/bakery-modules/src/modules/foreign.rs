@@ -41,6 +41,8 @@ struct Args {
     moved: Option<Map>,
     /// The digest of an archive that the paths and utilities are in, kept on this machine.
     bundle: Option<String>,
+    /// Whether halves of surrogate pairs in what it prints are question marks; else they are an error.
+    lossy: bool,
     /// That archive, in base64, when this machine does not have it.
     bundle_data: Option<String>,
 }
@@ -137,9 +139,21 @@ fn run(args: Args, host: &mut Host) -> Run {
             failure.with("module_stdout", "").with("module_stderr", why).with("rc", 127)
         })?
     };
-    let text = output.text();
-    let Some((result, junk)) = document(&text) else {
-        let failure = Failure::new(if output.code == 0 {
+    let mut text = output.text();
+    let mut refused = None;
+    if let Some((without, escape, at)) = bakery_lang::json::without_lone_surrogates(&text) {
+        if args.lossy {
+            text = without;
+        } else {
+            refused = Some(format!(
+                "Refusing to deserialize an invalid UTF8 string value: 'utf-8' codec can't encode character '{escape}' in position {at}: surrogates not allowed"
+            ));
+        }
+    }
+    let Some((result, junk)) = document(&text).filter(|_| refused.is_none()) else {
+        let failure = Failure::new(if let Some(refused) = refused {
+            refused
+        } else if output.code == 0 {
             "MODULE FAILURE: the module printed no result".to_owned()
         } else {
             format!("MODULE FAILURE: the module printed no result (exit code {})", output.code)

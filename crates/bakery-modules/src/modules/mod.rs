@@ -26,6 +26,7 @@ mod debconf;
 mod deploy_helper;
 mod dpkg_divert;
 mod dpkg_selections;
+mod expect;
 mod file;
 mod filesystem;
 mod find;
@@ -122,6 +123,7 @@ pub(crate) static ALL: &[&Module] = &[
     &deploy_helper::MODULE,
     &dpkg_divert::MODULE,
     &dpkg_selections::MODULE,
+    &expect::MODULE,
     &file::MODULE,
     &filesystem::MODULE,
     &find::MODULE,

@@ -15,7 +15,8 @@ struct Args {
 
 fn run(args: Args, _: &mut Host) -> Run {
     if args.data == "crash" {
-        return Err(Failure::new("boom"));
+        // What Ansible makes of a module that ends in an exception.
+        return Err(Failure::new("Task failed: Module failed: boom"));
     }
     Ok(Outcome::unchanged().with("ping", args.data))
 }
