@@ -21,7 +21,6 @@ mod foreign;
 pub mod inventory;
 mod lookups;
 mod names;
-mod passwords;
 pub mod playbook;
 mod plugins;
 mod settings;

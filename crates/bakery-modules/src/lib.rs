@@ -11,6 +11,7 @@ pub mod host;
 pub mod http;
 mod modules;
 mod outcome;
+pub mod passwords;
 mod registry;
 
 pub use host::{Host, Phase};

@@ -8,9 +8,9 @@ use bakery_lang::{Diagnostic, Map, Text, Value};
 use bakery_modules::args::boolean;
 
 use super::run::Runner;
-use crate::passwords::{Wanted, hash, salt};
 use crate::playbook::Play;
 use crate::{Error, Result};
+use bakery_modules::passwords::{Wanted, hash, salt};
 
 /// What an entry of `vars_prompt` may say.
 const KEYS: &[&str] =

@@ -182,7 +182,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             }
             let text_of =
                 |at: usize, name: &str| args.get(at, name).filter(|v| !v.is_none()).map(|v| v.to_string());
-            let wanted = crate::passwords::Wanted {
+            let wanted = bakery_modules::passwords::Wanted {
                 algorithm: text_of(0, "hashtype").unwrap_or_else(|| "sha512".into()),
                 salt: text_of(1, "salt"),
                 salt_size: salt_size.and_then(|size| usize::try_from(size.as_int()?).ok()),
@@ -192,7 +192,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
                     .map(|r| r as u32),
                 ident: text_of(4, "ident"),
             };
-            crate::passwords::hash(&text(), &wanted).map_err(Error::new)?.into()
+            bakery_modules::passwords::hash(&text(), &wanted).map_err(Error::new)?.into()
         }
         "vault" | "unvault" => {
             let secret = args.need(0, "secret")?.to_string();

@@ -9,7 +9,7 @@ use bakery_lang::random::Random;
 use bakery_lang::{Map, Value};
 
 use crate::Templar;
-use crate::passwords::{Wanted, hash, salt};
+use bakery_modules::passwords::{Wanted, hash, salt};
 
 const PARAMETERS: &[&str] = &["length", "encrypt", "chars", "ident", "seed"];
 

@@ -39,6 +39,7 @@ mod git;
 mod git_config;
 mod group;
 mod hostname;
+mod htpasswd;
 mod ini_file;
 mod iptables;
 mod known_hosts;
@@ -136,6 +137,7 @@ pub(crate) static ALL: &[&Module] = &[
     &git_config::MODULE,
     &group::MODULE,
     &hostname::MODULE,
+    &htpasswd::MODULE,
     &ini_file::MODULE,
     &iptables::MODULE,
     &known_hosts::MODULE,
