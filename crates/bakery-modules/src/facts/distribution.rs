@@ -410,6 +410,33 @@ fn debian(text: &str, facts: &Map, read: &dyn Fn(&str) -> Option<String>) -> Opt
     Some(())
 }
 
+/// What Debian's `lsb_release` would say, which is a script that reads `os-release` and calls seven programs for it.
+fn without_program() -> Option<String> {
+    let script = content(find_program("lsb_release")?)?;
+    if !script.contains("Mimic the output of Debian's Python-based lsb_release")
+        || std::env::var_os("LSB_OS_RELEASE").is_some()
+    {
+        return None;
+    }
+    let release = content("/etc/os-release").or_else(|| content("/usr/lib/os-release"))?;
+    let of = |name: &str| field(&release, name);
+    let id = of("ID").unwrap_or_default();
+    let capital =
+        id.chars().next().map(|first| first.to_ascii_uppercase()).into_iter().chain(id.chars().skip(1));
+    let id = of("NAME")
+        .filter(|name| name.to_lowercase() == id.to_lowercase())
+        .unwrap_or_else(|| capital.collect());
+    let line = |label: &str, value: Option<String>| {
+        format!("{label}:\t{}\n", value.filter(|value| !value.is_empty()).unwrap_or_else(|| "n/a".into()))
+    };
+    Some(
+        line("Distributor ID", Some(id))
+            + &line("Description", of("PRETTY_NAME"))
+            + &line("Release", of("VERSION_ID"))
+            + &line("Codename", of("VERSION_CODENAME")),
+    )
+}
+
 /// What `lsb_release` says, else its file.
 pub(super) fn lsb(scene: &Scene<'_>) -> Map {
     let names = |line: &str, pairs: &[(&'static str, &'static str)]| {
@@ -428,7 +455,7 @@ pub(super) fn lsb(scene: &Scene<'_>) -> Map {
         ("DISTRIB_DESCRIPTION", "description"),
         ("DISTRIB_CODENAME", "codename"),
     ];
-    let said = scene.output("lsb_release", &["-a"]);
+    let said = without_program().or_else(|| scene.output("lsb_release", &["-a"]));
     let (text, separator, pairs) = match said {
         Some(text) => (text, ':', SAID),
         None => (content("/etc/lsb-release").unwrap_or_default(), '=', WRITTEN),
@@ -481,8 +508,9 @@ pub(super) fn package_manager(scene: &Scene<'_>) -> Map {
         "Altlinux" if installed == "apt" => "apt_rpm",
         _ => installed,
     };
-    // Where rpm owns apt-get, it is another apt.
+    // Where rpm owns apt-get, it is another apt; asking rpm takes its time where dpkg owns it.
     let is_rpm = name == "apt"
+        && !exists("/var/lib/dpkg/info/apt.list")
         && find_program("rpm").is_some()
         && scene.output("rpm", &["-q", "--whatprovides", "/usr/bin/apt-get"]).is_some();
     Map::from_iter([("pkg_mgr", Value::from(if is_rpm { "apt_rpm" } else { name }))])

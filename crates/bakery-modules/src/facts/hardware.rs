@@ -273,8 +273,17 @@ fn volumes(scene: &Scene<'_>) -> Value {
     if find_program("vgs").is_none() || !rustix::process::getuid().is_root() {
         return "N/A".into();
     }
-    let table = |program: &str, columns: &[(&str, usize)]| {
-        let text = scene.output(program, OPTIONS).unwrap_or_default();
+    // Each of the programs looks at every device, and takes its time for that.
+    let said = |program: &'static str| move || scene.output(program, OPTIONS).unwrap_or_default();
+    let [groups, logical, physical] = if has_lvm_labels() {
+        std::thread::scope(|threads| {
+            let begun = ["vgs", "lvs", "pvs"].map(|program| threads.spawn(said(program)));
+            begun.map(|thread| thread.join().unwrap_or_default())
+        })
+    } else {
+        Default::default()
+    };
+    let table = |text: &str, columns: &[(&str, usize)]| {
         let rows = text.lines().map(|line| line.trim().split(',').collect::<Vec<_>>());
         let rows = rows.filter(|cells| cells.len() > 1).map(|cells| {
             let cell = |at: usize| Value::from(cells.get(at).copied().unwrap_or_default());
@@ -287,10 +296,27 @@ fn volumes(scene: &Scene<'_>) -> Value {
         Value::map(rows)
     };
     Value::map([
-        ("vgs", table("vgs", &[("size_g", 5), ("free_g", 6), ("num_lvs", 2), ("num_pvs", 1)])),
-        ("lvs", table("lvs", &[("size_g", 3), ("vg", 1)])),
-        ("pvs", table("pvs", &[("size_g", 4), ("free_g", 5), ("vg", 1)])),
+        ("vgs", table(&groups, &[("size_g", 5), ("free_g", 6), ("num_lvs", 2), ("num_pvs", 1)])),
+        ("lvs", table(&logical, &[("size_g", 3), ("vg", 1)])),
+        ("pvs", table(&physical, &[("size_g", 4), ("free_g", 5), ("vg", 1)])),
     ])
+}
+
+/// Whether any device here may be one of LVM's: those have a label in one of their first four sectors.
+fn has_lvm_labels() -> bool {
+    use std::io::Read as _;
+    let is_labelled = |device: &PathBuf| {
+        if content(device.join("size")).is_none_or(|sectors| sectors.trim() == "0") {
+            return false;
+        }
+        let name = device.file_name().unwrap_or_default();
+        let mut start = [0; 4 * 512];
+        let file = std::fs::File::open(PathBuf::from("/dev").join(name));
+        // What cannot be read here, LVM's programs cannot read either.
+        let is_read = file.and_then(|mut file| file.read(&mut start)).is_ok();
+        is_read && start.chunks(512).any(|sector| sector.starts_with(b"LABELONE"))
+    };
+    fs::read_dir("/sys/class/block").is_ok_and(|devices| devices.iter().any(is_labelled))
 }
 
 /// The name under `/dev/mapper` of a device `/dev/dm-N`.
