@@ -129,7 +129,7 @@ pub fn write_lightly(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32)
     let path = path.as_ref();
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _open = writing();
-    let mut file = tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write", path)?;
+    let mut file = scratch(path, folder, 0o600).at("write", path)?;
     file.write_all(bytes.as_ref()).at("write", path)?;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(mode)).at("change the mode of", path)?;
     file.persist(path).map_err(|error| Error::new("write", path, error.error))?;
@@ -144,13 +144,8 @@ fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::
         return file.write_all(bytes).at("write", path);
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let first = std::fs::Permissions::from_mode(if mode.is_some() { 0o600 } else { 0o666 });
     let _open = writing();
-    let mut file = tempfile::Builder::new()
-        .prefix(".bakery-")
-        .permissions(first)
-        .tempfile_in(folder)
-        .at("write", path)?;
+    let mut file = scratch(path, folder, if mode.is_some() { 0o600 } else { 0o666 }).at("write", path)?;
     file.write_all(bytes).at("write", path)?;
     if let Some(like) = like {
         match std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid())) {
@@ -170,6 +165,51 @@ fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::
     file.as_file().sync_all().at("write", path)?;
     file.persist(path).map_err(|error| Error::new("write", path, error.error))?;
     Ok(())
+}
+
+/// A file beside another one, to be renamed over it. It has a name of its own for each file: what somebody left who was
+/// killed is found by whoever writes that file next, and removed. Who writes holds a lock on it.
+fn scratch(path: &Path, folder: &Path, mode: u32) -> std::io::Result<tempfile::NamedTempFile> {
+    use rustix::fs::{FlockOperation, flock};
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut name = std::ffi::OsString::from(".bakery-");
+    name.push(path.file_name().unwrap_or_default());
+    let name = folder.join(name);
+    for _ in 0..2 {
+        let mut options = std::fs::File::options();
+        match options.read(true).write(true).create_new(true).mode(mode).open(&name) {
+            Ok(file) => {
+                flock(&file, FlockOperation::LockExclusive)?;
+                let kept = tempfile::TempPath::try_from_path(&name)?;
+                return Ok(tempfile::NamedTempFile::from_parts(file, kept));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && is_left_behind(&name) => {
+                std::fs::remove_file(&name)?;
+            }
+            // Somebody is at it, or the name is too long: any other name does.
+            Err(_) => break,
+        }
+    }
+    let mut others = tempfile::Builder::new();
+    others.prefix(".bakery-").permissions(std::fs::Permissions::from_mode(mode)).tempfile_in(folder)
+}
+
+/// Whether a file is ours, nobody writes it any more, and it is this very one: not what somebody else put here, and not
+/// what has got its name meanwhile.
+fn is_left_behind(name: &Path) -> bool {
+    use rustix::fs::{FlockOperation, flock};
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let Ok(file) = std::fs::File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(name) else {
+        return false;
+    };
+    let (Ok(held), Ok(named)) = (file.metadata(), std::fs::symlink_metadata(name)) else { return false };
+    let is_old = held.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age.as_secs() >= 1));
+    flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok()
+        && held.is_file()
+        && held.uid() == crate::users::effective_uid()
+        && held.nlink() == 1
+        && (held.dev(), held.ino()) == (named.dev(), named.ino())
+        && is_old
 }
 
 /// Gives a file the extended attributes of another one: ACLs, SELinux's context, a user's own.

@@ -6,6 +6,7 @@ mod classic_files;
 mod command_line;
 mod containers;
 mod facts;
+mod faults;
 mod galaxy;
 mod hostile;
 mod layers;
