@@ -292,7 +292,7 @@ impl Host {
         };
         match written {
             Err(_) if self.unsafe_writes && before.is_some() && !instead => {
-                fs::write_in_place(path, content)?
+                fs::write_in_place(path, content)?;
             }
             written => written?,
         }

@@ -119,7 +119,7 @@ impl Stopped {
                 Part::One(value) => shown.set(name, value.clone().unwrap_or_default()),
                 Part::Many(values) => shown.set(name, values.clone()),
                 Part::Names(map) => shown.set(name, map.copied()),
-            };
+            }
         }
         self.scope.set("task", shown);
     }

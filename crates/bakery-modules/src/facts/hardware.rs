@@ -311,9 +311,9 @@ fn has_lvm_labels() -> bool {
         }
         let name = device.file_name().unwrap_or_default();
         let mut start = [0; 4 * 512];
-        let file = std::fs::File::open(PathBuf::from("/dev").join(name));
+        let file = fs::open(PathBuf::from("/dev").join(name)).ok();
         // What cannot be read here, LVM's programs cannot read either.
-        let is_read = file.and_then(|mut file| file.read(&mut start)).is_ok();
+        let is_read = file.is_some_and(|mut file| file.read(&mut start).is_ok());
         is_read && start.chunks(512).any(|sector| sector.starts_with(b"LABELONE"))
     };
     fs::read_dir("/sys/class/block").is_ok_and(|devices| devices.iter().any(is_labelled))
