@@ -402,62 +402,64 @@ pub fn parse_mode(mode: &Value, now: u32, is_dir: bool) -> Result<u32, Failure> 
     if let Ok(octal) = u32::from_str_radix(text.trim_start_matches("0o"), 8) {
         return Ok(octal & 0o7777);
     }
-    let bad = || Failure::new(format!("bad symbolic permission for mode: {text}"));
-    let mut bits = now;
+    let mut bits = now & 0o7777;
     for clause in text.split(',') {
-        let split = clause.find(['=', '+', '-']).ok_or_else(bad)?;
-        let who = if split == 0 { "a" } else { &clause[..split] };
+        let bad = || {
+            Failure::new("mode must be in octal or symbolic form")
+                .with("details", format!("bad symbolic permission for mode: {clause}"))
+        };
+        let is_operator = |c: char| matches!(c, '=' | '+' | '-');
+        let split = clause.find(is_operator).ok_or_else(bad)?;
+        // Without anybody all are meant, but for what the process's mask keeps from them.
+        let (who, mask) = match &clause[..split] {
+            "" => ("ugo", umask()),
+            "a" => ("ugo", 0),
+            who => (who, 0),
+        };
         let mut rest = &clause[split..];
         while let Some(operator) = rest.chars().next() {
-            let end = rest[1..].find(['=', '+', '-']).map_or(rest.len(), |at| at + 1);
+            let end = rest[1..].find(is_operator).map_or(rest.len(), |at| at + 1);
             let permissions = &rest[1..end];
             rest = &rest[end..];
             for who in who.chars() {
-                let shifts: &[u32] = match who {
-                    'u' => &[6],
-                    'g' => &[3],
-                    'o' => &[0],
-                    'a' => &[6, 3, 0],
+                let (shift, special) = match who {
+                    'u' => (6, 0o4000),
+                    'g' => (3, 0o2000),
+                    'o' => (0, 0o1000),
                     _ => return Err(bad()),
                 };
-                for shift in shifts {
-                    let mut set = 0;
-                    for permission in permissions.chars() {
-                        set |= match permission {
-                            'r' => 4 << shift,
-                            'w' => 2 << shift,
-                            'x' => 1 << shift,
-                            'X' if is_dir || now & 0o111 != 0 => 1 << shift,
-                            'X' => 0,
-                            's' if *shift == 6 => 0o4000,
-                            's' if *shift == 3 => 0o2000,
-                            't' => 0o1000,
-                            's' => 0,
-                            'u' => ((now >> 6) & 7) << shift,
-                            'g' => ((now >> 3) & 7) << shift,
-                            'o' => (now & 7) << shift,
-                            _ => return Err(bad()),
-                        };
-                    }
-                    match operator {
-                        '+' => bits |= set,
-                        '-' => bits &= !set,
-                        _ => {
-                            let special = if *shift == 6 {
-                                0o4000
-                            } else if *shift == 3 {
-                                0o2000
-                            } else {
-                                0
-                            };
-                            bits = (bits & !(7 << shift) & !special) | set;
-                        }
-                    }
+                let mut set = 0;
+                for permission in permissions.chars() {
+                    set |= match permission {
+                        'r' => 4 << shift & !mask,
+                        'w' => 2 << shift & !mask,
+                        'x' => 1 << shift & !mask,
+                        'X' => u32::from(is_dir || bits & 0o111 != 0) << shift,
+                        's' if who != 'o' => special,
+                        't' if who == 'o' => special,
+                        's' | 't' => 0,
+                        'u' => ((bits >> 6) & 7) << shift,
+                        'g' => ((bits >> 3) & 7) << shift,
+                        'o' => (bits & 7) << shift,
+                        _ => return Err(bad()),
+                    };
                 }
+                bits = match operator {
+                    '+' => bits | set,
+                    '-' => bits & !set,
+                    _ => bits & !(7 << shift | special) | set,
+                };
             }
         }
     }
     Ok(bits & 0o7777)
+}
+
+/// The process's mask for new files, which the kernel tells without changing it.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
 }
 
 /// The facts about a path that file modules return: owner, group, mode, size, state.

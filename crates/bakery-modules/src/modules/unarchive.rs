@@ -14,6 +14,7 @@ use crate::{Failure, Host, Outcome, Run};
 
 /// Unpacks an archive (tar, plain or compressed by gzip, bzip2, xz or zstd; zip through unzip).
 #[derive(ModuleArgs)]
+#[args(exclusive = "include,exclude")]
 struct Args {
     /// The archive; on the controller unless `remote_src`; an address is fetched.
     #[arg(required)]
@@ -236,9 +237,13 @@ impl Unpacking<'_> {
         let other_mode = meta.as_ref().is_some_and(|m| own.mode.is_none() && m.mode() & 0o7777 != entry.mode);
         if let (Some(meta), true) = (&meta, self.args.keep_newer)
             && !meta.is_dir()
-            && meta.mtime() > entry.modified
+            // One of the same age counts as newer, as GNU tar has it.
+            && meta.mtime() >= entry.modified
         {
-            return Ok(false);
+            // What is kept is another one than the archive's all the same, which Ansible takes for a change every time.
+            return Ok(
+                matches!(&entry.kind, Kind::File(bytes) if fs::read(&path).ok().as_ref() != Some(bytes)),
+            );
         }
         let changed = match &entry.kind {
             Kind::Folder => {
