@@ -33,7 +33,8 @@ struct Args {
     exclude: Option<Vec<String>>,
     /// Names to take, nothing else.
     include: Option<Vec<String>>,
-    /// More options; `--strip-components=N` is known.
+    /// More options: `--strip-components=N`, `--no-same-owner`, and those that say how it is done here anyway. Of zip
+    /// archives only the latter.
     extra_opts: Option<Vec<String>>,
     /// Whether files that are newer than the archive's are kept.
     keep_newer: bool,
@@ -65,6 +66,13 @@ fn run(args: Args, host: &mut Host) -> Run {
             .with("skipped", true)
             .msg(format!("skipped, since {creates} exists")));
     }
+    if !args.dest.starts_with(['/', '~', '$']) {
+        let absolute = dest.display();
+        host.warn(format!(
+            "Relative destination path '{}' was resolved to absolute path '{absolute}'.",
+            args.dest
+        ));
+    }
     if !dest.is_dir() {
         return Err(Failure::new(format!("dest '{}' must be an existing dir", args.dest)));
     }
@@ -79,19 +87,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         })?,
     };
-    let strip = args
-        .extra_opts
-        .iter()
-        .flatten()
-        .find_map(|o| o.strip_prefix("--strip-components=").or(o.strip_prefix("--strip=")))
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(0);
-    let mut unpacking = Unpacking { host, args: &args, dest: &dest, strip, names: vec![], folders: vec![] };
-    let changed = if bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06") {
-        unpacking.zip(&bytes)?
-    } else {
-        unpacking.tar(&bytes)?
-    };
+    let is_zip = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06");
+    let options = Options::read(args.extra_opts.as_deref().unwrap_or_default(), is_zip)?;
+    let mut unpacking = Unpacking { host, args: &args, dest: &dest, options, names: vec![], folders: vec![] };
+    let changed = if is_zip { unpacking.zip(&bytes)? } else { unpacking.tar(&bytes)? };
     unpacking.date_folders()?;
     let names = unpacking.names;
     let handler = match &bytes[..bytes.len().min(4)] {
@@ -118,6 +117,71 @@ fn run(args: Args, host: &mut Host) -> Run {
         outcome = outcome.with("files", Value::strings(names));
     }
     Ok(outcome)
+}
+
+/// What `extra_opts` says.
+#[derive(Default)]
+struct Options {
+    /// How many folders names lose at their start.
+    strip: usize,
+    /// Whether everything becomes ours.
+    no_owner: bool,
+}
+
+impl Options {
+    /// What says how unpacking is done here anyway, for tar(1) and for unzip(1).
+    const USUAL: &[&str] = &[
+        "--same-owner",
+        "--same-permissions",
+        "--preserve-permissions",
+        "-p",
+        "--overwrite",
+        "--sparse",
+        "-S",
+        "--no-overwrite-dir",
+        "--wildcards",
+        "--no-acls",
+        "--no-selinux",
+        "--no-xattrs",
+        "--force-local",
+        "-v",
+        "--verbose",
+        "-z",
+        "--gzip",
+        "-j",
+        "--bzip2",
+        "-J",
+        "--xz",
+        "--zstd",
+        "-a",
+        "--auto-compress",
+    ];
+    const USUAL_OF_ZIP: &[&str] = &["-o", "-q", "-qq", "-n", "-u"];
+
+    fn read(given: &[String], is_zip: bool) -> Result<Self, Failure> {
+        let mut options = Self::default();
+        let mut words = given.iter().flat_map(|option| option.split_whitespace());
+        while let Some(word) = words.next() {
+            let (name, value) =
+                word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+            match name {
+                "--strip-components" | "--strip" if !is_zip => {
+                    let number = value.or_else(|| words.next()).and_then(|n| n.parse().ok());
+                    options.strip = number.ok_or_else(|| Failure::new(format!("{name} wants a number")))?;
+                }
+                "--no-same-owner" if !is_zip => options.no_owner = true,
+                "--warning" if !is_zip => {}
+                name if (if is_zip { Self::USUAL_OF_ZIP } else { Self::USUAL }).contains(&name) => {}
+                _ => {
+                    let program = if is_zip { "unzip" } else { "tar" };
+                    return Err(Failure::new(format!(
+                        "Unable to list files in the archive: /usr/bin/{program}: unrecognized option '{word}': archives are unpacked without {program} here, and options that would change how are few (bakery doc unarchive)"
+                    )));
+                }
+            }
+        }
+        Ok(options)
+    }
 }
 
 /// A decompressor by what the bytes start with.
@@ -200,7 +264,7 @@ struct Unpacking<'a> {
     host: &'a mut Host,
     args: &'a Args,
     dest: &'a Path,
-    strip: usize,
+    options: Options,
     /// The names that were taken.
     names: Vec<String>,
     /// Folders with the dates that they get at the end.
@@ -226,7 +290,7 @@ impl Unpacking<'_> {
         if !self.is_wanted(&text) {
             return Ok(false);
         }
-        let Some(path) = inside(self.dest, &entry.name, self.strip)? else { return Ok(false) };
+        let Some(path) = inside(self.dest, &entry.name, self.options.strip)? else { return Ok(false) };
         self.names.push(if matches!(entry.kind, Kind::Folder) && !text.ends_with('/') {
             text + "/"
         } else {
@@ -263,7 +327,7 @@ impl Unpacking<'_> {
                 differs
             }
             Kind::Hard(target) => {
-                let Some(source) = inside(self.dest, target, self.strip)? else { return Ok(false) };
+                let Some(source) = inside(self.dest, target, self.options.strip)? else { return Ok(false) };
                 let differs = fs::read(&source).ok().is_none_or(|a| fs::read(&path).ok() != Some(a));
                 if differs && !self.host.check {
                     fs::remove_all(&path)?;
@@ -353,7 +417,7 @@ impl Unpacking<'_> {
                 name,
                 kind,
                 mode: header.mode().unwrap_or(0o644) & 0o7777,
-                owner: is_root.then_some((uid, gid)),
+                owner: (is_root && !self.options.no_owner).then_some((uid, gid)),
                 modified: header.mtime().unwrap_or(0) as i64,
             })?;
         }
