@@ -327,7 +327,7 @@ pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules
     let copy = args.get("copy").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true));
     let src = text(args, "src").unwrap_or_default();
     if flag(args, "remote_src") || !copy || src.contains("://") {
-        return module(modules, "unarchive", args);
+        return without_login(&src, module(modules, "unarchive", args));
     }
     let call = args.copied();
     let path = templar.find_file("files", &src).unwrap_or_else(|| PathBuf::from(&src));
@@ -336,6 +336,29 @@ pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules
     }
     call.set("_data", encode(&source(&path, args, modules)?));
     module(modules, "unarchive", &call)
+}
+
+/// What came of an address, without the name and password that may be in it.
+fn without_login(address: &str, outcome: Outcome) -> Outcome {
+    let server = address.split_once("://").and_then(|(_, rest)| rest.split('/').next());
+    let Some((login, _)) = server.and_then(|server| server.rsplit_once('@')) else { return outcome };
+    let hidden = |map: Map| masked(&map.into(), &format!("{login}@")).as_map().cloned().unwrap_or_default();
+    match outcome {
+        Ok(result) => Ok(hidden(result)),
+        Err(Trouble::Failed(result, why)) => Err(Trouble::Failed(hidden(result), why)),
+        Err(other) => Err(other),
+    }
+}
+
+fn masked(value: &Value, secret: &str) -> Value {
+    match value {
+        Value::Str(text) => text.as_str().replace(secret, "********:********@").into(),
+        Value::List(items) => Value::list(items.items().iter().map(|item| masked(item, secret)).collect()),
+        Value::Map(map) => {
+            map.pairs().into_iter().map(|(key, value)| (key, masked(&value, secret))).collect::<Map>().into()
+        }
+        other => other.clone(),
+    }
 }
 
 /// A patch of the controller travels in the call (ansible.posix `plugins/action/patch.py`).
