@@ -157,8 +157,11 @@ impl Scope<'_> {
         } else if let Some(line) = text.strip_prefix("#!").and_then(|t| t.lines().next()) {
             let own = line.trim();
             let program = own.split_whitespace().next().and_then(|p| p.rsplit('/').next());
-            let given = interpreter(if program == Some("python") { None } else { Some(own) })?;
-            call.set("interpreter", given.unwrap_or_else(|| own.to_owned()));
+            let is_python = program == Some("python");
+            let given = interpreter(if is_python { None } else { Some(own) })?;
+            // As modules that need ansible-core: `python` alone is the name of none today.
+            let usual = if is_python { "/usr/bin/python3" } else { own };
+            call.set("interpreter", given.unwrap_or_else(|| usual.to_owned()));
         }
         Ok(call)
     }

@@ -179,7 +179,8 @@ fn scratch(path: &Path, folder: &Path, mode: u32) -> std::io::Result<tempfile::N
         let mut options = std::fs::File::options();
         match options.read(true).write(true).create_new(true).mode(mode).open(&name) {
             Ok(file) => {
-                flock(&file, FlockOperation::LockExclusive)?;
+                // Where a file system has no locks, nobody takes the file for one that was left.
+                let _ = flock(&file, FlockOperation::LockExclusive);
                 let kept = tempfile::TempPath::try_from_path(&name)?;
                 return Ok(tempfile::NamedTempFile::from_parts(file, kept));
             }
@@ -199,7 +200,9 @@ fn scratch(path: &Path, folder: &Path, mode: u32) -> std::io::Result<tempfile::N
 fn is_left_behind(name: &Path) -> bool {
     use rustix::fs::{FlockOperation, flock};
     use std::os::unix::fs::OpenOptionsExt as _;
-    let Ok(file) = std::fs::File::options().read(true).custom_flags(libc::O_NOFOLLOW).open(name) else {
+    let Ok(file) =
+        std::fs::File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(name)
+    else {
         return false;
     };
     let (Ok(held), Ok(named)) = (file.metadata(), std::fs::symlink_metadata(name)) else { return false };
@@ -544,5 +547,24 @@ mod tests {
         write_atomic(&pipe, "through").expect("written");
         assert_eq!(reader.join().expect("ends").expect("read"), b"through");
         assert!(symlink_metadata(&pipe).expect("there").file_type().is_fifo());
+    }
+
+    #[test]
+    fn what_others_put_in_the_place_of_a_scratch_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        // A pipe that nobody writes to would hold up whoever opens it.
+        let pipe = folder.path().join(".bakery-f");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, rustix::fs::Mode::from_bits_retain(0o600), 0)
+            .unwrap();
+        write_atomic(&path, "one").unwrap();
+        assert!(pipe.symlink_metadata().unwrap().file_type().is_fifo());
+        std::fs::remove_file(&pipe).unwrap();
+        std::os::unix::fs::symlink("elsewhere", &pipe).unwrap();
+        write_atomic(&path, "two").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
+        assert!(pipe.is_symlink());
+        assert!(!folder.path().join("elsewhere").exists());
     }
 }

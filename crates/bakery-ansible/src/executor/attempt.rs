@@ -118,7 +118,7 @@ impl Runner<'_> {
         let there = there.as_ref().unwrap_or(&templar);
         let loader = self.loader();
         let python = interpreters::python(there, &loader.settings);
-        if matches!(python, Python::Wanted(_)) && !actions::NAMES.contains(&action) {
+        if matches!(python, Python::Wanted(..)) && !actions::NAMES.contains(&action) {
             self.callback().verbose(3, &format!("<{host}> Attempting python interpreter discovery."));
         }
         let others = |shebang: &str| interpreters::other(there, shebang);
@@ -148,7 +148,6 @@ impl Runner<'_> {
                 self.options.verbosity,
             ),
             host,
-            candidates: interpreters::candidates(there),
             python,
             found: None,
             others: &others,

@@ -63,8 +63,6 @@ pub(super) struct Calls<'a> {
     /// The task's host, as messages name it.
     pub(super) host: &'a str,
     pub(super) python: Python,
-    /// Where Python is looked for.
-    pub(super) candidates: Vec<String>,
     /// The interpreter that was looked for in this task.
     pub(super) found: Option<Found>,
     /// What variables say of other interpreters, by the line that names one.

@@ -31,8 +31,8 @@ pub(super) enum Python {
     Any,
     /// This one.
     Given(String),
-    /// It is to be looked for, in the way that is named (`auto`, `auto_silent`, …).
-    Wanted(String),
+    /// It is to be looked for, in the way that is named (`auto`, `auto_silent`, …), under these names.
+    Wanted(String, Vec<String>),
     /// What is said cannot be evaluated: an error where Python is needed.
     Wrong(Diagnostic),
 }
@@ -90,7 +90,10 @@ pub(super) fn python(templar: &Templar, settings: &Settings) -> Python {
     }
     let facts =
         templar.variable("ansible_facts").and_then(|facts| facts.get("discovered_interpreter_python"));
-    facts.map_or(Python::Wanted(said.trim().to_owned()), |found| Python::Given(found.to_string()))
+    match facts {
+        Some(found) => Python::Given(found.to_string()),
+        None => Python::Wanted(said.trim().to_owned(), candidates(templar)),
+    }
 }
 
 /// The interpreter that a variable gives for scripts of another one: `ansible_perl_interpreter`.
@@ -108,7 +111,7 @@ pub(super) fn other(templar: &Templar, shebang: &str) -> Result<Option<String>, 
 }
 
 /// Where Python is looked for.
-pub(super) fn candidates(templar: &Templar) -> Vec<String> {
+fn candidates(templar: &Templar) -> Vec<String> {
     let own = templar.variable("ansible_interpreter_python_fallback").and_then(|v| templar.value(&v).ok());
     let own = own.and_then(|value| bakery_modules::args::string_list(&value).ok());
     own.unwrap_or_else(|| CANDIDATES.iter().map(|name| (*name).to_owned()).collect())
@@ -120,12 +123,12 @@ impl Calls<'_> {
     /// # Errors
     /// A target that cannot be reached.
     pub(super) fn discover(&mut self) -> Result<(), Unreachable> {
-        let Python::Wanted(mode) = &self.python else { return Ok(()) };
+        let Python::Wanted(mode, candidates) = &self.python else { return Ok(()) };
         let silent = mode.ends_with("_silent");
         let deprecated = mode.starts_with("auto_legacy").then(|| {
             format!("The '{mode}' option for 'INTERPRETER_PYTHON' now has the same effect as 'auto'.")
         });
-        let names = self.candidates.iter().map(|name| format!("command -v '{name}'")).collect::<Vec<_>>();
+        let names = candidates.iter().map(|name| format!("command -v '{name}'")).collect::<Vec<_>>();
         let script = format!("echo FOUND; {}; echo ENDFOUND", names.join("; "));
         let args = Map::from_iter([("_raw_params", Value::from(script))]);
         let call = Call { check: false, ..self.call_of("raw", &args, None) };
@@ -145,7 +148,7 @@ impl Calls<'_> {
         };
         match path {
             None => {
-                let tried = Value::strings(&self.candidates);
+                let tried = Value::strings(candidates);
                 warnings.push(format!("No python interpreters found for host '{host}' (tried {tried})."));
             }
             Some(path) => warnings.push(format!(
@@ -167,7 +170,7 @@ impl Calls<'_> {
     /// What is said of it cannot be evaluated.
     pub(super) fn interpreter(&self) -> Result<Option<String>, Error> {
         match &self.python {
-            Python::Any | Python::Wanted(_) => Ok(None),
+            Python::Any | Python::Wanted(..) => Ok(None),
             Python::Given(path) => Ok(Some(path.clone())),
             Python::Wrong(error) => Err(Error::other(error.clone())),
         }

@@ -59,7 +59,7 @@ fn of_inventory(all: &Map) -> Map {
     all.pairs().into_iter().map(group).collect()
 }
 
-/// A value as JSON is to have it: with marks, if the profile or `vault_to_text` asks for them.
+/// A value as JSON is to have it: with marks, if the profile asks for them.
 pub(super) fn for_json(value: &Value, args: &Arguments) -> Result<Value> {
     match args.named("profile").filter(|p| !p.is_none()).map(|p| p.to_string()).as_deref() {
         None | Some("tagless" | "fallback_to_str") => Ok(value.clone()),
