@@ -19,6 +19,7 @@ mod fact_cache;
 mod filters;
 mod foreign;
 pub mod inventory;
+mod literal;
 mod lookups;
 mod names;
 pub mod playbook;

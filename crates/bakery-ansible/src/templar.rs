@@ -11,7 +11,7 @@ use bakery_lang::{Diagnostic, Map, Source, Text, Time, Value};
 use crate::playbook::Loader;
 use crate::plugins::{Call, Kind};
 use crate::vars::Layers;
-use crate::{addresses, filters, lookups, tests};
+use crate::{addresses, filters, literal, lookups, tests};
 
 /// What is said of text that no person wrote where an expression is expected.
 const UNTRUSTED: &str = "Encountered untrusted template or expression.";
@@ -354,6 +354,10 @@ impl Scope for NoFunctions<'_> {
         true
     }
 
+    fn structure(&self, text: &Text) -> Option<Value> {
+        self.0.structure(text)
+    }
+
     fn has_native_macros(&self) -> bool {
         true
     }
@@ -391,6 +395,21 @@ impl Scope for Templar {
         self.first_found.is_none()
     }
 
+    /// Read as before ansible-core 2.19.
+    fn structure(&self, text: &Text) -> Option<Value> {
+        let value =
+            (!self.strict && text.is_rendered()).then(|| literal::structure(text.as_str())).flatten()?;
+        self.warn(format!(
+            "text that a template gave is used as the {} that it looks like; ansible-core 2.19 and later want a value of that type",
+            match value {
+                Value::List(_) => "list",
+                Value::Map(_) => "mapping",
+                _ => "truth value",
+            }
+        ));
+        Some(value)
+    }
+
     fn resolve(&self, text: &Text) -> JinjaResult<Value> {
         let depth = self.depth.load(Ordering::Relaxed);
         if depth > MAX_DEPTH {
@@ -411,7 +430,9 @@ impl Scope for Templar {
             .map(|value| match &value {
                 // The last newline belongs to text; a list or a number does not end with one.
                 Value::Str(made) if text.as_str().ends_with('\n') && !made.as_str().ends_with('\n') => {
-                    Value::from(format!("{}\n", made.as_str()))
+                    let is_rendered = made.is_rendered();
+                    let made = Text::plain(format!("{}\n", made.as_str()));
+                    Value::Str(if is_rendered { made.rendered() } else { made })
                 }
                 _ => value,
             })

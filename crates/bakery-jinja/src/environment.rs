@@ -8,6 +8,7 @@ use bakery_lang::{Source, Value};
 use crate::ast::{Expr, Node};
 use crate::eval::Evaluator;
 use crate::lexer::Syntax;
+use crate::structures;
 use crate::{Result, Scope, parser};
 
 /// A parsed template.
@@ -79,7 +80,8 @@ impl Environment {
     pub fn native(&self, template: &Template, scope: &dyn Scope) -> Result<Value> {
         if let [Node::Output(expr, _)] = template.nodes.as_slice() {
             let mut evaluator = Evaluator::new(self, scope);
-            return evaluator.full(expr).map_err(|error| error.saying(RENDERING));
+            let value = evaluator.full(expr).map_err(|error| error.saying(RENDERING));
+            return value.map(|value| structures::noted(value, Some(expr)));
         }
         let mut evaluator = Evaluator::new(self, scope);
         let text = evaluator.render_root(template).map_err(|error| error.saying(RENDERING))?;
@@ -87,9 +89,9 @@ impl Environment {
         match evaluator.last.take() {
             _ if evaluator.chunks == 0 && !template.source.text.is_empty() => Ok(Value::None),
             Some(value) if evaluator.chunks == 1 && (value.is_none() || value.to_string() == text) => {
-                Ok(value)
+                Ok(structures::noted(value, None))
             }
-            _ => Ok(Value::from(text)),
+            _ => Ok(structures::noted(Value::from(text), None)),
         }
     }
 
@@ -101,7 +103,7 @@ impl Environment {
         let [Node::Output(expr, _)] = template.nodes.as_slice() else { return self.native(template, scope) };
         let mut evaluator = Evaluator::new(self, scope);
         let value = evaluator.eval(expr).and_then(|value| evaluator.shallow(value));
-        value.map_err(|error| error.saying(RENDERING))
+        value.map(|value| structures::noted(value, Some(expr))).map_err(|error| error.saying(RENDERING))
     }
 
     /// The value with every template inside of it evaluated.

@@ -9,8 +9,10 @@ use std::sync::Arc;
 
 use bakery_lang::{Map, Scan, Source, Value};
 
-use crate::ast::{Args, Comparison, Expr, Macro};
-use crate::{Arguments, Environment, Error, Result, Scope, Syntax, filters, helpers, methods, ops, tests};
+use crate::ast::{Args, Binary, Comparison, Expr, Macro};
+use crate::{
+    Arguments, Environment, Error, Result, Scope, Syntax, filters, helpers, methods, ops, structures, tests,
+};
 
 /// A macro with what it sees.
 #[derive(Debug, Clone)]
@@ -233,16 +235,16 @@ impl<'a> Evaluator<'a> {
                         Value::undefined(format!("the imported template has no attribute '{name}'"))
                     }));
                 }
-                let object = self.eval(object)?;
+                let object = self.eval(object).map(|object| self.structure(object))?;
                 self.shallow(attribute(&object, name)?)?
             }
             Expr::Item(object, index) => {
-                let object = self.eval(object)?;
+                let object = self.eval(object).map(|object| self.structure(object))?;
                 let index = self.used(index)?;
                 self.shallow(item(&object, &index)?)?
             }
             Expr::Slice(object, parts) => {
-                let object = self.used(object)?;
+                let object = self.used(object).map(|object| self.structure(object))?;
                 let mut bounds = [None, None, None];
                 for (bound, part) in bounds.iter_mut().zip(parts) {
                     if let Some(part) = part {
@@ -283,21 +285,27 @@ impl<'a> Evaluator<'a> {
             Expr::Pos(inner) => self.used(inner)?,
             Expr::Not(inner) => Value::Bool(!self.truth(inner)?),
             Expr::And(left, right) => {
-                let left = self.eval(left)?;
+                let left = self.eval(left).map(|left| self.structure(left))?;
                 if check(left.clone())?.is_true() { self.eval(right)? } else { left }
             }
             Expr::Or(left, right) => {
-                let left = self.eval(left)?;
+                let left = self.eval(left).map(|left| self.structure(left))?;
                 if check(left.clone())?.is_true() { left } else { self.eval(right)? }
             }
             Expr::Binary(operator, left, right) => {
                 let (left, right) = (self.used(left)?, self.used(right)?);
+                let (left, right) = match operator {
+                    Binary::Add => self.addends(left, right),
+                    _ => (left, right),
+                };
                 ops::binary(*operator, &left, &right)?
             }
             Expr::Compare(first, rest) => {
                 let mut left = self.used(first)?;
                 for (operator, right) in rest {
                     let right = self.used(right)?;
+                    let (one, right) = self.compared(*operator, left, right);
+                    left = one;
                     if !compare(*operator, &left, &right)? {
                         return Ok(Value::Bool(false));
                     }
@@ -333,7 +341,7 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn truth(&mut self, expr: &Expr) -> Result<bool> {
-        self.eval(expr).and_then(check).map(|value| value.is_true())
+        self.eval(expr).and_then(check).map(|value| self.structure(value).is_true())
     }
 
     fn all(&mut self, items: &[Expr]) -> Result<Vec<Value>> {
@@ -361,6 +369,18 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn filter(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
+        if structures::takes(name) {
+            let is_text = |value: &Value| matches!(value, Value::Str(text) if text.is_rendered());
+            if is_text(value) || args.positional.iter().any(is_text) {
+                let positional = args.positional.iter().map(|arg| self.structure(arg.clone())).collect();
+                let args = Arguments { positional, named: args.named.clone() };
+                return self.filtered(name, &self.structure(value.clone()), &args);
+            }
+        }
+        self.filtered(name, value, args)
+    }
+
+    fn filtered(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
         if let Some(result) = self.scope.filter(name, value, args) {
             return result.map_err(|error| error.of_plugin("filter", name));
         }
@@ -449,7 +469,10 @@ impl<'a> Evaluator<'a> {
                     let args = self.args(args)?;
                     return self.call_macro(&Callable { sees: Sees::Module(module), ..found }, &args, None);
                 }
-                let object = self.eval(object)?;
+                let mut object = self.eval(object)?;
+                if structures::has(method) {
+                    object = self.structure(object);
+                }
                 if let Some(given) = helpers::method(&object, method) {
                     return Ok(given);
                 }

@@ -20,6 +20,7 @@ mod parser;
 mod pretty;
 mod render;
 mod scope;
+mod structures;
 mod tests;
 mod text;
 

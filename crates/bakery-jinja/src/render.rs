@@ -235,7 +235,7 @@ impl Evaluator<'_> {
                 return self.nodes(or_else, out);
             }
             Node::For { target, iter, filter, body, or_else, recursive } => {
-                let items = self.eval(iter).and_then(check)?;
+                let items = self.eval(iter).and_then(check).map(|items| self.structure(items))?;
                 let recursion = Recursive {
                     target: target.clone(),
                     filter: filter.clone(),

@@ -74,6 +74,11 @@ pub trait Scope {
         false
     }
 
+    /// What text that a template gave is where a list, a mapping or a truth value is wanted; Jinja2 itself has text.
+    fn structure(&self, _text: &Text) -> Option<Value> {
+        None
+    }
+
     /// Whether a macro that writes one value and no text gives that value, of any type; Jinja2 itself gives text.
     fn has_native_macros(&self) -> bool {
         false

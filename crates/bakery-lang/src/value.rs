@@ -55,11 +55,13 @@ pub struct Text {
     note: Option<Box<Note>>,
 }
 
-/// Where a text was written, and the vault that it was in.
+/// Where a text comes from.
 #[derive(Clone)]
-struct Note {
-    origin: Origin,
-    vault: Option<Arc<str>>,
+enum Note {
+    /// A person wrote it here; the vault that it was in.
+    Written { origin: Origin, vault: Option<Arc<str>> },
+    /// A template gave it.
+    Rendered,
 }
 
 impl Text {
@@ -70,12 +72,25 @@ impl Text {
 
     /// Text from a person's file, which may be a template.
     pub fn written(chars: impl Into<Arc<str>>, origin: Origin) -> Self {
-        Self { chars: chars.into(), note: Some(Box::new(Note { origin, vault: None })) }
+        Self { chars: chars.into(), note: Some(Box::new(Note::Written { origin, vault: None })) }
     }
 
     /// Text out of a vault that a person wrote into a file.
     pub fn unlocked(chars: impl Into<Arc<str>>, origin: Origin, vault: &str) -> Self {
-        Self { chars: chars.into(), note: Some(Box::new(Note { origin, vault: Some(vault.into()) })) }
+        let note = Note::Written { origin, vault: Some(vault.into()) };
+        Self { chars: chars.into(), note: Some(Box::new(note)) }
+    }
+
+    /// Text that a template gave, which is never evaluated again. It may be one that looks like a list, and that
+    /// Ansible made one of before ansible-core 2.19.
+    #[must_use]
+    pub fn rendered(self) -> Self {
+        Self { chars: self.chars, note: Some(Box::new(Note::Rendered)) }
+    }
+
+    /// Whether it is said to be what a template gave.
+    pub fn is_rendered(&self) -> bool {
+        matches!(self.note.as_deref(), Some(Note::Rendered))
     }
 
     /// The characters.
@@ -85,17 +100,23 @@ impl Text {
 
     /// Where a person wrote it.
     pub fn origin(&self) -> Option<&Origin> {
-        self.note.as_deref().map(|note| &note.origin)
+        match self.note.as_deref()? {
+            Note::Written { origin, .. } => Some(origin),
+            Note::Rendered => None,
+        }
     }
 
     /// The vault that it was in, encrypted.
     pub fn vault(&self) -> Option<&str> {
-        self.note.as_deref()?.vault.as_deref()
+        match self.note.as_deref()? {
+            Note::Written { vault, .. } => vault.as_deref(),
+            Note::Rendered => None,
+        }
     }
 
     /// Whether evaluating it as a template could change it.
     pub fn is_template(&self) -> bool {
-        self.note.is_some()
+        self.origin().is_some()
             && (self.chars.contains("{{") || self.chars.contains("{%") || self.chars.contains("{#"))
     }
 }

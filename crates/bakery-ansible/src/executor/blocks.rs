@@ -245,8 +245,15 @@ impl Runner<'_> {
             return Err(crate::Error::message(broken.message));
         }
         self.spread_failure(fatal, hosts);
+        // All are read before the first of them runs.
+        let mut loaded = Vec::new();
         for (include, targets) in includes {
-            self.include(task, &info, &include, &targets, &context, outer, fatal.then_some(hosts))?;
+            let around = (outer, &context);
+            let read = self.include(task, &info, &include, &targets, around, fatal.then_some(hosts))?;
+            loaded.extend(read.map(|(entries, inner)| (entries, inner, targets)));
+        }
+        for (entries, inner, targets) in loaded {
+            self.entries(&entries, &targets, &inner)?;
         }
         Ok(())
     }
@@ -347,16 +354,16 @@ impl Runner<'_> {
         }
     }
 
+    /// What a task includes, with what is said around it; `None` where that failed, and its hosts with it.
     fn include(
         &self,
         task: &Arc<Task>,
         info: &TaskInfo,
         include: &Include,
         hosts: &[String],
-        context: &Context,
-        outer: &Context,
+        (outer, context): (&Context, &Context),
         all_if_fatal: Option<&[String]>,
-    ) -> Result<()> {
+    ) -> Result<Option<(Vec<Entry>, Context)>> {
         // Conditions and tags of an include are its own; variables go down, above what is set and registered.
         let mut inner = context.clone();
         inner.when.clone_from(&outer.when);
@@ -415,7 +422,7 @@ impl Runner<'_> {
                 for host in hosts {
                     self.mark(host, |s| s.stats.ok += 1);
                 }
-                self.entries(&entries, hosts, &inner)
+                Ok(Some((entries, inner)))
             }
             // What cannot be understood ends the play; a file that is not there is a failure of its hosts.
             Err(error) if error.code == exit::PARSE_ERROR => Err(error),
@@ -442,7 +449,7 @@ impl Runner<'_> {
                 if let Some(all) = all_if_fatal {
                     self.spread_failure(true, all);
                 }
-                Ok(())
+                Ok(None)
             }
         }
     }

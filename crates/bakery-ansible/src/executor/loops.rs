@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bakery_jinja::Scope as _;
 use bakery_lang::{Diagnostic, Map, Value};
 
 use super::context::Context;
@@ -10,6 +11,15 @@ use super::task::{End, explained};
 use crate::callback::{Status, TaskInfo};
 use crate::lookups;
 use crate::playbook::{Loop, Task};
+use crate::templar::Templar;
+
+/// Items of a loop, which may be text that looks like a list.
+fn structure(templar: &Templar, value: Value) -> Value {
+    match &value {
+        Value::Str(text) => templar.structure(text).unwrap_or(value),
+        _ => value,
+    }
+}
 
 impl Runner<'_> {
     fn loop_items(
@@ -27,7 +37,8 @@ impl Runner<'_> {
                 origin: each.items.origin().cloned().or(e.origin),
                 hint: None,
             })?;
-            let value = value.forced();
+            let value = structure(&templar, value.forced());
+            self.show_warnings(templar.take_warnings());
             return value.as_items().ok_or_else(|| {
                 Diagnostic::at(&task.origin, format!("Invalid data passed to 'loop', it requires a list, got this instead: {value}. Hint: If you passed a list/dict of just one element, try adding wantlist=True to your lookup invocation or use q/query instead of lookup."))
             });
@@ -54,9 +65,11 @@ impl Runner<'_> {
                 })?]
             }
             Value::List(items) => {
-                vec![Value::list(items.items().iter().map(|i| templar.value(i)).collect::<Result<_, _>>()?)]
+                let items = items.items();
+                let items = items.iter().map(|item| Ok(structure(&templar, templar.value(item)?)));
+                vec![Value::list(items.collect::<Result<_, Diagnostic>>()?)]
             }
-            other => vec![bare(other)?],
+            other => vec![structure(&templar, bare(other)?)],
         };
         lookups::run(&templar, lookup, &terms, &Map::new()).map_err(|e| Diagnostic {
             message: e.message,

@@ -1,10 +1,9 @@
 //! Inventories: hosts, groups and their variables (`ansible/inventory/`).
 //!
 //! `sources` reads host lists, INI and YAML files, scripts and folders; `constructed` makes groups out of variables;
-//! `literal` reads values of INI files; `pattern` finds hosts.
+//! `pattern` finds hosts.
 
 mod constructed;
-mod literal;
 mod pattern;
 mod script;
 mod sources;

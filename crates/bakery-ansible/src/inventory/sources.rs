@@ -7,8 +7,8 @@ use std::sync::Arc;
 use bakery_host::fs;
 use bakery_lang::{Diagnostic, Map, Source, Text, Value, yaml};
 
-use super::literal::literal;
 use super::{Inventory, constructed, toml};
+use crate::literal::literal;
 use crate::playbook::{Loader, split_words, unquote};
 use crate::{Error, Result};
 

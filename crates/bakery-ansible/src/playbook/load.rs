@@ -114,6 +114,8 @@ pub(crate) struct Gathered {
     pub(super) depth: usize,
     /// Whether a list of handlers is read.
     pub(super) in_handlers: bool,
+    /// Whether a file is read that a task included while the play runs.
+    pub(super) is_included: bool,
     /// How many blocks of handlers are around what is read; only one may be.
     pub(super) handler_blocks: usize,
 }
@@ -665,8 +667,10 @@ impl Loader {
                 if action == "import_tasks" && task.args.contains("apply") {
                     return Err(at(format!("Invalid options for {}: apply", task.action)));
                 }
-                // The old `include` is static when its name is plain and it does not loop (Ansible up to 2.15).
-                if action == "include" && (task.r#loop.is_some() || name.has_template()) {
+                // The old `include` is static when its name is plain, it does not loop, and nothing around it was included
+                // by a task (`load_list_of_tasks` in `ansible/playbook/helpers.py` of ansible-core 2.14).
+                let is_dynamic = task.r#loop.is_some() || name.has_template() || gathered.is_included;
+                if action == "include" && is_dynamic {
                     return Ok(Entry::Task(Arc::new(task)));
                 }
                 let vars = gathered.vars.copied();
@@ -765,7 +769,8 @@ impl Loader {
             Error::other(Diagnostic::at(&task.origin, format!("Could not find or access '{name}'")))
         })?;
         let node = self.yaml(&path)?;
-        let mut gathered = Gathered { collections: collections.to_vec(), ..Gathered::default() };
+        let mut gathered =
+            Gathered { collections: collections.to_vec(), is_included: true, ..Gathered::default() };
         self.entries(&node, &path, task.role.as_ref(), &mut gathered)
     }
 }

@@ -1,29 +1,42 @@
-//! Python literals, as values in INI inventories are (`ast.literal_eval` and `ansible/plugins/inventory/ini.py`).
+//! Python literals (`ast.literal_eval`): values in INI inventories, and text of templates that is used as a list.
 
 use bakery_lang::{Map, Source, Text, Value};
 
 /// How deep lists and dictionaries may be in each other.
 const MAX_DEPTH: usize = 100;
 
-/// The value of a Python literal, else the text itself, which may be a template.
+/// The value of a Python literal, else the text itself, which may be a template (`ansible/plugins/inventory/ini.py`).
 ///
 /// Types that variables do not have are text or lists: bytes and complex numbers, sets and tuples.
-pub(super) fn literal(text: &str) -> Value {
-    let mut reader = Reader { chars: text.chars().collect(), at: 0, text };
+pub(crate) fn literal(text: &str) -> Value {
+    let mut reader = Reader { chars: text.chars().collect(), at: 0, text, is_written: true };
     match reader.value(0) {
         Some(value) if reader.is_at_end() => value,
         _ => reader.written(text),
     }
 }
 
+/// The list, mapping or truth value that text of a template looks like, with the words of JSON (`ansible_eval_concat`
+/// in `ansible/template/native_helpers.py` of ansible-core 2.14). No text in it is a template.
+pub(crate) fn structure(text: &str) -> Option<Value> {
+    let mut reader = Reader { chars: text.chars().collect(), at: 0, text, is_written: false };
+    let value = reader.value(0).filter(|_| reader.is_at_end())?;
+    matches!(value, Value::List(_) | Value::Map(_) | Value::Bool(_)).then_some(value)
+}
+
 struct Reader<'a> {
     chars: Vec<char>,
     at: usize,
     text: &'a str,
+    /// Whether a person wrote it, so that texts may be templates; else a template gave it.
+    is_written: bool,
 }
 
 impl Reader<'_> {
     fn written(&self, chars: &str) -> Value {
+        if !self.is_written {
+            return Value::from(chars);
+        }
         let origin = Source::new("inventory", self.text).at_offset(0);
         Value::Str(Text::written(chars, origin))
     }
@@ -82,6 +95,9 @@ impl Reader<'_> {
                     "True" => Some(Value::Bool(true)),
                     "False" => Some(Value::Bool(false)),
                     "None" => Some(Value::None),
+                    "true" if !self.is_written => Some(Value::Bool(true)),
+                    "false" if !self.is_written => Some(Value::Bool(false)),
+                    "null" if !self.is_written => Some(Value::None),
                     "set" if self.take("()") => Some(Value::list(vec![])),
                     _ => None,
                 }
