@@ -77,6 +77,8 @@ pub struct Replace {
     pub validate: Option<String>,
     /// Whether a link is replaced by a file; else the file that it leads to is.
     pub instead_of_link: bool,
+    /// Whether it is for its owner alone: a new file is made so, and no diff shows it.
+    pub secret: bool,
 }
 
 impl FileAttributes {
@@ -268,35 +270,46 @@ impl Host {
             _ => path.to_path_buf(),
         };
         let before = self.read_optional(path)?;
+        let existed = before.is_some();
         if before.as_deref() == Some(content) && !instead {
             return Ok((false, None));
         }
-        self.record_diff(path, before.as_deref().unwrap_or_default(), content);
+        if !how.secret {
+            self.record_diff(path, before.as_deref().unwrap_or_default(), content);
+        }
         if self.check {
             return Ok((true, None));
         }
         if let Some(command) = &how.validate {
             self.validate(command, path, content)?;
         }
-        let mut backup = None;
-        if how.backup && before.is_some() {
-            let stamp = jiff::Zoned::now().strftime("%Y-%m-%d@%H:%M:%S~").to_string();
-            let copy = PathBuf::from(format!("{}.{}.{stamp}", path.display(), std::process::id()));
-            fs::copy_whole(path, &copy)?;
-            backup = Some(copy);
-        }
-        let written = if instead || before.is_none() {
-            fs::write_new(path, content)
-        } else {
-            fs::write_atomic(path, content)
+        let backup = match &before {
+            Some(_) if how.backup => Some(Self::back_up(path)?),
+            _ => None,
+        };
+        let written = match before {
+            Some(_) if !instead => fs::write_atomic(path, content),
+            _ if how.secret => fs::write_atomic_mode(path, content, 0o600),
+            _ => fs::write_new(path, content),
         };
         match written {
-            Err(_) if self.unsafe_writes && before.is_some() && !instead => {
+            Err(_) if self.unsafe_writes && existed && !instead => {
                 fs::write_in_place(path, content)?;
             }
             written => written?,
         }
         Ok((true, backup))
+    }
+
+    /// Makes a dated copy of a file, and says where it is.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn back_up(path: &Path) -> Result<PathBuf, Failure> {
+        let stamp = jiff::Zoned::now().strftime("%Y-%m-%d@%H:%M:%S~").to_string();
+        let copy = PathBuf::from(format!("{}.{}.{stamp}", path.display(), std::process::id()));
+        fs::copy_whole(path, &copy)?;
+        Ok(copy)
     }
 
     fn validate(&self, command: &str, path: &Path, content: &[u8]) -> Result<(), Failure> {

@@ -4,6 +4,7 @@
 //! its primitives honour check mode and record diffs.
 
 pub mod args;
+mod crypto;
 mod database;
 pub mod disk;
 pub mod facts;

@@ -97,7 +97,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         any = true;
         content.extend(bytes);
     }
-    let how = Replace { backup: args.backup, validate: args.validate, instead_of_link: true };
+    let how =
+        Replace { backup: args.backup, validate: args.validate, instead_of_link: true, ..Replace::default() };
     let (mut changed, backup) = host.replace(&dest, &content, &how)?;
     let diff = host.take_diffs().pop();
     if dest.exists() {

@@ -135,7 +135,12 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         }
         return Err(Failure::new(format!("Destination directory {} does not exist", folder.display())));
     }
-    let how = Replace { backup: args.backup, validate: args.validate.clone(), instead_of_link: true };
+    let how = Replace {
+        backup: args.backup,
+        validate: args.validate.clone(),
+        instead_of_link: true,
+        ..Replace::default()
+    };
     let (mut changed, backup) = host.replace(&dest, &content, &how)?;
     if changed && !host.check && args.remote_src && args.attributes.mode.is_none() {
         // What is copied on the target keeps its mode, as `shutil.copystat` does it.

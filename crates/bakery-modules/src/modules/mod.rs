@@ -53,6 +53,11 @@ mod mysql_query;
 mod mysql_user;
 mod mysql_variables;
 mod npm;
+mod openssl_csr;
+mod openssl_csr_pipe;
+mod openssl_dhparam;
+mod openssl_privatekey;
+mod openssl_publickey;
 mod package;
 mod package_facts;
 mod pacman;
@@ -90,6 +95,7 @@ mod unarchive;
 mod uri;
 mod user;
 mod wait_for;
+mod x509_certificate;
 mod yum;
 mod yum_repository;
 mod zypper;
@@ -151,6 +157,11 @@ pub(crate) static ALL: &[&Module] = &[
     &mysql_user::MODULE,
     &mysql_variables::MODULE,
     &npm::MODULE,
+    &openssl_csr::MODULE,
+    &openssl_csr_pipe::MODULE,
+    &openssl_dhparam::MODULE,
+    &openssl_privatekey::MODULE,
+    &openssl_publickey::MODULE,
     &package::MODULE,
     &package_facts::MODULE,
     &pacman::MODULE,
@@ -188,6 +199,7 @@ pub(crate) static ALL: &[&Module] = &[
     &uri::MODULE,
     &user::MODULE,
     &wait_for::MODULE,
+    &x509_certificate::MODULE,
     &yum::MODULE,
     &yum_repository::MODULE,
     &zypper::MODULE,
