@@ -361,14 +361,19 @@ pub fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
 
 /// The entries of a folder, sorted by name.
 pub fn read_dir(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
+    let mut entries = read_dir_unsorted(path)?;
+    entries.sort();
+    Ok(entries)
+}
+
+/// The entries of a folder in the order that the file system has them in.
+pub fn read_dir_unsorted(path: impl AsRef<Path>) -> Result<Vec<PathBuf>> {
     let path = path.as_ref();
-    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+    std::fs::read_dir(path)
         .at("list", path)?
         .map(|entry| entry.map(|e| e.path()))
         .collect::<std::io::Result<_>>()
-        .at("list", path)?;
-    entries.sort();
-    Ok(entries)
+        .at("list", path)
 }
 
 /// Opens a file for reading.

@@ -10,6 +10,7 @@ pub mod fs;
 pub mod lock;
 pub mod namespace;
 pub mod rooted;
+pub mod routes;
 pub mod sandbox;
 pub mod signal;
 mod talk;

@@ -194,14 +194,6 @@ impl Scene<'_> {
         let cmd = self.host.cmd(&found.display().to_string()).args(args).env("LC_ALL", "C");
         cmd.timeout(self.patience).output().ok().filter(bakery_host::Output::success).map(|o| o.text())
     }
-
-    /// What a program prints with each of some arguments; empty where it fails. All run side by side.
-    fn outputs<const N: usize>(&self, program: &str, args: [&[&str]; N]) -> [String; N] {
-        std::thread::scope(|threads| {
-            let begun = args.map(|args| threads.spawn(move || self.output(program, args)));
-            begun.map(|thread| thread.join().ok().flatten().unwrap_or_default())
-        })
-    }
 }
 
 /// The facts of a distribution, without `ansible_` before their names, out of its release files: `read` gives the text
@@ -320,11 +312,15 @@ fn content(path: impl AsRef<std::path::Path>) -> Option<String> {
 
 /// The names in a folder, sorted.
 fn names_in(folder: impl AsRef<std::path::Path>) -> Vec<String> {
-    let paths = fs::read_dir(folder).unwrap_or_default();
-    let mut names: Vec<String> =
-        paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect();
+    let mut names = listed(folder);
     names.sort();
     names
+}
+
+/// The names in a folder, in the order that they are listed in.
+fn listed(folder: impl AsRef<std::path::Path>) -> Vec<String> {
+    let paths = fs::read_dir_unsorted(folder).unwrap_or_default();
+    paths.iter().filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned())).collect()
 }
 
 fn exists(path: &str) -> bool {

@@ -1,16 +1,18 @@
 //! Interfaces, addresses and names of storage networks (`facts/network/{linux,fc_wwn,iscsi,nvme}.py`,
-//! `facts/system/dns.py`). Addresses come from ip(8), as in Ansible.
+//! `facts/system/dns.py`). Addresses and routes come from the kernel, where Ansible asks ip(8).
 
-use std::net::Ipv4Addr;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use bakery_host::routes::{self, Address};
 use bakery_host::{command::find_program, fs};
 use bakery_lang::{Map, Value};
 
-use super::{Scene, content, exists, names_in};
+use super::{Scene, content, exists, listed, names_in};
 
 /// Addresses that no machine has in its own networks; nothing is sent to them.
-const FAR4: &str = "8.8.8.8";
-const FAR6: &str = "2404:6800:400a:800::1012";
+const FAR4: IpAddr = IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8));
+const FAR6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2404, 0x6800, 0x400a, 0x800, 0, 0, 0, 0x1012));
 
 pub(super) fn dns(_: &Scene<'_>) -> Map {
     let dns = Map::new();
@@ -64,43 +66,32 @@ pub(super) fn nvme(_: &Scene<'_>) -> Map {
 }
 
 pub(super) fn network(scene: &Scene<'_>) -> Map {
-    // The network of the machine that bakes says nothing about the image's.
+    // The network of the machine that bakes says nothing about the image's. Without ip(8) Ansible has no such facts.
     if scene.is_baking() || find_program("ip").is_none() {
         return Map::new();
     }
-    let [way4, way6, shown, own4, own6] = scene.outputs(
-        "ip",
-        [
-            &["-4", "route", "get", FAR4],
-            &["-6", "route", "get", FAR6],
-            &["addr", "show"],
-            &["-4", "route", "show", "table", "local"],
-            &["-6", "route", "show", "table", "local"],
-        ],
-    );
+    let numbers = routes::interfaces().unwrap_or_default();
     let mut found = Found {
-        default4: default_route(&way4, FAR4),
-        default6: default_route(&way6, FAR6),
+        default4: default_route(&numbers, FAR4),
+        default6: default_route(&numbers, FAR6),
         ..Found::default()
     };
-    for name in names_in("/sys/class/net") {
-        if exists(&format!("/sys/class/net/{name}/")) {
-            found.interfaces.set(&name, described(&name));
+    let addresses = routes::addresses().unwrap_or_default();
+    // In the order that the kernel lists the interfaces in, as Ansible has them.
+    for name in listed("/sys/class/net") {
+        if !exists(&format!("/sys/class/net/{name}/")) {
+            continue;
         }
-    }
-    // First the main addresses of all, then those that are there beside them.
-    for secondary in [false, true] {
-        let mut device = String::new();
-        for line in shown.lines() {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            if line.starts_with(|c: char| c.is_ascii_digit()) {
-                let name = words.get(1).copied().unwrap_or_default().trim_end_matches(':');
-                device = name.split('@').next().unwrap_or_default().to_owned();
-            } else if words.iter().any(|word| matches!(*word, "secondary" | "temporary")) == secondary {
-                match words.first() {
-                    Some(&"inet") => found.ipv4(&device, &words, secondary),
-                    Some(&"inet6") => found.ipv6(&device, &words),
-                    _ => {}
+        let facts = found.interface(&name);
+        facts.extend(&described(&name));
+        let own = |address: &&Address| numbers.get(&address.interface) == Some(&name);
+        let own: Vec<&Address> = addresses.iter().filter(own).collect();
+        // First the main addresses, then those that are there beside them.
+        for secondary in [false, true] {
+            for address in own.iter().filter(|address| address.is_secondary == secondary) {
+                match address.address {
+                    IpAddr::V4(number) => found.ipv4(&name, number, address),
+                    IpAddr::V6(_) => found.ipv6(&name, address),
                 }
             }
         }
@@ -119,7 +110,7 @@ pub(super) fn network(scene: &Scene<'_>) -> Map {
     facts.set("default_ipv6", found.default6);
     facts.set("all_ipv4_addresses", Value::strings(found.all4));
     facts.set("all_ipv6_addresses", Value::strings(found.all6));
-    let own = Value::map([("ipv4", reachable(&own4)), ("ipv6", reachable(&own6))]);
+    let own = Value::map([("ipv4", reachable(false)), ("ipv6", reachable(true))]);
     facts.set("locally_reachable_ips", own);
     facts
 }
@@ -143,24 +134,24 @@ impl Found {
         new
     }
 
-    /// Takes a line `inet 10.0.0.2/24 brd 10.0.0.255 scope global eth0:1`, whose last word is the address's label.
-    fn ipv4(&mut self, device: &str, words: &[&str], secondary: bool) {
-        let Some(place) = words.get(1) else { return };
-        let (address, prefix) = place.split_once('/').unwrap_or((place, "32"));
-        let has_broadcast = place.contains('/') && words.len() > 3 && words[2] == "brd";
-        let length = prefix.parse::<u32>().unwrap_or(32).min(32);
+    fn ipv4(&mut self, device: &str, own: Ipv4Addr, given: &Address) {
+        let secondary = given.is_secondary;
+        // Of an address with another one at its other end Ansible knows neither network nor broadcast.
+        let length = if given.peer.is_some() { 32 } else { u32::from(given.prefix).min(32) };
+        let broadcast = given.broadcast.filter(|_| given.peer.is_none());
         let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
-        let number = address.parse::<Ipv4Addr>().map_or(0, u32::from);
+        let address = own.to_string();
+        let address = address.as_str();
         let entry = || {
             Map::from_iter([
                 ("address", Value::from(address)),
-                ("broadcast", if has_broadcast { words[3] } else { "" }.into()),
+                ("broadcast", broadcast.map(|address| address.to_string()).unwrap_or_default().into()),
                 ("netmask", Ipv4Addr::from(mask).to_string().into()),
-                ("network", Ipv4Addr::from(number & mask).to_string().into()),
-                ("prefix", prefix.into()),
+                ("network", Ipv4Addr::from(u32::from(own) & mask).to_string().into()),
+                ("prefix", length.to_string().into()),
             ])
         };
-        let label = words.last().copied().unwrap_or_default();
+        let label = given.label.as_deref().unwrap_or(device);
         let push = |interface: &Map| {
             let mut known = interface.get("ipv4_secondaries").and_then(|v| v.as_items()).unwrap_or_default();
             known.push(entry().into());
@@ -186,33 +177,23 @@ impl Found {
         }
     }
 
-    /// Takes a line `inet6 fe80::1/64 scope link`, or `inet6 A peer B/64 scope global`.
-    fn ipv6(&mut self, device: &str, words: &[&str]) {
-        let (address, prefix, scope) = match words {
-            [_, address, "peer", other, _, scope, ..] => {
-                (*address, other.split_once('/').map_or("", |(_, prefix)| prefix), *scope)
-            }
-            [_, place, _, scope, ..] => {
-                let (address, prefix) = place.split_once('/').unwrap_or((place, ""));
-                (address, prefix, *scope)
-            }
-            _ => return,
-        };
+    fn ipv6(&mut self, device: &str, given: &Address) {
+        let address = given.address.to_string();
         let entry = Map::from_iter([
-            ("address", Value::from(address)),
-            ("prefix", prefix.into()),
-            ("scope", scope.into()),
+            ("address", Value::from(address.as_str())),
+            ("prefix", given.prefix.to_string().into()),
+            ("scope", given.scope.as_str().into()),
         ]);
         let interface = self.interface(device);
         let mut known = interface.get("ipv6").and_then(|v| v.as_items()).unwrap_or_default();
         known.push(entry.copied().into());
         interface.set("ipv6", known);
-        if self.default6.get("address").is_some_and(|known| known.as_str() == Some(address)) {
+        if self.default6.get("address").is_some_and(|known| known.as_str() == Some(&address)) {
             self.default6.extend(&entry);
             self.default6.extend(&self.link(device));
         }
         if address != "::1" {
-            self.all6.push(address.to_owned());
+            self.all6.push(address);
         }
     }
 
@@ -297,29 +278,23 @@ fn described(name: &str) -> Map {
 }
 
 /// The way out: interface, own address and gateway of the route to an address far away.
-fn default_route(shown: &str, far: &str) -> Map {
-    let route = Map::new();
-    let words: Vec<&str> = shown.lines().next().unwrap_or_default().split_whitespace().collect();
-    if words.first() == Some(&far) {
-        for pair in words.windows(2) {
-            match pair[0] {
-                "dev" => route.set("interface", pair[1]),
-                "src" => route.set("address", pair[1]),
-                "via" if pair[1] != far => route.set("gateway", pair[1]),
-                _ => {}
-            }
-        }
-    }
-    route
+fn default_route(names: &HashMap<u32, String>, far: IpAddr) -> Map {
+    let Some(way) = routes::way(far) else { return Map::new() };
+    let interface = way.interface.and_then(|number| names.get(&number));
+    let gateway = way.gateway.filter(|gateway| *gateway != far);
+    let parts = [
+        ("gateway", gateway.map(|address| address.to_string())),
+        ("interface", interface.cloned()),
+        ("address", way.source.map(|address| address.to_string())),
+    ];
+    parts.into_iter().filter_map(|(name, value)| value.map(|value| (name, Value::from(value)))).collect()
 }
 
 /// Addresses and networks that the machine takes for its own.
-fn reachable(shown: &str) -> Value {
-    let mut addresses: Vec<&str> = Vec::new();
-    for line in shown.lines() {
-        if let Some(address) = line.strip_prefix("local ").and_then(|rest| rest.split_whitespace().next())
-            && !addresses.contains(&address)
-        {
+fn reachable(is_ipv6: bool) -> Value {
+    let mut addresses: Vec<String> = Vec::new();
+    for address in routes::own(is_ipv6).unwrap_or_default() {
+        if !addresses.contains(&address) {
             addresses.push(address);
         }
     }
