@@ -36,6 +36,21 @@ fn both(args: &str) -> (Value, Value) {
     (facts(theirs, args), facts(ours, args))
 }
 
+/// A network of its own: names for addresses, addresses beside others, with other ends, bridges, and ways out.
+const NETWORK: &str = "mount -t sysfs sysfs /sys && ip link set lo up && ip addr add 127.0.0.5/8 dev lo
+ip link add v0 address 02:00:00:00:00:01 type veth peer name v1 address 02:00:00:00:00:02
+ip link add br0 address 02:00:00:00:00:03 type bridge && ip link set v1 master br0
+ip addr add 10.1.2.3/20 brd + dev v0 label v0:main && ip addr add 10.1.2.4/20 brd + dev v0 label v0:second
+ip addr add 192.0.2.1/32 dev v0 && ip addr add 198.51.100.1 peer 198.51.100.2/30 dev v0
+ip addr add 10.9.0.1/16 dev br0 && ip addr add 2001:db8::5/64 dev v0 nodad
+ip addr add 2001:db8::9 peer 2001:db8::a/126 dev v0 nodad
+ip link set v0 up && ip link set v1 up && ip link set br0 up
+ip route add default via 10.1.0.1 && ip -6 route add default via 2001:db8::1
+ip route add local 203.0.113.0/24 dev lo && ip -6 route add local 2001:db8:5::/48 dev lo
+until ip addr show | grep -c fe80 | grep -q 3; do sleep 0.1; done
+while ip addr show | grep -q tentative; do sleep 0.1; done
+exec \"$0\" \"$@\"";
+
 /// What changes from one look to the next, or comes from the program that looks.
 fn changes(path: &str) -> bool {
     const NAMES: &[&str] = &[
@@ -114,4 +129,22 @@ fn subsets_that_there_are_not_are_named_with_those_that_there_are() {
     let (theirs, ours) = both("gather_subset=nonsense");
     assert_eq!(theirs, ours);
     assert!(ours.as_str().is_some_and(|text| text.contains("nonsense")), "{ours}");
+}
+
+/// In a network with everything in it that addresses can have.
+#[test]
+fn network_facts_are_those_of_ansible_core() {
+    let reference = std::env::var("BAKERY_REFERENCE").expect("scripts/test sets it");
+    let inside = |words: &[&Path]| {
+        let mut command = Command::new("unshare");
+        command.args(["--net", "--mount", "sh", "-c", NETWORK]).args(words);
+        facts(command, "gather_subset=!all,!min,network")
+    };
+    let theirs = inside(&[&Path::new(&reference).join("ansible")]);
+    let ours = inside(&[&program("bakery"), Path::new("adhoc")]);
+    let mut found = Vec::new();
+    differences("", &theirs, &ours, &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    assert_eq!(ours["ansible_default_ipv4"]["alias"], "v0:main");
+    assert_eq!(ours["ansible_v0"]["ipv4_secondaries"][0]["address"], "198.51.100.1", "{ours}");
 }
