@@ -121,7 +121,9 @@ pub fn send(request: &Request) -> Result<Answer, String> {
         .timeout_connect(Some(wait))
         .timeout_recv_response(Some(wait))
         .timeout_global(request.timeout_whole.map(Duration::from_secs))
-        .timeout_recv_body(Some(wait.max(Duration::from_mins(1)) * 20))
+        // A long answer may take its time, a server that falls silent in the middle may not.
+        .timeout_per_read(Some(wait))
+        .timeout_per_write(Some(wait))
         .http_status_as_error(false)
         .allow_non_standard_methods(true)
         .max_redirects(if request.redirects { 10 } else { 0 })
@@ -164,7 +166,12 @@ pub fn send(request: &Request) -> Result<Answer, String> {
     let url = ureq::ResponseExt::get_uri(&response).to_string();
     let mut body = Vec::new();
     let read = response.body_mut().with_config().limit(request.most).reader().read_to_end(&mut body);
-    read.map_err(|e| format!("the answer of {url} was cut off: {e}"))?;
+    read.map_err(|error| match ureq::Error::from(error) {
+        ureq::Error::Timeout(ureq::Timeout::PerRead) => {
+            format!("{url} sent nothing for {} seconds in the middle of its answer", wait.as_secs())
+        }
+        error => format!("the answer of {url} was cut off: {error}"),
+    })?;
     let bodiless = request.method == "HEAD" || matches!(status, 204 | 304);
     if let Some(length) = length.filter(|length| !packed && !bodiless && body.len() < *length) {
         return Err(format!("the answer of {url} was cut off after {} of {length} bytes", body.len()));

@@ -28,6 +28,7 @@ impl Imds {
         let config = ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(2)))
             .timeout_recv_response(Some(Duration::from_secs(10)))
+            .timeout_per_read(Some(Duration::from_secs(10)))
             .http_status_as_error(false)
             .proxy(None);
         let agent: ureq::Agent = config.build().into();

@@ -161,7 +161,7 @@ impl Key {
                 .map_err(|e| Unreadable::Wrong(e.to_string())),
             "EC PRIVATE KEY" => {
                 let inner = sec1::EcPrivateKey::from_der(&data)?;
-                let curve = inner.parameters.and_then(|p| p.named_curve());
+                let curve = inner.parameters.and_then(sec1::EcParameters::named_curve);
                 let curve = CURVES.iter().find(|(_, oid)| Some(*oid) == curve).map(|(name, _)| *name);
                 Self::of_curve(curve, inner.private_key)
             }

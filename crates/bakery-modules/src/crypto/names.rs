@@ -113,7 +113,10 @@ pub(crate) fn attribute(name: &str, value: &str) -> Result<AttributeTypeAndValue
 /// The attributes of a name with their numbers and texts.
 pub(crate) fn attributes(name: &Name) -> Vec<(String, String)> {
     let value = |any: &Any| String::from_utf8_lossy(any.value()).into_owned();
-    name.iter_rdn().flat_map(|level| level.iter()).map(|a| (a.oid.to_string(), value(&a.value))).collect()
+    name.iter_rdn()
+        .flat_map(RelativeDistinguishedName::iter)
+        .map(|a| (a.oid.to_string(), value(&a.value)))
+        .collect()
 }
 
 /// `CN=name, O=name`, or `/CN=name/O=name`, in this order.

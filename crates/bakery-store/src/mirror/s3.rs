@@ -94,6 +94,8 @@ impl S3 {
             .tls_config(tls)
             .timeout_connect(Some(Duration::from_secs(30)))
             .timeout_recv_response(Some(Duration::from_mins(2)))
+            .timeout_per_read(Some(Duration::from_mins(2)))
+            .timeout_per_write(Some(Duration::from_mins(2)))
             .http_status_as_error(false);
         let prefix = prefix.trim_matches('/').to_owned();
         Ok(Self { bucket, credentials, prefix, agent: config.build().into() })

@@ -180,3 +180,93 @@ fn a_kill_leaves_the_old_file_or_the_new_one() {
     let left: Vec<_> = std::fs::read_dir(at.join("out")).expect("read").filter_map(Result::ok).collect();
     assert_eq!(left.len(), 1, "{left:?}");
 }
+
+/// A mirror of packages that is as bad as a file says: it gives other bytes, or stops in the middle.
+const MIRROR: &str = r#"
+import http.server, os, sys, time
+class Mirror(http.server.SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        path = self.path.lstrip("/")
+        mode, _, what = open("mode").read().strip().partition(" ")
+        if not os.path.isfile(path):
+            return self.send_error(404)
+        content = open(path, "rb").read()
+        is_meant = what and path.endswith(what)
+        if is_meant and mode == "lies":
+            content = content[:-9] + bytes(9)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if is_meant and mode == "stalls":
+            self.wfile.write(content[:len(content) // 2])
+            self.wfile.flush()
+            time.sleep(60)
+            self.close_connection = True
+            return
+        self.wfile.write(content)
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Mirror)
+server.daemon_threads = True
+server.serve_forever()
+"#;
+
+/// What runs on an overlay: a repository with one package, and what comes of it with a mirror of every kind.
+const PACKAGES: &str = r#"
+cd "$1"; bakery=$2; ip link set lo up
+mkdir -p repository tree/DEBIAN tree/opt/bread; cd repository
+printf 'Package: bread\nVersion: 1.0\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: bread\n' > ../tree/DEBIAN/control
+head -c 300000 /dev/urandom > ../tree/opt/bread/loaf
+dpkg-deb --build ../tree bread.deb > /dev/null
+{ cat ../tree/DEBIAN/control; echo "Filename: ./bread.deb"; echo "Size: $(stat -c %s bread.deb)"; echo "SHA256: $(sha256sum bread.deb | cut -d' ' -f1)"; echo; } > Packages
+{ echo "Date: $(date -Ru)"; echo "SHA256:"; echo " $(sha256sum Packages | cut -d' ' -f1) $(stat -c %s Packages) Packages"; } > Release
+echo good > mode
+python3 ../mirror.py 8099 & mirror=$!
+trap "kill $mirror" EXIT
+cd ..
+until python3 -c 'import socket; socket.create_connection(("127.0.0.1", 8099))' 2>/dev/null; do sleep 0.1; done
+rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* /var/lib/apt/lists/*
+echo 'deb [trusted=yes] http://127.0.0.1:8099/ ./' > /etc/apt/sources.list
+printf 'Acquire::http::Timeout "2";\nAcquire::Retries "0";\n' > /etc/apt/apt.conf.d/99impatient
+sum=$(sha256sum repository/bread.deb | cut -d' ' -f1)
+cat > play.yml <<END
+- hosts: localhost
+  gather_facts: false
+  tasks:
+  - apt: {name: bread, update_cache: true, update_cache_retries: 1}
+    ignore_errors: true
+  - get_url: {url: "http://127.0.0.1:8099/bread.deb", dest: $PWD/fetched.deb, checksum: "sha256:$sum", timeout: 2}
+    ignore_errors: true
+END
+for mode in "lies Packages" "lies .deb" "stalls .deb" good; do
+    echo "$mode" > repository/mode; rm -f fetched.deb
+    echo "== $mode"
+    timeout 60 "$bakery" play play.yml 2>&1 || echo "ended with $?"
+    echo "installed: $(dpkg-query -W -f '${Status}' bread 2>/dev/null || echo no), loaf: $(test -e /opt/bread/loaf && cmp /opt/bread/loaf tree/opt/bread/loaf && echo whole || echo no), fetched: $(test -e fetched.deb && echo "$(cmp fetched.deb repository/bread.deb && echo whole)" || echo no), beside: $(ls -A | grep -c '^\.' || true)"
+done
+"#;
+
+#[test]
+fn a_mirror_that_lies_or_stalls_leaves_nothing_and_a_good_one_repairs() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = folder.path();
+    write(at, "mirror.py", MIRROR);
+    write(at, "packages.sh", PACKAGES);
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut command = Command::new(tests.join("on-overlay"));
+    command.arg("sh").arg(at.join("packages.sh")).arg(at).arg(program("bakery")).current_dir(at);
+    command.env("UNSHARE", "--net").env("BAKERY_HOME", at.join("store")).env("NO_COLOR", "1");
+    let said = ok(command);
+    let states: Vec<&str> = said.lines().filter(|line| line.starts_with("installed: ")).collect();
+    let (bad, good) = (
+        "installed: no, loaf: no, fetched: no, beside: 0",
+        "installed: install ok installed, loaf: whole, fetched: whole, beside: 0",
+    );
+    let index = "installed: no, loaf: no, fetched: whole, beside: 0";
+    let wanted = [index, bad, bad, good];
+    assert_eq!(states, wanted, "{said}");
+    for word in ["Hash Sum mismatch", "Connection timed out", "checksum", "sent nothing for 2 seconds"] {
+        assert!(said.contains(word), "nobody says {word}: {said}");
+    }
+}
