@@ -369,13 +369,11 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn filter(&mut self, name: &str, value: &Value, args: &Arguments) -> Result<Value> {
-        if structures::takes(name) {
-            let is_text = |value: &Value| matches!(value, Value::Str(text) if text.is_rendered());
-            if is_text(value) || args.positional.iter().any(is_text) {
-                let positional = args.positional.iter().map(|arg| self.structure(arg.clone())).collect();
-                let args = Arguments { positional, named: args.named.clone() };
-                return self.filtered(name, &self.structure(value.clone()), &args);
-            }
+        let is_text = |value: &Value| matches!(value, Value::Str(text) if text.is_rendered());
+        if (is_text(value) || args.positional.iter().any(is_text)) && structures::takes(name) {
+            let positional = args.positional.iter().map(|arg| self.structure(arg.clone())).collect();
+            let args = Arguments { positional, named: args.named.clone() };
+            return self.filtered(name, &self.structure(value.clone()), &args);
         }
         self.filtered(name, value, args)
     }

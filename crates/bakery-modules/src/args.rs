@@ -163,6 +163,17 @@ impl Reader {
         }
     }
 
+    /// A result without the secrets that it was asked with (`remove_values` in `ansible/module_utils/basic.py`).
+    pub fn without_secrets(&self, result: &Map) -> Map {
+        let secrets = self.spec.iter().filter(|arg| arg.secret).filter_map(|arg| self.values.get(arg.name));
+        let secrets: Vec<String> =
+            secrets.filter(|v| !v.is_none()).map(|v| text(&v)).filter(|s| !s.is_empty()).collect();
+        if secrets.is_empty() {
+            return result.clone();
+        }
+        hidden(&result.clone().into(), &secrets).as_map().cloned().unwrap_or_default()
+    }
+
     /// The values as `invocation.module_args` shows them, secrets hidden.
     pub fn shown(&self) -> Map {
         // What an action hands on, such as the whole text of a file, is nobody's argument.
@@ -171,14 +182,29 @@ impl Reader {
             .filter(|arg| !arg.name.starts_with('_') || self.values.contains(arg.name) && arg.name != "_data")
             .map(|arg| {
                 let value = self.values.get(arg.name).unwrap_or_default();
-                let value = if arg.secret && !value.is_none() {
-                    Value::from("VALUE_SPECIFIED_IN_NO_LOG_PARAMETER")
-                } else {
-                    value
-                };
+                let value = if arg.secret && !value.is_none() { Value::from(HIDDEN) } else { value };
                 (arg.name, value)
             })
             .collect()
+    }
+}
+
+/// What is shown in a secret's place.
+const HIDDEN: &str = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER";
+
+fn hidden(value: &Value, secrets: &[String]) -> Value {
+    match value {
+        Value::Str(text) if secrets.iter().any(|secret| secret == text.as_str()) => HIDDEN.into(),
+        Value::Str(text) if secrets.iter().any(|secret| text.as_str().contains(secret.as_str())) => secrets
+            .iter()
+            .fold(text.as_str().to_owned(), |text, secret| text.replace(secret, "********"))
+            .into(),
+        Value::List(items) => Value::list(items.items().iter().map(|item| hidden(item, secrets)).collect()),
+        Value::Map(map) => {
+            let pairs = map.pairs().into_iter();
+            pairs.map(|(key, value)| (key, hidden(&value, secrets))).collect::<Map>().into()
+        }
+        other => other.clone(),
     }
 }
 

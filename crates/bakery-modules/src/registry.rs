@@ -114,6 +114,7 @@ pub(crate) fn call<A: ModuleArgs>(
     if !warnings.is_empty() {
         result.set("warnings", Value::strings(warnings));
     }
+    let result = reader.without_secrets(&result);
     // A module that ran another one has said how that one was called.
     if !result.contains("invocation") {
         result.set("invocation", Map::from_iter([("module_args", Value::Map(reader.shown()))]));

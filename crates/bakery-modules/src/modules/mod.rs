@@ -50,6 +50,7 @@ mod modprobe;
 mod mount;
 mod mysql_db;
 mod mysql_query;
+mod mysql_replication;
 mod mysql_user;
 mod mysql_variables;
 mod npm;
@@ -154,6 +155,7 @@ pub(crate) static ALL: &[&Module] = &[
     &mount::MODULE,
     &mysql_db::MODULE,
     &mysql_query::MODULE,
+    &mysql_replication::MODULE,
     &mysql_user::MODULE,
     &mysql_variables::MODULE,
     &npm::MODULE,

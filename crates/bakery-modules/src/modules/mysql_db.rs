@@ -318,12 +318,6 @@ fn run(mut args: Args, host: &mut Host) -> Run {
             commands.push(line);
         }
     }
-    // A password that is in a command line is in no result.
-    if let Some(password) = args.login.login_password.as_ref().filter(|p| !p.is_empty()) {
-        for command in &mut commands {
-            *command = command.replace(password.as_str(), "********");
-        }
-    }
     let outcome = outcome.with("executed_commands", Value::strings(commands));
     Ok(match said {
         Some(said) => outcome.msg(said),

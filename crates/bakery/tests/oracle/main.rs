@@ -41,6 +41,7 @@ fn main() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/oracle").join(name);
         let mut files: Vec<PathBuf> =
             std::fs::read_dir(&folder).expect("cases").map(|entry| entry.expect("an entry").path()).collect();
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "yml"));
         files.sort();
         files
     };
