@@ -151,7 +151,8 @@ impl Settings {
         file.map_or_else(|| "default".into(), |file| file.display().to_string())
     }
 
-    /// Whether a condition must be true or false, as ansible-core 2.19 wants it; otherwise it is read as people mean it.
+    /// Whether a condition must be true or false, and text that looks like a list is nothing but text, as ansible-core 2.19
+    /// has it; otherwise both are read as people mean them.
     pub fn strict_conditions(&self) -> bool {
         let allowed = self.text("ANSIBLE_ALLOW_BROKEN_CONDITIONALS", "defaults", "allow_broken_conditionals");
         match allowed {

@@ -49,7 +49,7 @@ pub struct Templar {
     pub search: Vec<PathBuf>,
     /// Variables above all others.
     pub magic: Option<Arc<dyn Names>>,
-    /// Whether a condition must be true or false.
+    /// Whether a condition must be true or false, and text is nothing but text.
     pub strict: bool,
     /// The loop of `with_first_found` that this is for: what is not defined is left out of it, and files are searched
     /// in this folder, which the task's action decides on.
