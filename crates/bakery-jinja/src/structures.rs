@@ -87,7 +87,8 @@ pub(crate) fn noted(value: Value, expr: Option<&Expr>) -> Value {
         chars => matches!(chars, b"True" | b"False"),
     };
     let is_wanted = matches!(expr, Some(Expr::Filter(_, name, _)) if TEXTS.contains(&short(name)));
-    Value::Str(if looks && !is_wanted { text.rendered() } else { text })
+    // What came out of a vault keeps its seal.
+    Value::Str(if looks && !is_wanted && text.vault().is_none() { text.rendered() } else { text })
 }
 
 fn short(name: &str) -> &str {
