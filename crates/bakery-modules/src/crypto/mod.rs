@@ -11,6 +11,7 @@ pub(crate) mod signed;
 use std::path::{Path, PathBuf};
 
 use bakery_lang::{Map, Value};
+use bakery_macros::ModuleArgs;
 use blake2::digest::Update as _;
 use md5::Digest as _;
 use sha3::digest::ExtendableOutput as _;
@@ -97,12 +98,30 @@ pub(crate) fn private_key(content: &[u8], passphrase: Option<&str>) -> Result<Ke
     })
 }
 
+/// The options about the file that such a module keeps.
+#[derive(ModuleArgs)]
+pub(crate) struct FileOptions {
+    /// The file.
+    #[arg(required)]
+    pub(crate) path: String,
+    /// Whether it shall be there.
+    #[arg(default = "present", choices = "present,absent")]
+    pub(crate) state: String,
+    /// Whether it is made anew whatever is there.
+    pub(crate) force: bool,
+    /// Whether a dated copy of the old file is kept.
+    pub(crate) backup: bool,
+    /// Whether the result has what the file holds.
+    pub(crate) return_content: bool,
+    /// Permissions and ownership.
+    #[arg(flatten)]
+    pub(crate) attributes: FileAttributes,
+}
+
 /// A file that such a module keeps.
 pub(crate) struct Kept<'a> {
     pub(crate) path: PathBuf,
-    pub(crate) shown: &'a str,
-    pub(crate) attributes: &'a FileAttributes,
-    pub(crate) backup: bool,
+    pub(crate) options: &'a FileOptions,
     /// Where a dated copy was made.
     pub(crate) backup_file: Option<String>,
     /// Whether it is for its owner alone.
@@ -110,8 +129,8 @@ pub(crate) struct Kept<'a> {
 }
 
 impl<'a> Kept<'a> {
-    pub(crate) fn new(host: &Host, path: &'a str, attributes: &'a FileAttributes, backup: bool) -> Self {
-        Self { path: host.path(path), shown: path, attributes, backup, backup_file: None, secret: false }
+    pub(crate) fn new(host: &Host, options: &'a FileOptions) -> Self {
+        Self { path: host.path(&options.path), options, backup_file: None, secret: false }
     }
 
     /// # Errors
@@ -120,7 +139,7 @@ impl<'a> Kept<'a> {
         if self.path.parent().is_none_or(Path::is_dir) {
             return Ok(self);
         }
-        let shown = Path::new(self.shown).parent().unwrap_or(Path::new(".")).display().to_string();
+        let shown = Path::new(&self.options.path).parent().unwrap_or(Path::new(".")).display().to_string();
         let why = format!("The directory {shown} does not exist or the file is not a directory");
         Err(Failure::new(why).with("name", shown))
     }
@@ -138,7 +157,7 @@ impl<'a> Kept<'a> {
     /// # Errors
     /// When it cannot be written.
     pub(crate) fn write(&mut self, host: &mut Host, content: &[u8]) -> Result<(), Failure> {
-        let options = Replace { backup: self.backup, secret: self.secret, ..Replace::default() };
+        let options = Replace { backup: self.options.backup, secret: self.secret, ..Replace::default() };
         let (_, backup) = host.replace(&self.path, content, &options)?;
         self.backup_file = backup.map(|copy| copy.display().to_string());
         Ok(())
@@ -152,12 +171,12 @@ impl<'a> Kept<'a> {
         if host.check && !self.path.exists() {
             return Ok(true);
         }
-        Ok(host.attributes(&self.path, self.attributes)? || changed)
+        Ok(host.attributes(&self.path, &self.options.attributes)? || changed)
     }
 
     /// The result of a module that keeps it.
     pub(crate) fn outcome(&self, changed: bool) -> Outcome {
-        let outcome = Outcome::changed(changed).with("filename", self.shown);
+        let outcome = Outcome::changed(changed).with("filename", self.options.path.as_str());
         match &self.backup_file {
             Some(copy) => outcome.with("backup_file", copy.as_str()),
             None => outcome,
@@ -171,7 +190,7 @@ impl<'a> Kept<'a> {
     pub(crate) fn remove(&mut self, host: &mut Host) -> Result<bool, Failure> {
         let Some(old) = host.read_optional(&self.path)? else { return Ok(false) };
         if !host.check {
-            if self.backup {
+            if self.options.backup {
                 self.backup_file = Some(Host::back_up(&self.path)?.display().to_string());
             }
             bakery_host::fs::remove_file(&self.path)?;

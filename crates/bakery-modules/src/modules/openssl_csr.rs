@@ -2,42 +2,33 @@
 
 use bakery_macros::ModuleArgs;
 
-use crate::crypto::Kept;
 use crate::crypto::request::Request;
-use crate::host::FileAttributes;
+use crate::crypto::{FileOptions, Kept};
 use crate::registry::module;
 use crate::{Host, Run};
 
 /// Makes a request for a certificate, unless the file holds one that asks for the same.
 #[derive(ModuleArgs)]
 struct Args {
-    /// The file.
-    #[arg(required)]
-    path: String,
-    /// Whether it shall be there.
-    #[arg(default = "present", choices = "absent,present")]
-    state: String,
-    /// Whether it is made anew whatever is there.
-    force: bool,
-    /// Whether a dated copy of the old file is kept.
-    backup: bool,
-    /// Whether the result has the request.
-    return_content: bool,
+    /// The file that is kept.
+    #[arg(flatten)]
+    file: FileOptions,
     /// What is asked for.
     #[arg(flatten)]
     request: Request,
-    /// Permissions and ownership.
-    #[arg(flatten)]
-    attributes: FileAttributes,
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let mut file = Kept::new(host, &args.path, &args.attributes, args.backup).in_folder()?;
+    let mut file = Kept::new(host, &args.file).in_folder()?;
     let request = &args.request;
-    if args.state == "absent" {
+    if args.file.state == "absent" {
         let changed = file.remove(host)?;
         let outcome = request.told(file.outcome(changed), None);
-        return Ok(if args.return_content { outcome.with("csr", bakery_lang::Value::None) } else { outcome });
+        return Ok(if args.file.return_content {
+            outcome.with("csr", bakery_lang::Value::None)
+        } else {
+            outcome
+        });
     }
     if request.privatekey_path.is_none() && request.privatekey_content.is_none() {
         return Err(
@@ -48,7 +39,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut held = file.read(host)?;
     let wanted = request.wanted(host)?;
     let fits = held.as_deref().map_or(Ok(false), |held| request.fits(&wanted, held))?;
-    let changed = args.force || !fits;
+    let changed = args.file.force || !fits;
     if changed && !host.check {
         let made = request.make(&wanted)?.into_bytes();
         file.write(host, &made)?;
@@ -56,7 +47,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let changed = file.settled(host, changed)?;
     let outcome = request.told(file.outcome(changed), Some(&wanted));
-    if args.return_content {
+    if args.file.return_content {
         return Ok(outcome.with("csr", held.map(|held| String::from_utf8_lossy(&held).into_owned())));
     }
     Ok(outcome)

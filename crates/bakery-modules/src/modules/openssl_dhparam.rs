@@ -4,35 +4,22 @@ use bakery_macros::ModuleArgs;
 use der::asn1::UintRef;
 use der::{Decode, Sequence};
 
-use crate::crypto::{self, Kept, pem};
-use crate::host::FileAttributes;
+use crate::crypto::{self, FileOptions, Kept, pem};
 use crate::registry::module;
 use crate::{Failure, Host, Run};
 
 /// Makes parameters of the exchange of Diffie and Hellman, with the target's `openssl`.
 #[derive(ModuleArgs)]
 struct Args {
-    /// The file.
-    #[arg(required)]
-    path: String,
-    /// Whether it shall be there.
-    #[arg(default = "present", choices = "absent,present")]
-    state: String,
+    /// The file that is kept.
+    #[arg(flatten)]
+    file: FileOptions,
     /// How many bits the prime has.
     #[arg(default = "4096")]
     size: i64,
-    /// Whether they are made anew whatever is there.
-    force: bool,
-    /// Whether a dated copy of the old file is kept.
-    backup: bool,
-    /// Whether the result has them.
-    return_content: bool,
     /// Accepted without effect.
     #[arg(default = "auto", choices = "auto,cryptography,openssl")]
     select_crypto_backend: String,
-    /// Permissions and ownership.
-    #[arg(flatten)]
-    attributes: FileAttributes,
 }
 
 /// The parameters (PKCS #3).
@@ -52,15 +39,15 @@ fn bits(content: &[u8]) -> Option<usize> {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let mut file = Kept::new(host, &args.path, &args.attributes, args.backup).in_folder()?;
+    let mut file = Kept::new(host, &args.file).in_folder()?;
     let mut held = file.read(host)?;
-    let changed = if args.state == "absent" {
+    let changed = if args.file.state == "absent" {
         held = held.filter(|_| host.check);
         file.remove(host)?
     } else {
         let fits =
             held.as_deref().and_then(bits).and_then(|bits| i64::try_from(bits).ok()) == Some(args.size);
-        let changed = args.force || !fits;
+        let changed = args.file.force || !fits;
         if changed && !host.check {
             let output = host.run(&["openssl", "dhparam", &args.size.to_string()])?;
             let made = output.text().into_bytes();
@@ -73,7 +60,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         file.settled(host, changed)?
     };
     let outcome = file.outcome(changed).with("size", args.size);
-    if args.return_content {
+    if args.file.return_content {
         return Ok(outcome.with("dhparams", held.map(|held| String::from_utf8_lossy(&held).into_owned())));
     }
     Ok(outcome)

@@ -4,20 +4,16 @@
 use bakery_macros::ModuleArgs;
 
 use crate::crypto::keys::{Format, Key, Unreadable, format_of};
-use crate::crypto::{Kept, fingerprints};
-use crate::host::FileAttributes;
+use crate::crypto::{FileOptions, Kept, fingerprints};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
 /// Makes a private key, unless the file holds one of this kind.
 #[derive(ModuleArgs)]
 struct Args {
-    /// The file.
-    #[arg(required)]
-    path: String,
-    /// Whether it shall be there.
-    #[arg(default = "present", choices = "present,absent")]
-    state: String,
+    /// The file that is kept.
+    #[arg(flatten)]
+    file: FileOptions,
     /// The kind of key. Those of DSA, Ed448 and X448 are not made.
     #[arg(name = "type", default = "RSA", choices = "DSA,ECC,Ed25519,Ed448,RSA,X25519,X448")]
     kind: String,
@@ -46,18 +42,9 @@ struct Args {
     /// also when it cannot be read; always.
     #[arg(default = "full_idempotence", choices = "never,fail,partial_idempotence,full_idempotence,always")]
     regenerate: String,
-    /// Whether a new key is made whatever is there.
-    force: bool,
-    /// Whether a dated copy of the old file is kept.
-    backup: bool,
-    /// Whether the result has the key.
-    return_content: bool,
     /// Accepted without effect.
     #[arg(default = "auto", choices = "auto,cryptography")]
     select_crypto_backend: String,
-    /// Permissions and ownership.
-    #[arg(flatten)]
-    attributes: FileAttributes,
 }
 
 impl Args {
@@ -86,7 +73,9 @@ enum Work {
 }
 
 fn work(args: &Args, old: Option<&[u8]>) -> Result<Work, Failure> {
-    let Some(old) = old.filter(|_| !args.force && args.regenerate != "always") else { return Ok(Work::Make) };
+    let Some(old) = old.filter(|_| !args.file.force && args.regenerate != "always") else {
+        return Ok(Work::Make);
+    };
     let may_replace = matches!(args.regenerate.as_str(), "partial_idempotence" | "full_idempotence");
     let key = match Key::read(old, args.passphrase.as_deref(), Some(&args.kind)) {
         Ok(key) => key,
@@ -112,10 +101,10 @@ fn work(args: &Args, old: Option<&[u8]>) -> Result<Work, Failure> {
     }
 }
 
-fn run(args: Args, host: &mut Host) -> Run {
-    let mut attributes = args.attributes.clone();
-    attributes.mode.get_or_insert_with(|| "0600".into());
-    let mut file = Kept::new(host, &args.path, &attributes, args.backup).in_folder()?;
+fn run(mut args: Args, host: &mut Host) -> Run {
+    args.file.attributes.mode.get_or_insert_with(|| "0600".into());
+    let args = args;
+    let mut file = Kept::new(host, &args.file).in_folder()?;
     file.secret = true;
     if args.kind == "ECC" && args.curve.is_none() {
         return Err("type is ECC but all of the following are missing: curve".into());
@@ -140,10 +129,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             _ => String::from_utf8_lossy(content).into_owned(),
         })
     };
-    if args.state == "absent" {
+    if args.file.state == "absent" {
         let changed = file.remove(host)?;
         let outcome = outcome(file.outcome(changed), None)?;
-        return Ok(if args.return_content {
+        return Ok(if args.file.return_content {
             outcome.with("privatekey", bakery_lang::Value::None)
         } else {
             outcome
@@ -173,7 +162,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let changed = file.settled(host, changed)?;
     let outcome = outcome(file.outcome(changed), key.as_ref())?;
-    Ok(if args.return_content { outcome.with("privatekey", shown(content.as_deref())) } else { outcome })
+    Ok(if args.file.return_content { outcome.with("privatekey", shown(content.as_deref())) } else { outcome })
 }
 
 module!("openssl_privatekey", "community.crypto", Args, run);

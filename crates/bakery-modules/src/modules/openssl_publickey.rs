@@ -3,8 +3,7 @@
 use bakery_macros::ModuleArgs;
 
 use crate::crypto::pem::{self, Block};
-use crate::crypto::{Kept, content, fingerprints, private_key};
-use crate::host::FileAttributes;
+use crate::crypto::{FileOptions, Kept, content, fingerprints, private_key};
 use crate::registry::module;
 use crate::{Host, Run};
 
@@ -12,12 +11,9 @@ use crate::{Host, Run};
 #[derive(ModuleArgs)]
 #[args(exclusive = "privatekey_path,privatekey_content")]
 struct Args {
-    /// The file.
-    #[arg(required)]
-    path: String,
-    /// Whether it shall be there.
-    #[arg(default = "present", choices = "present,absent")]
-    state: String,
+    /// The file that is kept.
+    #[arg(flatten)]
+    file: FileOptions,
     /// The file with the private key.
     privatekey_path: Option<String>,
     /// The private key itself.
@@ -29,25 +25,16 @@ struct Args {
     /// How it is written.
     #[arg(default = "PEM", choices = "OpenSSH,PEM")]
     format: String,
-    /// Whether it is written whatever is there.
-    force: bool,
-    /// Whether a dated copy of the old file is kept.
-    backup: bool,
-    /// Whether the result has the key.
-    return_content: bool,
     /// Accepted without effect.
     #[arg(default = "auto", choices = "auto,cryptography")]
     select_crypto_backend: String,
-    /// Permissions and ownership.
-    #[arg(flatten)]
-    attributes: FileAttributes,
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
-    let mut file = Kept::new(host, &args.path, &args.attributes, args.backup).in_folder()?;
+    let mut file = Kept::new(host, &args.file).in_folder()?;
     let old = file.read(host)?;
     let (mut text, mut made) = (old.as_deref().map(|old| String::from_utf8_lossy(old).into_owned()), None);
-    let changed = if args.state == "absent" {
+    let changed = if args.file.state == "absent" {
         text = None;
         file.remove(host)?
     } else {
@@ -72,7 +59,7 @@ fn run(args: Args, host: &mut Host) -> Run {
                 held.label == "PUBLIC KEY" && Block::new("PUBLIC KEY", held.data).text() == wanted
             }),
         };
-        let changed = args.force || !is_held;
+        let changed = args.file.force || !is_held;
         if changed {
             file.write(host, wanted.as_bytes())?;
             if !host.check {
@@ -91,7 +78,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             "fingerprint",
             made.filter(|_| !host.check).map_or_else(bakery_lang::Map::new, |key| fingerprints(&key)),
         );
-    if args.return_content {
+    if args.file.return_content {
         outcome = outcome.with("publickey", text);
     }
     Ok(outcome)

@@ -2,6 +2,7 @@
 //! `_crypto/module_backends/certificate{,_selfsigned,_ownca}.py`).
 
 use bakery_macros::ModuleArgs;
+use const_oid::AssociatedOid as _;
 use spki::SubjectPublicKeyInfoOwned;
 use x509_cert::Certificate;
 use x509_cert::ext::Extensions;
@@ -12,12 +13,9 @@ use x509_cert::request::CertReq;
 use crate::crypto::extensions::{extension, find};
 use crate::crypto::keys::Key;
 use crate::crypto::signed::{self, Content};
-use crate::crypto::{Kept, content, private_key};
-use crate::host::FileAttributes;
+use crate::crypto::{FileOptions, Kept, content, private_key};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
-
-use const_oid::AssociatedOid as _;
 
 /// Makes a certificate, signed with its own key or with that of an authority of one's own.
 #[derive(ModuleArgs)]
@@ -28,17 +26,12 @@ use const_oid::AssociatedOid as _;
     exclusive = "ownca_privatekey_path,ownca_privatekey_content"
 )]
 struct Args {
-    /// The file.
-    #[arg(required)]
-    path: String,
-    /// Whether it shall be there.
-    #[arg(default = "present", choices = "present,absent")]
-    state: String,
+    /// The file that is kept.
+    #[arg(flatten)]
+    file: FileOptions,
     /// Who signs it: its own key, or an authority of one's own. `acme` asks others, which is not done here.
     #[arg(choices = "acme,ownca,selfsigned")]
     provider: Option<String>,
-    /// Whether it is made anew whatever is there.
-    force: bool,
     /// The file with the request.
     csr_path: Option<String>,
     /// The request itself.
@@ -109,16 +102,9 @@ struct Args {
     /// Not known here: whom `acme` asks.
     #[arg(default = "https://acme-v02.api.letsencrypt.org/directory")]
     acme_directory: String,
-    /// Whether a dated copy of the old file is kept.
-    backup: bool,
-    /// Whether the result has the certificate.
-    return_content: bool,
     /// Accepted without effect.
     #[arg(default = "auto", choices = "auto,cryptography")]
     select_crypto_backend: String,
-    /// Permissions and ownership.
-    #[arg(flatten)]
-    attributes: FileAttributes,
 }
 
 /// Seconds since 1970 that a text means (`get_relative_time_option` in `module_utils/_time.py`).
@@ -373,11 +359,11 @@ fn run(args: Args, host: &mut Host) -> Run {
     let told = |outcome: Outcome| {
         outcome.with("privatekey", args.privatekey_path.clone()).with("csr", args.csr_path.clone())
     };
-    let mut file = Kept::new(host, &args.path, &args.attributes, args.backup);
-    if args.state == "absent" {
+    let mut file = Kept::new(host, &args.file);
+    if args.file.state == "absent" {
         let changed = file.remove(host)?;
         let outcome = told(file.outcome(changed));
-        return Ok(if args.return_content {
+        return Ok(if args.file.return_content {
             outcome.with("certificate", bakery_lang::Value::None)
         } else {
             outcome
@@ -399,7 +385,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut certificate = held.as_deref().and_then(|held| signed::read_certificate(held).ok());
     let own_key = if args.provider.as_deref() == Some("ownca") { args.key(host)? } else { None };
     let fits = match &certificate {
-        Some(held) if !args.force => wanted.fits(held, own_key.as_ref(), !args.ignore_timestamps)?,
+        Some(held) if !args.file.force => wanted.fits(held, own_key.as_ref(), !args.ignore_timestamps)?,
         _ => false,
     };
     // 119 random bits: it never looks negative, and results can have it as a number.
@@ -449,7 +435,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         .map_or_else(|_| bakery_lang::Value::from(number.as_str()), bakery_lang::Value::Int);
     outcome =
         outcome.with("notBefore", shown(from)).with("notAfter", shown(until)).with("serial_number", number);
-    if args.return_content {
+    if args.file.return_content {
         outcome = outcome.with("certificate", held.map(|held| String::from_utf8_lossy(&held).into_owned()));
     }
     Ok(outcome)
