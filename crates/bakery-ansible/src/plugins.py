@@ -18,7 +18,8 @@ context.CLIARGS = ImmutableDict(verbosity=setup['verbosity'], check=False, diff=
 from ansible.utils.display import Display
 Display().verbosity = setup['verbosity']
 from ansible.plugins import loader as loaders
-loaders.init_plugin_loader(setup['collections'])
+# Before 2.15 it is ready as soon as it is loaded.
+getattr(loaders, 'init_plugin_loader', lambda _: None)(setup['collections'])
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.playbook.play_context import PlayContext

@@ -150,6 +150,35 @@ pub fn check_replacement(replacement: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// All matches, as `re.finditer` of Python 3.7 and later goes through them: after a match that is not empty an empty one may
+/// follow at once, after an empty one one that is not.
+///
+/// # Errors
+/// When matching gives up.
+pub fn find_all<'t>(regex: &Regex, text: &'t str) -> Result<Vec<Captures<'t, str>>, String> {
+    let mut found = Vec::new();
+    // The same pattern where a match of nothing does not count.
+    let mut not_empty = None;
+    let (mut at, mut was_empty) = (0, false);
+    loop {
+        let wanted = if was_empty {
+            let pattern = || Regex::new(&format!("(?:{})(?!\\G)", regex.as_str())).map_err(|e| e.to_string());
+            match &not_empty {
+                Some(regex) => regex,
+                None => not_empty.insert(pattern()?),
+            }
+        } else {
+            regex
+        };
+        let captures = wanted.captures_from_pos(text, at).map_err(|e| e.to_string())?;
+        let Some((captures, whole)) = captures.and_then(|c| c.get(0).map(|whole| (c, whole))) else {
+            return Ok(found);
+        };
+        (at, was_empty) = (whole.end(), whole.start() == whole.end());
+        found.push(captures);
+    }
+}
+
 /// `re.sub(pattern, replacement, text, count)`; a count of 0 replaces all. Also how many were replaced.
 ///
 /// # Errors
@@ -163,8 +192,7 @@ pub fn replace(
     let mut out = String::new();
     let mut last = 0;
     let mut replaced = 0;
-    for captures in regex.captures_iter(text) {
-        let captures = captures.map_err(|e| e.to_string())?;
+    for captures in find_all(regex, text)? {
         let Some(whole) = captures.get(0) else { continue };
         if count > 0 && replaced == count {
             break;
@@ -192,6 +220,13 @@ mod tests {
             (r"[]a]", "a]", "-", "--"),
             (r"(?<=a)b", "ab", "c", "ac"),
             (r"^#?\s*Port.*", "#Port 22", "Port 1", "Port 1"),
+            (r"[^\/]*", "var/uploads", "..", "..../...."),
+            (r"x*", "abxxc", "-", "-a-b--c-"),
+            (r"x*|b", "abc", r"<\g<0>>", "<>a<><b><>c<>"),
+            (r"", "äb", "-", "-ä-b-"),
+            (r"$", "a\n", "-", "a-\n-"),
+            (r"\b|\w+", "ab c", "-", "--- ---"),
+            (r"(?i)A*", "aB", "-", "--B-"),
         ] {
             let regex = compile(pattern, Flags::default()).expect("valid");
             assert_eq!(replace(&regex, text, replacement, 0).expect("matches").0, expected, "{pattern}");

@@ -1,7 +1,7 @@
 //! `#[derive(ModuleArgs)]`: a documented struct becomes a module's argument specification and its reader.
 //!
 //! On the struct: `#[args(exclusive = "a,b", one_of = "a,b", together = "a,b")]`, each repeatable.
-//! On a field: `#[arg(required, alias = "…", default = "…", choices = "a,b", secret, flatten, name = "…")]`.
+//! On a field: `#[arg(required, alias = "…", default = "…", choices = "a,b", formerly = "old=a", secret, flatten, name = "…")]`.
 //! The doc comment of a field is its documentation.
 
 use proc_macro::TokenStream;
@@ -69,7 +69,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
         let mut arg_name = ident.to_string().trim_start_matches("r#").to_owned();
         let (mut required, mut secret, mut flatten) = (false, false, false);
         let mut aliases = Vec::new();
-        let mut choices = Vec::new();
+        let (mut choices, mut formerly) = (Vec::new(), Vec::new());
         let mut default = None;
         for attribute in field.attrs.iter().filter(|a| a.path().is_ident("arg")) {
             attribute.parse_nested_meta(|meta| {
@@ -83,6 +83,11 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
                     aliases.extend(list(&meta.value()?.parse()?));
                 } else if meta.path.is_ident("choices") {
                     choices = list(&meta.value()?.parse()?);
+                } else if meta.path.is_ident("formerly") {
+                    for pair in list(&meta.value()?.parse()?) {
+                        let (old, new) = pair.split_once('=').ok_or_else(|| meta.error("OLD=NEW"))?;
+                        formerly.push(quote!((#old, #new)));
+                    }
                 } else if meta.path.is_ident("default") {
                     default = Some(meta.value()?.parse::<LitStr>()?.value());
                 } else if meta.path.is_ident("name") {
@@ -111,6 +116,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
                 required: #required,
                 default: #default,
                 choices: &[#(#choices),*],
+                formerly: &[#(#formerly),*],
                 secret: #secret,
                 doc: #doc,
             });

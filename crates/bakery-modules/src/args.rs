@@ -13,6 +13,8 @@ pub struct ArgSpec {
     pub required: bool,
     pub default: Option<&'static str>,
     pub choices: &'static [&'static str],
+    /// Values that older Ansibles took, and what they are today.
+    pub formerly: &'static [(&'static str, &'static str)],
     pub secret: bool,
     pub doc: &'static str,
 }
@@ -47,6 +49,8 @@ pub trait ModuleArgs: Sized {
 pub struct Reader {
     values: Map,
     spec: Vec<ArgSpec>,
+    /// What was read as older Ansibles meant it, for people.
+    pub warnings: Vec<String>,
 }
 
 impl Reader {
@@ -111,11 +115,17 @@ impl Reader {
                 return Err(format!("{wanted}{}", names.join(separator)));
             }
         }
+        let mut warnings = Vec::new();
         for arg in &spec {
             if let (Some(default), false) = (arg.default, is_set(arg.name)) {
                 values.set(arg.name, default);
             }
-            let Some(value) = values.get(arg.name).filter(|v| !v.is_none()) else { continue };
+            let Some(mut value) = values.get(arg.name).filter(|v| !v.is_none()) else { continue };
+            if let Some((old, new)) = arg.formerly.iter().find(|(old, _)| value.as_str() == Some(*old)) {
+                warnings.push(format!("{}={old} is said as in older Ansibles; today it is {new}", arg.name));
+                value = Value::from(*new);
+                values.set(arg.name, *new);
+            }
             if !arg.choices.is_empty() {
                 let items = if arg.kind.starts_with("list") {
                     string_list(&value).unwrap_or_default()
@@ -143,7 +153,7 @@ impl Reader {
                 }
             }
         }
-        Ok(Self { values, spec })
+        Ok(Self { values, spec, warnings })
     }
 
     /// Reads one argument.

@@ -187,7 +187,8 @@ impl Host {
             None => PathBuf::from(path),
         };
         match &self.cwd {
-            Some(cwd) if expanded.is_relative() => cwd.join(expanded),
+            // No path leads nowhere, not to the folder that one is in: who removes it removes nothing.
+            Some(cwd) if expanded.is_relative() && !expanded.as_os_str().is_empty() => cwd.join(expanded),
             _ => expanded,
         }
     }

@@ -77,6 +77,9 @@ pub(crate) fn call<A: ModuleArgs>(
         Ok(reader) => reader,
         Err(message) => return failed(message).into(),
     };
+    for warning in &reader.warnings {
+        host.warn(warning.as_str());
+    }
     let args = match A::read(&reader) {
         Ok(args) => args,
         Err(message) => return failed(message).into(),

@@ -266,35 +266,36 @@ pub(super) fn template(args: &Map, templar: &Templar, modules: &mut dyn Modules)
 }
 
 pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
+    let content = args.get("content").filter(|content| !content.is_none());
+    let src = text(args, "src").filter(|src| !src.is_empty());
+    let dest = text(args, "dest").filter(|dest| !dest.is_empty());
+    match (&src, &content, &dest) {
+        (None, None, _) => return Err(fail("src (or content) is required")),
+        (_, _, None) => return Err(fail("dest is required")),
+        (Some(_), Some(_), _) => return Err(fail("src and content are mutually exclusive")),
+        (_, Some(_), Some(dest)) if dest.ends_with('/') => {
+            return Err(fail("can not use content with a dir as dest"));
+        }
+        _ => {}
+    }
     if flag(args, "remote_src") {
         return module(modules, "copy", args);
     }
     let call = args.copied();
-    if let Some(content) = args.get("content").filter(|content| !content.is_none()) {
-        if text(args, "src").is_some() {
-            return Err(fail("src and content are mutually exclusive"));
-        }
-        if text(args, "dest").is_some_and(|dest| dest.ends_with('/')) {
-            return Err(fail("can not use content with a dir as dest"));
-        }
+    if let Some(content) = content {
         // Structures become JSON, as in Ansible.
         call.remove("content");
         call.set("_data", encode(bakery_modules::args::text(&content).as_bytes()));
         let result = module(modules, "copy", &call)?;
         if result.get("changed").is_some_and(|changed| changed.is_true()) {
             // Ansible says where it had put the text meanwhile, which is no more when the task has ended.
-            let dest = text(args, "dest").unwrap_or_default();
+            let dest = dest.unwrap_or_default();
             let ending = Path::new(&dest).extension().map(|e| format!(".{}", e.to_string_lossy()));
             result.set("src", format!("~/.ansible/tmp/.source{}", ending.unwrap_or_default()));
         }
         return Ok(result);
     }
-    if text(args, "dest").is_none() {
-        return Err(fail("dest is required"));
-    }
-    let Some(src) = text(args, "src").filter(|src| !src.is_empty()) else {
-        return Err(fail("src (or content) is required"));
-    };
+    let src = src.unwrap_or_default();
     call.remove("src");
     let Some(path) = templar.find_file("files", &src) else {
         if modules.controller_file(Path::new(&src)).is_none() {

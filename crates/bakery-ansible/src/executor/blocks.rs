@@ -121,24 +121,23 @@ impl Runner<'_> {
 
     /// The name to show: `role : name`, templates in it evaluated where they can be.
     pub(super) fn shown_name(&self, task: &Task, context: &Context, host: &str) -> String {
+        let uses_role =
+            matches!(bakery_modules::canonical_name(&task.action), "include_role" | "import_role");
         let name = match &task.name {
             Some(name) => {
                 let templar = self.templar(host, context, Map::new(), Some(task));
                 templar.text(name).unwrap_or_else(|_| name.to_string())
             }
-            None if matches!(
-                bakery_modules::canonical_name(&task.action),
-                "include_role" | "import_role"
-            ) =>
-            {
+            None if uses_role => {
                 let role = task.args.get("name").or_else(|| task.args.get("role"));
-                return format!("{} : {}", task.action, role.map(|r| r.to_string()).unwrap_or_default());
+                format!("{} : {}", task.action, role.map(|r| r.to_string()).unwrap_or_default())
             }
             None => task.action.clone(),
         };
+        // What uses a role is named without the role that it stands in (`IncludeRole.get_name` of ansible-core).
         match &context.role {
-            Some(used) => format!("{} : {name}", used.role.name),
-            None => name,
+            Some(used) if !uses_role => format!("{} : {name}", used.role.name),
+            _ => name,
         }
     }
 

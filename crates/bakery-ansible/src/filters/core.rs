@@ -503,8 +503,7 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
             let regex = compile(&args.text(0, "regex", ""), flags(args)).map_err(Error::new)?;
             let subject = text();
             let mut out = Vec::new();
-            for captures in regex.captures_iter(subject.as_str()) {
-                let captures = captures.map_err(|e| Error::new(e.to_string()))?;
+            for captures in bakery_lang::regex::find_all(&regex, subject.as_str()).map_err(Error::new)? {
                 let group = |at: usize| Value::from(captures.get(at).map_or("", |m| m.as_str()));
                 out.push(match captures.len() {
                     1 => group(0),

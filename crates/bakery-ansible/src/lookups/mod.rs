@@ -103,8 +103,9 @@ fn flatten_once(terms: &[Value]) -> Vec<Value> {
 /// # Errors
 /// With its name and what it says, whatever that came from; or that there is no such lookup.
 pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
-    let in_python = templar.loader.as_ref().filter(|loader| loader.plugins.has(loader, Kind::Lookup, name));
-    if !NAMES.contains(&name) && in_python.is_none() {
+    // Python is started for what is not known here alone.
+    let in_python = || templar.loader.as_ref().is_some_and(|loader| loader.plugins.has(loader, Kind::Lookup, name));
+    if !NAMES.contains(&name) && !in_python() {
         let hint = bakery_lang::suggest(name, NAMES.iter().copied());
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();
         return Err(Error::told(format!("The lookup plugin '{name}' was not found.{hint}")));

@@ -669,7 +669,10 @@ impl Loader {
                 }
                 // The old `include` is static when its name is plain, it does not loop, and nothing around it was included
                 // by a task (`load_list_of_tasks` in `ansible/playbook/helpers.py` of ansible-core 2.14).
-                let is_dynamic = task.r#loop.is_some() || name.has_template() || gathered.is_included;
+                let is_dynamic = task.include_is_static.map_or_else(
+                    || task.r#loop.is_some() || name.has_template() || gathered.is_included,
+                    |is_static| !is_static,
+                );
                 if action == "include" && is_dynamic {
                     return Ok(Entry::Task(Arc::new(task)));
                 }

@@ -235,6 +235,7 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
     };
     let mut control = Map::new();
     let mut extra_args = None;
+    let mut is_static = None;
     let mut found: Option<(&Node, String)> = None;
     let mut unknown: Vec<(&Node, &Node)> = Vec::new();
     for (key, value) in rest {
@@ -262,6 +263,7 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
             "loop_control" => control = vars(value)?,
             "loop" => task.r#loop = Some(Loop { lookup: None, items: value.to_value(), control: Map::new() }),
             "args" => extra_args = Some(value.to_value()),
+            "static" => is_static = Some((key, value.to_value().is_true())),
             "action" | "local_action" => {
                 let (action, args) = old_action(value)?;
                 task.args = args;
@@ -316,6 +318,17 @@ pub(super) fn task(node: &Node, place: &Place<'_>) -> Result<Task> {
         return Err(Error::parse(Diagnostic::at(&node.origin, "no module/action detected in task.")));
     };
     task.action = action;
+    match is_static {
+        Some((_, is_static)) if bakery_modules::canonical_name(&task.action) == "include" => {
+            task.include_is_static = Some(is_static);
+        }
+        // It was an attribute of the old `include` alone (ansible-core up to 2.11).
+        Some((key, _)) => {
+            let message = "'static' is not a valid attribute for a Task";
+            return Err(Error::parse(Diagnostic::at(&key.origin, message)));
+        }
+        None => {}
+    }
     if let Some(Value::Map(extra)) = extra_args {
         // `args:` fills in what the task itself does not say.
         for (key, value) in extra.pairs() {

@@ -82,6 +82,8 @@ pub struct Task {
     pub poll: Option<Value>,
     /// Topics that a handler answers to.
     pub listen: Vec<Value>,
+    /// What `static` says of an old `include`: whether it is read before any host is known.
+    pub include_is_static: Option<bool>,
     /// Where it is written.
     pub origin: Origin,
     /// The file that it is in.
@@ -108,6 +110,7 @@ impl Task {
             r#async: None,
             poll: None,
             listen: vec![],
+            include_is_static: None,
             origin,
             file: PathBuf::new(),
             role: None,

@@ -17,7 +17,11 @@ struct Args {
     #[arg(name = "package", alias = "name,pkg")]
     package: Option<Vec<String>>,
     /// What shall be: `latest` also upgrades, `build-dep` installs what building needs, `fixed` mends.
-    #[arg(default = "present", choices = "absent,build-dep,fixed,latest,present")]
+    #[arg(
+        default = "present",
+        choices = "absent,build-dep,fixed,latest,present",
+        formerly = "installed=present,removed=absent"
+    )]
     state: String,
     /// Whether the lists are fetched first.
     #[arg(alias = "update-cache")]

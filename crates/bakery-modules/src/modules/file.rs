@@ -210,6 +210,10 @@ fn directory(host: &mut Host, path: &Path, args: &Args, diff: &Diff) -> Result<b
         }
         Err(_) => {
             changed = true;
+            if path.as_os_str().is_empty() && !host.check {
+                let why = "There was an issue creating  as requested: No such file or directory";
+                return Err(Failure::new(why).with("path", ""));
+            }
             // Every folder that is made gets the attributes, as in Ansible.
             let missing: Vec<PathBuf> =
                 path.ancestors().take_while(|p| !p.exists()).map(Path::to_path_buf).collect();

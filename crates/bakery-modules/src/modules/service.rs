@@ -18,7 +18,7 @@ struct Args {
     #[arg(required)]
     name: String,
     /// What shall be.
-    #[arg(choices = "reloaded,restarted,started,stopped")]
+    #[arg(choices = "reloaded,restarted,started,stopped", formerly = "running=started")]
     state: Option<String>,
     /// Whether it starts at boot.
     enabled: Option<bool>,
@@ -92,11 +92,19 @@ pub(super) fn unit_file(unit: &str) -> Option<std::path::PathBuf> {
     })
 }
 
-/// The links that enabling a unit makes, as `(link, target)`, from its `[Install]` section.
+/// The links that enabling a unit makes, as `(link, target)`, from its `[Install]` section. Of a name that is another's alias
+/// those of the other, as systemctl does it.
 pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure> {
     let Some(file) = unit_file(unit) else {
         return Err(Failure::new(format!("Could not find the requested service {unit}: host")));
     };
+    let led = fs::read_link(&file).ok().and_then(|target| target.file_name().map(std::ffi::OsStr::to_owned));
+    let aliased = led.as_deref().and_then(std::ffi::OsStr::to_str).filter(|name| {
+        !unit.contains('@') && *name != unit && *name != "null" && unit_file(name).is_some()
+    });
+    if let Some(aliased) = aliased {
+        return install_links(aliased);
+    }
     let text = fs::read_to_string(&file)?;
     let mut in_install = false;
     let mut links = Vec::new();

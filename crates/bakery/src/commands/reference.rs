@@ -35,6 +35,9 @@ pub(crate) fn doc(module: Option<&str>, list: bool) -> Outcome {
         if !arg.choices.is_empty() {
             notes.push(arg.choices.join("|"));
         }
+        for (old, new) in arg.formerly {
+            notes.push(format!("formerly {old} for {new}"));
+        }
         if !arg.aliases.is_empty() {
             notes.push(format!("also {}", arg.aliases.join(", ")));
         }

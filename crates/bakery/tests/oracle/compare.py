@@ -5,13 +5,14 @@ tasks are its roles' own, what both programs print is compared line by line.
     compare.py CASE.yml      the exit code is 0 when nothing differs
 
 Comments at a case's head may say: `facts` (they are gathered first), `network` (the machine's own network is used),
-`setup: COMMAND` (a shell command that runs first), `without PATH: reason` (files that are not compared). A task's variable
+`setup: COMMAND` (a shell command that runs first, told in WHO which of both will follow), `from PACKAGE` (whose roles a
+playbook uses; they are copied to /oracle/roles), `without PATH: reason` (files that are not compared). A task's variable
 `differs` names what is not compared of its result, as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
 
 Compared: changed, failed, skipped, and of results that did not fail whatever ansible-core returned, but for times, process
 numbers and texts of warnings; of files: type, mode, owner, group, content, target of links.
 
-PROGRAMS: the folder of bakery. VENV: that of ansible-core's programs. COLLECTIONS: that of Ansible's collections.
+ROLES: the folder of unpacked packages with roles. PROGRAMS: the folder of bakery. VENV: that of ansible-core's programs. COLLECTIONS: that of Ansible's collections.
 KEEP: a folder where ansible-core's side is kept for the next time.
 """
 
@@ -22,6 +23,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -105,6 +107,8 @@ def printed(output):
         elif re.match(r"(TASK|PLAY|RUNNING HANDLER|fatal:|failed:|ok:|changed:|skipping:|included:|\.\.\.)", line):
             explaining = False
         if line and not explaining:
+            # A result in a label is told in another order, and with the arguments as each program reads them.
+            line = re.sub(r"\(item=\W*\{.*'invocation': .*", "(item=a result)", line)
             # What is said of a failure is each program's own.
             line = re.sub(r"^((fatal|failed): .*?) => \{.*", r"\1", line.rstrip())
             lines.append(steady(re.sub(r"\*{3,}", "***", line)))
@@ -128,15 +132,26 @@ def wrapped(tasks, prefix=""):
     return names
 
 
+def copy_roles(package):
+    """Copies a package's roles to where playbooks find them."""
+    (folder,) = pathlib.Path(os.environ["ROLES"]).glob(f"roles-{package}-[0-9]*")
+    for tasks in sorted(folder.glob("**/roles/**/tasks/main.y*ml")):
+        role = tasks.parent.parent
+        shutil.copytree(role, f"/oracle/roles/{role.name}", dirs_exist_ok=True)
+
+
 def inside(case, who):
     """Runs all rounds; on the overlay."""
     text = pathlib.Path(case).read_text()
     head = [line[2:] for line in text.splitlines() if line.startswith("# ")]
+    os.makedirs("/oracle")
+    for line in head:
+        if line.startswith("from "):
+            copy_roles(line[5:])
     for line in head:
         if line.startswith("setup: "):
-            environment = dict(os.environ, HERE=str(pathlib.Path(__file__).parent))
+            environment = dict(os.environ, HERE=str(pathlib.Path(__file__).parent), WHO=who)
             subprocess.run(line[7:], shell=True, check=True, stdout=sys.stderr, env=environment)
-    os.makedirs("/oracle")
     tasks = yaml.safe_load(text)
     names = []
     if is_playbook(tasks):
@@ -152,7 +167,7 @@ def inside(case, who):
     environment = dict(
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", USER="root", LANG="C.UTF-8",
         NO_COLOR="1", ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="1", ANSIBLE_LOCALHOST_WARNING="false",
-        BAKERY_HOME="/oracle/store", ANSIBLE_COLLECTIONS_PATH=os.environ["COLLECTIONS"],
+        BAKERY_HOME="/oracle/store", ANSIBLE_ROLES_PATH="/oracle/roles", ANSIBLE_COLLECTIONS_PATH=os.environ["COLLECTIONS"],
     )
     if is_playbook(tasks):
         # Its plugins in Python want an installed ansible-core.
@@ -187,7 +202,8 @@ def observe(case, who):
     if who == "ansible" and os.environ.get("KEEP"):
         packages = pathlib.Path("/var/lib/dpkg/status").read_bytes()
         # What a comparison leaves out may change without anything being asked again.
-        asking = "".join(inspect.getsource(part) for part in (inside, wrapped, tree, entry))
+        asking = "".join(inspect.getsource(part) for part in (inside, wrapped, tree, entry, copy_roles))
+        asking += pathlib.Path(__file__).with_name("mend-roles").read_text()
         digest = hashlib.sha256(text.encode() + packages + asking.encode()).hexdigest()[:32]
         kept = pathlib.Path(os.environ["KEEP"]) / digest
         if kept.exists():

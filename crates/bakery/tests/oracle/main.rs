@@ -2,8 +2,8 @@
 //! own over this machine's files, in check mode, for real, and again. `compare.py` says what is compared.
 //!
 //! Every file of `cases/` is a test; a module without a case is named here with its reason. Those of `playbooks/`
-//! are compared by what is printed, and those of `roles/` are playbooks of public roles, whose tasks nobody here has written.
-//! What today's ansible-core refuses or reads otherwise is in `older/`, beside ansible-core 2.14, as Debian 12 has it.
+//! are compared by what is printed, and those of `roles/` are playbooks of public roles, whose tasks nobody here has written;
+//! with `# older` at its head one is compared with ansible-core 2.14. What today's ansible-core refuses or reads otherwise is in `older/`, beside ansible-core 2.14, as Debian 12 has it.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use reference::{collections, programs_of_bakery, programs_of_reference};
+use reference::{collections, programs_of_bakery, programs_of_reference, public_roles};
 
 /// Modules that no case names, and why.
 const WITHOUT_CASE: &[(&str, &str)] = &[
@@ -63,7 +63,9 @@ fn main() {
         let ports = Arc::clone(&ports);
         Trial::test(format!("role {}", name(&file)), move || {
             let _alone = ports.lock().unwrap_or_else(PoisonError::into_inner);
-            compare(&file, "venv")
+            public_roles(&programs_of_reference()?)?;
+            let older = std::fs::read_to_string(&file)?.lines().any(|line| line == "# older");
+            compare(&file, if older { "venv-2.14" } else { "venv" })
         })
     }));
     let roles: Vec<String> = in_folder("roles").iter().map(|file| name(file)).collect();
@@ -211,6 +213,7 @@ fn compare(case: &Path, venv: &str) -> Result<(), Failed> {
         .env("VENV", &programs)
         .env("PROGRAMS", programs_of_bakery())
         .env("COLLECTIONS", collections(&reference)?)
+        .env("ROLES", &cache)
         .env("KEEP", cache.join("oracle"))
         .output()?;
     if output.status.success() {

@@ -1,5 +1,6 @@
 //! What tests beside reference programs share: where those are, and what comes from PyPI with them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -32,15 +33,24 @@ pub(crate) fn sources(reference: &Path, package: &str, release: &str) -> Result<
     let script = "import sys, tarfile, glob\n\
         tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
     let download = ["--no-binary", ":all:", &format!("{package}=={release}")];
-    unpacked(reference, &format!("{}-{release}", package.replace('-', "_")), &download, script, &[])
+    unpacked(reference, &format!("{}-{release}", package.replace('-', "_")), &pip(reference, &download), script, &[])
 }
 
-/// A folder that is made of a package of PyPI on first use: `pip download` with these words, then a script in Python that
-/// is told the folder of the download, the folder to make, which is `name` in it, and further words.
-pub(crate) fn unpacked(
+/// The command that downloads from PyPI; the folder to put it into comes last.
+fn pip(reference: &Path, words: &[&str]) -> Vec<OsString> {
+    let mut command: Vec<OsString> = vec![reference.join("pip").into()];
+    command.extend(["download", "-q", "--no-deps"].iter().chain(words).map(OsString::from));
+    command.push("--dest".into());
+    command
+}
+
+/// A folder that is made of a package of a registry on first use: by a command that downloads into the folder that is its
+/// last word, then a script in Python that is told the folder of the download, the folder to make, which is `name` in it,
+/// and further words.
+fn unpacked(
     reference: &Path,
     name: &str,
-    download: &[&str],
+    download: &[OsString],
     script: &str,
     words: &[&str],
 ) -> Result<PathBuf, Failed> {
@@ -59,10 +69,8 @@ pub(crate) fn unpacked(
         }
         Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr)).into())
     };
-    run(Command::new(reference.join("pip"))
-        .args(["download", "-q", "--no-deps", "-d"])
-        .arg(scratch.path())
-        .args(download))?;
+    let (program, rest) = download.split_first().ok_or("a command that downloads")?;
+    run(Command::new(program).args(rest).arg(scratch.path()))?;
     run(Command::new(reference.join("python"))
         .args(["-c", script])
         .args([scratch.path(), &scratch.path().join(name)])
@@ -73,8 +81,9 @@ pub(crate) fn unpacked(
 }
 
 /// The collections that cases use, of the hundred of the package `ansible`; the rest would only take room.
-const WANTED: [&str; 6] = [
+const WANTED: [&str; 7] = [
     "ansible/posix",
+    "ansible/windows",
     "ansible/utils",
     "community/general",
     "community/crypto",
@@ -82,37 +91,51 @@ const WANTED: [&str; 6] = [
     "community/postgresql",
 ];
 
-/// Packages with roles, besides DebOps: those of the community's collections, of OpenStack's Kolla and TripleO.
-const ROLES: [(&str, &str); 7] = [
+/// Packages of PyPI with roles, besides DebOps: those of the community's collections, of OpenStack's projects, and of people
+/// who keep their machines with them.
+const ROLES: [(&str, &str); 11] = [
     ("ansible", COLLECTIONS),
     ("kolla-ansible", "22.2.0"),
+    ("kayobe", "18.6.0"),
     ("tripleo-ansible", "6.0.0"),
     ("ansible-role-chrony", "1.3.0"),
     ("ansible-role-collect-logs", "1.5.0"),
     ("ansible-role-container-registry", "1.4.0"),
     ("ansible-role-redhat-subscription", "1.3.0"),
+    ("ansible-droplet", "0.5.0"),
+    ("groot-ansible", "0.4.3"),
+    ("ragleap-ansible", "0.1.1"),
 ];
 
-/// Folders with the public roles that PyPI brings, fetched on first use.
+/// Packages of npm with roles: one that carries well-known roles of Ansible Galaxy, as they were in 2016.
+const ROLES_OF_NPM: [(&str, &str); 1] = [("ansible-roles", "2.1.5")];
+
+/// Folders with the public roles that registries bring, fetched on first use: `roles-PACKAGE-RELEASE`, and that of DebOps.
 pub(crate) fn public_roles(reference: &Path) -> Result<Vec<PathBuf>, Failed> {
     let mut folders = vec![debops(reference)?];
-    for (package, release) in ROLES {
-        let name = format!("roles-{package}-{release}");
-        let package = format!("{package}=={release}");
-        folders.push(unpacked(reference, &name, &[&package], include_str!("unpack-roles.py"), &[])?);
+    let of_pypi = ROLES.map(|(package, release)| {
+        (format!("{package}-{release}"), pip(reference, &[&format!("{package}=={release}")]))
+    });
+    let of_npm = ROLES_OF_NPM.map(|(package, release)| {
+        let words = ["npm", "pack", "--silent", &format!("{package}@{release}"), "--pack-destination"];
+        (format!("{package}-{release}"), words.map(OsString::from).to_vec())
+    });
+    for (name, download) in of_pypi.into_iter().chain(of_npm) {
+        let name = format!("roles-{name}");
+        folders.push(unpacked(reference, &name, &download, include_str!("unpack-roles.py"), &[])?);
     }
     Ok(folders)
 }
 
 fn debops(reference: &Path) -> Result<PathBuf, Failed> {
     let (name, package) = (format!("debops-{DEBOPS}"), format!("debops=={DEBOPS}"));
-    unpacked(reference, &name, &[&package], include_str!("unpack.py"), &["debops/debops"])
+    unpacked(reference, &name, &pip(reference, &[&package]), include_str!("unpack.py"), &["debops/debops"])
 }
 
 /// The folders of collections, fetched on first use: the community's, and DebOps with its roles.
 pub(crate) fn collections(reference: &Path) -> Result<String, Failed> {
     let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
     let package = format!("ansible=={COLLECTIONS}");
-    let community = unpacked(reference, &name, &[&package], include_str!("unpack.py"), &WANTED)?;
+    let community = unpacked(reference, &name, &pip(reference, &[&package]), include_str!("unpack.py"), &WANTED)?;
     Ok(format!("{}:{}", community.display(), debops(reference)?.display()))
 }
