@@ -58,8 +58,7 @@ fn answer(request: &Request) -> serde_json::Value {
 }
 
 fn become_user(name: &str) -> Result<(), Error> {
-    let unknown = || std::io::Error::other(format!("there is no user `{name}`"));
-    let user = users::find_user(name).ok_or_else(unknown)?;
+    let user = users::find_user(name).ok_or_else(|| Error::NoUser(name.to_owned()))?;
     let groups: Vec<u32> =
         users::groups("/").into_iter().filter(|g| g.members.contains(&user.name)).map(|g| g.gid).collect();
     users::become_user(&user, &groups)?;

@@ -10,6 +10,7 @@ pub mod disk;
 pub mod facts;
 pub mod host;
 pub mod http;
+mod lvm;
 mod modules;
 mod outcome;
 pub mod passwords;

@@ -65,6 +65,9 @@ pub enum Error {
     /// A frame that is no JSON of the expected shape.
     #[error("the agent's answer cannot be read: {0}")]
     Malformed(#[from] serde_json::Error),
+    /// The user that an agent shall serve as.
+    #[error("there is no user `{0}`")]
+    NoUser(String),
     /// A frame beyond [`MAX_FRAME`].
     #[error("a frame of {0} bytes is larger than the {MAX_FRAME} that are allowed")]
     TooLarge(u32),

@@ -29,6 +29,10 @@ impl Escalation {
 
     /// What a refusal is called that was said while becoming the user; `None` if nothing was refused.
     pub fn refusal(&self, said: &str) -> Option<String> {
+        let unknown = bakery_protocol::Error::NoUser(self.user.clone()).to_string();
+        if said.contains(&unknown) {
+            return Some(format!("Task failed: {unknown} to become"));
+        }
         let has = |words: &[&str]| words.iter().any(|word| said.contains(word));
         let what = if has(&[
             "Sorry, try again",

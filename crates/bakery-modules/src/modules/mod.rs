@@ -45,6 +45,8 @@ mod iptables;
 mod known_hosts;
 mod lineinfile;
 mod locale_gen;
+mod lvg;
+mod lvol;
 mod make;
 mod modprobe;
 mod mount;
@@ -150,6 +152,8 @@ pub(crate) static ALL: &[&Module] = &[
     &known_hosts::MODULE,
     &lineinfile::MODULE,
     &locale_gen::MODULE,
+    &lvg::MODULE,
+    &lvol::MODULE,
     &make::MODULE,
     &modprobe::MODULE,
     &mount::MODULE,

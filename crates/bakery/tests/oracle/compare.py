@@ -5,7 +5,7 @@ tasks are its roles' own, what both programs print is compared line by line.
     compare.py CASE.yml      the exit code is 0 when nothing differs
 
 Comments at a case's head may say: `facts` (they are gathered first), `network` (the machine's own network is used),
-`setup: COMMAND` (a shell command that runs first, told in WHO which of both will follow), `from PACKAGE` (whose roles a
+`setup: COMMAND` (a shell command that runs first, told in WHO which of both will follow), `teardown: COMMAND` (one that runs last, for what outlives the overlay), `from PACKAGE` (whose roles a
 playbook uses; they are copied to /oracle/roles), `without PATH: reason` (files that are not compared). A task's variable
 `differs` names what is not compared of its result, as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
 
@@ -195,6 +195,16 @@ def inside(case, who):
     print(json.dumps(rounds))
 
 
+def to_the_end(case, who):
+    """Runs all rounds, and then what puts back what an overlay does not hold."""
+    try:
+        inside(case, who)
+    finally:
+        for line in pathlib.Path(case).read_text().splitlines():
+            if line.startswith("# teardown: "):
+                subprocess.run(line[12:], shell=True, check=True, stdout=sys.stderr)
+
+
 def observe(case, who):
     """What a program does with a case: for every round its results and the files that are others."""
     text = pathlib.Path(case).read_text()
@@ -326,6 +336,6 @@ def as_first_process(work):
 
 if __name__ == "__main__":
     if sys.argv[1] == "--inside":
-        as_first_process(lambda: inside(sys.argv[2], sys.argv[3]))
+        as_first_process(lambda: to_the_end(sys.argv[2], sys.argv[3]))
     else:
         main(sys.argv[1])
