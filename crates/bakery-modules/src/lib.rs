@@ -6,6 +6,7 @@
 pub mod args;
 mod crypto;
 mod database;
+pub mod digests;
 pub mod disk;
 pub mod facts;
 pub mod host;
@@ -18,6 +19,5 @@ mod registry;
 
 pub use host::{Host, Phase};
 pub use modules::async_wrapper::{VERB as BACKGROUND_VERB, background};
-pub use modules::digest;
 pub use outcome::{Failure, Outcome, Run};
 pub use registry::{Module, ModuleDoc, all, canonical_name, find, is_known_elsewhere, moved_to, run};

@@ -49,14 +49,14 @@ pub(super) fn fetch(args: &Map, templar: &Templar, modules: &mut dyn Modules) ->
     }
     let target = target(args, &src, &dest, templar, modules)?;
     let held = fs::read(&target).ok();
-    let digest = |bytes: &[u8]| bakery_modules::digest("sha1", bytes);
+    let digest = |bytes: &[u8]| bakery_modules::digests::hex("sha1", bytes).unwrap_or_default();
     let remote = of_stat("checksum");
     let result = ok();
     result.set("dest", target.display().to_string());
     if let Some(held) = held.as_ref().filter(|held| remote.as_deref() == Some(&digest(held))) {
         result.set("file", src);
         result.set("checksum", remote);
-        result.set("md5sum", bakery_modules::digest("md5", held));
+        result.set("md5sum", bakery_modules::digests::hex("md5", held));
         return Ok(result);
     }
     let call = Map::from_iter([("src", Value::from(src.as_str()))]);
@@ -85,7 +85,7 @@ pub(super) fn fetch(args: &Map, templar: &Templar, modules: &mut dyn Modules) ->
         fs::write_atomic(&target, &bytes).map_err(|e| fail(e.to_string()))?;
     }
     result.set("changed", is_other);
-    result.set("md5sum", bakery_modules::digest("md5", &bytes));
+    result.set("md5sum", bakery_modules::digests::hex("md5", &bytes));
     result.set("remote_md5sum", Value::None);
     result.set("remote_checksum", remote.unwrap_or_else(|| checksum.clone()));
     result.set("checksum", checksum);

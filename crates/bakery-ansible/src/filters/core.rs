@@ -163,15 +163,11 @@ fn run(templar: &Templar, name: &str, value: &Value, args: &Arguments) -> Result
         },
         "checksum" | "sha1" => hex(&sha1::Sha1::digest(text())),
         "md5" => hex(&md5::Md5::digest(text())),
-        "hash" => match args.text(0, "hashtype", "sha1").as_str() {
-            "md5" => hex(&md5::Md5::digest(text())),
-            "sha224" => hex(&sha2::Sha224::digest(text())),
-            "sha256" => hex(&sha2::Sha256::digest(text())),
-            "sha384" => hex(&sha2::Sha384::digest(text())),
-            "sha512" => hex(&sha2::Sha512::digest(text())),
-            "sha1" => hex(&sha1::Sha1::digest(text())),
-            other => return Err(Error::new(format!("unsupported hash type {other}"))),
-        },
+        "hash" => {
+            let kind = args.text(0, "hashtype", "sha1");
+            let hash = bakery_modules::digests::hex(&kind, text().as_bytes());
+            hash.ok_or_else(|| Error::new(format!("unsupported hash type {kind}")))?.into()
+        }
         "password_hash" => {
             if value.as_str().is_none() && value.as_int().is_none() {
                 return Err(Error::new(format!("password_hash needs text, not {}", value.type_name())));

@@ -3,6 +3,7 @@
 mod config;
 mod password;
 mod sequence;
+mod url;
 mod tables;
 
 use bakery_host::{Cmd, fs};
@@ -198,7 +199,7 @@ fn found(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Resul
         "ini" => tables::ini_values(templar, terms, options)?,
         "csvfile" if terms.is_empty() => return Err(Error::new("Search key is required but was not found")),
         "csvfile" => tables::csv(templar, terms, options)?,
-        "url" => url(terms, options)?,
+        "url" => url::url(templar, terms, options)?,
         "config" => config::run(templar, terms, options)?,
         "file" | "unvault" => {
             let mut out = Vec::new();
@@ -356,33 +357,6 @@ fn text_of(templar: &Templar, path: &std::path::Path) -> Result<String> {
         Some(loader) => loader.decrypted(path, bytes).map_err(|e| Error::new(e.diagnostic.message)),
         None => String::from_utf8(bytes).map_err(|e| Error::new(e.to_string())),
     }
-}
-
-/// What is at a URL, as lines or as one text.
-fn url(terms: &[Value], options: &Map) -> Result<Vec<Value>> {
-    let mut out = Vec::new();
-    for term in terms {
-        let mut headers: Vec<(String, String)> = Vec::new();
-        if let Some(Value::Map(map)) = options.get("headers") {
-            headers.extend(map.pairs().into_iter().map(|(k, v)| (k.to_string(), v.to_string())));
-        }
-        let text = |name: &str| options.get(name).filter(|v| !v.is_none()).map(|v| v.to_string());
-        if let Some(user) = text("username") {
-            use base64::Engine as _;
-            let pair = format!("{user}:{}", text("password").unwrap_or_default());
-            let basic = base64::engine::general_purpose::STANDARD.encode(pair);
-            headers.push(("Authorization".into(), format!("Basic {basic}")));
-        }
-        let body = bakery_modules::http::get(&term.to_string(), &headers)
-            .map_err(|e| Error::new(format!("Failed lookup url for {term} : {e}")))?;
-        let body = String::from_utf8_lossy(&body).into_owned();
-        if options.get("split_lines").is_none_or(|v| bakery_modules::args::boolean(&v).unwrap_or(true)) {
-            out.extend(body.lines().map(Value::from));
-        } else {
-            out.push(body.into());
-        }
-    }
-    Ok(out)
 }
 
 fn first_found(templar: &Templar, terms: &[Value], options: &Map) -> Result<Vec<Value>> {

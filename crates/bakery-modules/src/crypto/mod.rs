@@ -12,50 +12,18 @@ use std::path::{Path, PathBuf};
 
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
-use blake2::digest::Update as _;
-use md5::Digest as _;
-use sha3::digest::ExtendableOutput as _;
 
 use crate::host::{FileAttributes, Replace};
-use crate::{Failure, Host, Outcome};
+use crate::{Failure, Host, Outcome, digests};
 use keys::{Key, Unreadable};
 
 /// The digests of some bytes by every algorithm that Python is sure to have, in hexadecimal with colons
 /// (`get_fingerprint_of_bytes` in `_crypto/support.py`).
 pub(crate) fn fingerprints(bytes: &[u8]) -> Map {
-    let shake = |long: bool| -> Vec<u8> {
-        let mut out = vec![0; 32];
-        if long {
-            let mut hash = sha3::Shake256::default();
-            hash.update(bytes);
-            hash.finalize_xof_into(&mut out);
-        } else {
-            let mut hash = sha3::Shake128::default();
-            hash.update(bytes);
-            hash.finalize_xof_into(&mut out);
-        }
-        out
-    };
-    let all: [(&str, Vec<u8>); 14] = [
-        ("blake2b", blake2::Blake2b512::digest(bytes).to_vec()),
-        ("blake2s", blake2::Blake2s256::digest(bytes).to_vec()),
-        ("md5", md5::Md5::digest(bytes).to_vec()),
-        ("sha1", sha1::Sha1::digest(bytes).to_vec()),
-        ("sha224", sha2::Sha224::digest(bytes).to_vec()),
-        ("sha256", sha2::Sha256::digest(bytes).to_vec()),
-        ("sha384", sha2::Sha384::digest(bytes).to_vec()),
-        ("sha3_224", sha3::Sha3_224::digest(bytes).to_vec()),
-        ("sha3_256", sha3::Sha3_256::digest(bytes).to_vec()),
-        ("sha3_384", sha3::Sha3_384::digest(bytes).to_vec()),
-        ("sha3_512", sha3::Sha3_512::digest(bytes).to_vec()),
-        ("sha512", sha2::Sha512::digest(bytes).to_vec()),
-        ("shake_128", shake(false)),
-        ("shake_256", shake(true)),
-    ];
     let hex = |digest: Vec<u8>| {
         Value::from(digest.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":"))
     };
-    all.into_iter().map(|(name, digest)| (name, hex(digest))).collect()
+    digests::NAMES.iter().filter_map(|name| Some((*name, hex(digests::digest(name, bytes)?)))).collect()
 }
 
 /// How many bits a number has, the highest byte first.

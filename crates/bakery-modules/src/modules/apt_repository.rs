@@ -130,7 +130,7 @@ fn ppa(repo: &str, args: &Args, host: &Host) -> Result<Option<Ppa>, Failure> {
 /// Brings the key of a PPA, by its fingerprint on Launchpad and a server of keys.
 fn ppa_key(ppa: &Ppa, host: &Host) -> Result<(), Failure> {
     let url = format!("https://api.launchpad.net/1.0/~{}/+archive/{}", ppa.owner, ppa.name);
-    let answer = crate::http::get(&url, &[("Accept".into(), "application/json".into())])
+    let answer = crate::http::get(host, &url, &[("Accept".into(), "application/json".into())])
         .map_err(|e| Failure::new(format!("failed to fetch PPA information, error was: {e}")))?;
     let about = json::parse(&String::from_utf8_lossy(&answer)).map_err(|e| Failure::new(e.to_string()))?;
     let fingerprint = about.get("signing_key_fingerprint").map(|f| f.to_string()).unwrap_or_default();

@@ -92,7 +92,7 @@ fn key(host: &mut Host, given: &str, slug: &str) -> Result<(bool, String, Option
     if !given.contains("://") {
         return Ok((false, given.to_owned(), None));
     }
-    let bytes = crate::http::get(given, &[])
+    let bytes = crate::http::get(host, given, &[])
         .map_err(|problem| Failure::new(format!("Could not fetch signed_by key: {problem}")))?;
     let armored = bytes.windows(36).any(|w| w == b"-----BEGIN PGP PUBLIC KEY BLOCK-----");
     let path = format!("{KEYRINGS}/{slug}.{}", if armored { "asc" } else { "gpg" });

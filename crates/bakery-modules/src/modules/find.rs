@@ -280,7 +280,7 @@ fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {
     if args.get_checksum && meta.is_file() {
         map.set(
             "checksum",
-            super::stat::digest(&args.checksum_algorithm, &fs::read(path).unwrap_or_default()),
+            crate::digests::hex(&args.checksum_algorithm, &fs::read(path).unwrap_or_default()),
         );
     }
     map.into()

@@ -10,7 +10,7 @@ use bakery_macros::ModuleArgs;
 use crate::host::{FileAttributes, Replace};
 use crate::http::{Request, send};
 use crate::registry::module;
-use crate::{Failure, Host, Outcome, Run};
+use crate::{digests, Failure, Host, Outcome, Run};
 
 /// Fetches a file by http, https or `file:`.
 #[derive(ModuleArgs)]
@@ -61,11 +61,11 @@ struct Args {
     client_key: Option<String>,
     /// Accepted; what rustls takes for safe is used.
     ciphers: Option<Vec<String>>,
-    /// Accepted; headers are never sent to another host.
+    /// Headers that are not sent to where the server redirects to.
     unredirected_headers: Option<Vec<String>>,
     /// Accepted; Kerberos is not spoken.
     use_gssapi: bool,
-    /// Accepted; `.netrc` is not read.
+    /// Whether `.netrc` says who to be where nothing else does.
     #[arg(default = "true")]
     use_netrc: bool,
     /// Permissions and ownership.
@@ -73,22 +73,24 @@ struct Args {
     attributes: FileAttributes,
 }
 
-fn request(url: &str, args: Option<&Args>) -> Request {
-    let mut request = Request::get(url);
+fn request(host: &Host, url: &str, args: Option<&Args>) -> Request {
+    let mut request = Request::by(host, url);
     if let Some(args) = args {
         request.timeout = args.timeout.max(1) as u64;
         request.agent.clone_from(&args.http_agent);
         request.validate_certs = args.validate_certs;
         request.use_proxy = args.use_proxy;
+        request.use_netrc = args.use_netrc;
+        let unredirected = args.unredirected_headers.iter().flatten();
+        request.unredirected = unredirected.map(|name| name.to_lowercase()).collect();
         let headers = args.headers.iter().flat_map(Map::pairs);
         request.headers = headers.map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let login = args.url_username.clone();
-        // Servers of files rarely ask; what is given is sent.
         let file = |path: &Option<String>| path.as_ref().and_then(|path| bakery_host::fs::read(path).ok());
         let certificate = file(&args.client_cert);
         let key = file(&args.client_key).or_else(|| certificate.clone());
         request.client = certificate.zip(key);
-        request.login = login.map(|user| (user, args.url_password.clone().unwrap_or_default(), true));
+        request.login = login.map(|user| (user, args.url_password.clone().unwrap_or_default(), args.force_basic_auth));
     }
     request
 }
@@ -120,12 +122,12 @@ fn fetch(request: &Request) -> Result<(Vec<u8>, u16), Failure> {
 }
 
 /// What a server would send: the message, and the status. For check mode, in which nothing is fetched.
-fn ask(args: &Args) -> Result<(String, u16), Failure> {
+fn ask(host: &Host, args: &Args) -> Result<(String, u16), Failure> {
     if args.url.starts_with("file://") {
-        let (bytes, status) = fetch(&request(&args.url, Some(args)))?;
+        let (bytes, status) = fetch(&request(host, &args.url, Some(args)))?;
         return Ok((format!("OK ({} bytes)", bytes.len()), status));
     }
-    let request = Request { method: "HEAD".into(), ..request(&args.url, Some(args)) };
+    let request = Request { method: "HEAD".into(), ..request(host, &args.url, Some(args)) };
     let answer = send(&request)
         .map_err(|e| Failure::new(format!("Request failed: {e}")).with("url", args.url.as_str()))?;
     if answer.status >= 400 {
@@ -135,8 +137,8 @@ fn ask(args: &Args) -> Result<(String, u16), Failure> {
 }
 
 /// Fetches an address into a temporary file that stays until the process ends.
-pub(super) fn to_temporary(_: &Host, url: &str) -> Result<PathBuf, Failure> {
-    let (bytes, _) = fetch(&request(url, None))?;
+pub(super) fn to_temporary(host: &Host, url: &str) -> Result<PathBuf, Failure> {
+    let (bytes, _) = fetch(&request(host, url, None))?;
     let name = url.rsplit('/').next().unwrap_or("download");
     let folder = ::tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?.keep();
     let path = folder.join(name);
@@ -150,8 +152,19 @@ fn http_date(time: std::time::SystemTime) -> Option<String> {
     Some(time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
+/// A sum without what comes along when sums are copied.
+fn plain(sum: &str) -> String {
+    sum.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase()
+}
+
+/// The sum and the file of a line as BSD's programs write it: `SHA256 (file) = sum`.
+fn of_bsd(line: &str) -> Option<(&str, &str)> {
+    let (file, sum) = line.split_once('(')?.1.rsplit_once(')')?;
+    Some((sum.trim_start().strip_prefix('=')?.trim(), file))
+}
+
 /// The algorithm and the sum that `checksum` asks for.
-fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
+fn wanted_sum(host: &Host, args: &Args) -> Result<Option<(String, String)>, Failure> {
     if args.checksum.is_empty() {
         return Ok(None);
     }
@@ -159,18 +172,26 @@ fn wanted_sum(args: &Args) -> Result<Option<(String, String)>, Failure> {
         .checksum
         .split_once(':')
         .ok_or("The checksum parameter has to be in format <algorithm>:<checksum>")?;
-    if !sum.contains("://") {
-        return Ok(Some((algorithm.to_owned(), sum.trim().to_lowercase())));
+    if !digests::NAMES.contains(&algorithm) {
+        return Err(Failure::new(format!(
+            "Could not hash file '{}' with algorithm '{algorithm}'. Available algorithms: {}",
+            args.dest,
+            digests::NAMES.join(", ")
+        )));
     }
-    let (list, _) = fetch(&request(sum, Some(args)))?;
+    if !sum.contains("://") {
+        return Ok(Some((algorithm.to_owned(), plain(sum))));
+    }
+    let (list, _) = fetch(&request(host, sum, Some(args)))?;
     let name = args.url.split('?').next().unwrap_or(&args.url).rsplit('/').next().unwrap_or_default();
     let list = String::from_utf8_lossy(&list).into_owned();
     let single = list.lines().count() == 1 && list.split_whitespace().count() == 1;
     let found = list.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (sum, file) = (words.next()?, words.next().unwrap_or_default());
-        (single || file.trim_start_matches(['*', '.', '/']).rsplit('/').next() == Some(name))
-            .then(|| sum.to_lowercase())
+        let (sum, file) = of_bsd(line).unwrap_or_else(|| {
+            let (sum, file) = line.trim().split_once(char::is_whitespace).unwrap_or((line, ""));
+            (sum, file.trim_start().trim_start_matches(['*', '.', '/']))
+        });
+        (single || file.rsplit('/').next() == Some(name)).then(|| plain(sum))
     });
     found
         .map(|sum| Some((algorithm.to_owned(), sum)))
@@ -185,11 +206,11 @@ fn run(args: Args, host: &mut Host) -> Run {
         dest = dest.join(if name.is_empty() { "index.html" } else { name });
     }
     let into_folder = args.dest.ends_with('/') || host.path(&args.dest).is_dir();
-    let sum = wanted_sum(&args)?;
+    let sum = wanted_sum(host, &args)?;
     let base =
         |outcome: Outcome| outcome.with("url", args.url.as_str()).with("dest", dest.display().to_string());
     if let (Some((algorithm, sum)), Ok(Some(now))) = (&sum, host.read_optional(&dest))
-        && super::stat::digest(algorithm, &now) == *sum
+        && digests::hex(algorithm, &now).as_ref() == Some(sum)
     {
         let changed = host.attributes(&dest, &args.attributes)?;
         return Ok(base(Outcome::changed(changed)).msg("file already exists"));
@@ -201,12 +222,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         )));
     }
     if host.check {
-        let (length, _) = ask(&args)?;
+        let (length, _) = ask(host, &args)?;
         return Ok(base(Outcome::changed(true)).msg(length));
     }
     let local = args.url.starts_with("file://");
     let before = host.read_optional(&dest)?.map(|bytes| super::copy::sha1(&bytes));
-    let mut request = request(&args.url, Some(&args));
+    let mut request = request(host, &args.url, Some(&args));
     if !args.force && !into_folder && args.checksum.is_empty() {
         // What is there already is sent again only if the server has something newer.
         let time = fs::metadata(&dest).ok().and_then(|meta| meta.modified().ok()).and_then(http_date);
@@ -220,7 +241,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             .with("status_code", 304));
     }
     if let Some((algorithm, sum)) = &sum {
-        let got = super::stat::digest(algorithm, &bytes);
+        let got = digests::hex(algorithm, &bytes).unwrap_or_default();
         if got != *sum {
             return Err(Failure::new(format!(
                 "The checksum for {} did not match {sum}; it was {got}.",

@@ -104,7 +104,6 @@ mod yum_repository;
 mod zypper;
 mod zypper_repository;
 
-pub use stat::digest;
 
 use crate::Module;
 

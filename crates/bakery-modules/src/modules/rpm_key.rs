@@ -37,8 +37,8 @@ fn fields(listing: &str, record: &str, field: usize) -> Vec<String> {
     of_record.filter_map(|fields| fields.get(field).map(|f| (*f).to_owned())).collect()
 }
 
-fn fetch(args: &Args) -> Result<Vec<u8>, Failure> {
-    let request = Request { validate_certs: args.validate_certs, ..Request::get(&args.key) };
+fn fetch(host: &Host, args: &Args) -> Result<Vec<u8>, Failure> {
+    let request = Request { validate_certs: args.validate_certs, ..Request::by(host, &args.key) };
     let refused =
         |why: String| Failure::new(format!("failed to fetch key at {} , error was: {why}", args.key));
     let answer = http::send(&request).map_err(refused)?;
@@ -73,7 +73,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let options = ["--no-tty", "--batch", "--with-colons", "--fixed-list-mode"];
     let scratch = tempfile::NamedTempFile::new().map_err(|e| Failure::new(e.to_string()))?;
     let file = if args.key.contains("://") {
-        bakery_host::fs::write_atomic_mode(scratch.path(), fetch(&args)?, 0o600)?;
+        bakery_host::fs::write_atomic_mode(scratch.path(), fetch(host, &args)?, 0o600)?;
         Some(scratch.path().to_path_buf())
     } else if is_id(&args.key) {
         None

@@ -3,11 +3,10 @@
 use bakery_host::{fs, users};
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
-use sha1::Digest as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 
 use crate::registry::module;
-use crate::{Host, Outcome, Run};
+use crate::{Host, Outcome, Run, digests};
 
 /// Returns everything about a path, in `stat`.
 #[derive(ModuleArgs)]
@@ -37,19 +36,6 @@ struct Args {
     get_md5: bool,
     /// Accepted and without meaning.
     get_selinux_context: bool,
-}
-
-/// The digest of bytes in hexadecimal.
-pub fn digest(algorithm: &str, bytes: &[u8]) -> String {
-    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect();
-    match algorithm {
-        "md5" => hex(&md5::Md5::digest(bytes)),
-        "sha224" => hex(&sha2::Sha224::digest(bytes)),
-        "sha256" => hex(&sha2::Sha256::digest(bytes)),
-        "sha384" => hex(&sha2::Sha384::digest(bytes)),
-        "sha512" => hex(&sha2::Sha512::digest(bytes)),
-        _ => hex(&sha1::Sha1::digest(bytes)),
-    }
 }
 
 /// What `stat` and `find` both say of a path.
@@ -163,7 +149,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         );
     }
     if kind.is_file() && args.get_checksum {
-        stat.set("checksum", digest(&args.checksum_algorithm, &fs::read(&path)?));
+        stat.set("checksum", digests::hex(&args.checksum_algorithm, &fs::read(&path)?));
     }
     if args.get_mime {
         let path = path.display().to_string();

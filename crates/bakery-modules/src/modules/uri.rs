@@ -75,14 +75,14 @@ struct Args {
     force: bool,
     /// A socket to connect to; not supported.
     unix_socket: Option<String>,
-    /// Accepted; headers are never sent to another host.
+    /// Headers that are not sent to where the server redirects to.
     unredirected_headers: Option<Vec<String>>,
     /// Accepted; compressed answers are unpacked.
     #[arg(default = "true")]
     decompress: bool,
     /// Accepted; the ciphers are those of the TLS library.
     ciphers: Option<Vec<String>>,
-    /// Accepted; `.netrc` is not read.
+    /// Whether `.netrc` says who to be where nothing else does.
     #[arg(default = "true")]
     use_netrc: bool,
     /// Accepted; Kerberos is not supported.
@@ -232,9 +232,11 @@ fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
         use_proxy: args.use_proxy,
         agent: args.http_agent.clone(),
         login,
+        unredirected: args.unredirected_headers.iter().flatten().map(|name| name.to_lowercase()).collect(),
+        use_netrc: args.use_netrc,
         ca: file(&args.ca_path)?,
         client: certificate.map(|certificate| (certificate.clone(), key.unwrap_or(certificate))),
-        ..Request::get(&args.url)
+        ..Request::by(host, &args.url)
     })
 }
 
@@ -293,6 +295,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     let answer = match answer {
         Ok(answer) => answer,
         Err(problem) => {
+            if problem.contains(" was cut off") {
+                let message = format!("HTTP Error while fetching {}: {problem}", args.url);
+                return Err(Failure::new(message));
+            }
             return Err(wrong(-1, &format!("Request failed: {problem}")).with("redirected", false));
         }
     };

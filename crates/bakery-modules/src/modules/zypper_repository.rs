@@ -166,7 +166,7 @@ impl Zypper<'_> {
 /// What a `.repo` file says: its only section, and its options.
 fn repo_file(host: &Host, address: &str) -> Result<(String, Vec<(String, String)>), Failure> {
     let bytes = if address.starts_with("http://") || address.starts_with("https://") {
-        let answer = http::send(&Request::get(address)).ok().filter(|answer| answer.status == 200);
+        let answer = http::send(&Request::by(host, address)).ok().filter(|answer| answer.status == 200);
         answer.ok_or("Error downloading .repo file from provided URL")?.body
     } else {
         bakery_host::fs::read(host.path(address))

@@ -1,0 +1,297 @@
+//! The http client of modules and lookups.
+
+mod credentials;
+mod proxy;
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::Host;
+
+use credentials::Login;
+
+/// The largest file, in bytes.
+const LARGEST_FILE: u64 = 8 << 30;
+/// The largest answer that is held for a moment, in bytes.
+pub const LARGEST_TEXT: u64 = 64 << 20;
+
+/// A request; the defaults are those of `ansible.module_utils.urls`.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The method, in capitals.
+    pub method: String,
+    /// The address.
+    pub url: String,
+    /// Headers to send.
+    pub headers: Vec<(String, String)>,
+    /// Headers that are not sent to where a server redirects to, in lower case.
+    pub unredirected: Vec<String>,
+    /// What to send.
+    pub body: Option<Vec<u8>>,
+    /// Seconds to wait for a connection and for an answer.
+    pub timeout: u64,
+    /// Seconds for all of it; without it, a large file may take long.
+    pub timeout_whole: Option<u64>,
+    /// The most that is read, in bytes.
+    pub most: u64,
+    /// Whether redirections are followed.
+    pub redirects: bool,
+    /// Whether certificates are checked.
+    pub validate_certs: bool,
+    /// Whether proxies of the environment are used.
+    pub use_proxy: bool,
+    /// The task's environment, which comes before that of the process.
+    pub environment: Vec<(String, String)>,
+    /// What to call ourselves.
+    pub agent: String,
+    /// User and password, and whether they are sent without being asked.
+    pub login: Option<(String, String, bool)>,
+    /// Whether `.netrc` says who to be where nothing else does.
+    pub use_netrc: bool,
+    /// PEM of certificates that are trusted instead of the system's.
+    pub ca: Option<Vec<u8>>,
+    /// PEM of the client's certificate and of its key.
+    pub client: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Request {
+    /// A GET by a task, with its environment.
+    pub fn by(host: &Host, url: &str) -> Self {
+        Self { environment: host.environment.clone(), ..Self::get(url) }
+    }
+
+    /// A GET.
+    pub fn get(url: &str) -> Self {
+        Self {
+            method: "GET".into(),
+            url: url.into(),
+            headers: vec![],
+            unredirected: vec![],
+            body: None,
+            timeout: 30,
+            timeout_whole: None,
+            most: LARGEST_FILE,
+            redirects: true,
+            validate_certs: true,
+            use_proxy: true,
+            environment: vec![],
+            agent: "ansible-httpget".into(),
+            login: None,
+            use_netrc: true,
+            ca: None,
+            client: None,
+        }
+    }
+}
+
+/// What a server said, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status, such as 404.
+    pub status: u16,
+    /// Headers, names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// The body, unpacked.
+    pub body: Vec<u8>,
+    /// The address that answered, after redirections.
+    pub url: String,
+}
+
+impl Answer {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+}
+
+fn tls(request: &Request) -> Result<ureq::tls::TlsConfig, String> {
+    use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
+    let certificates = |pem: &[u8]| -> Result<Vec<Certificate<'static>>, String> {
+        let mut found = Vec::new();
+        for item in parse_pem(pem) {
+            if let PemItem::Certificate(certificate) = item.map_err(|e| e.to_string())? {
+                found.push(certificate);
+            }
+        }
+        Ok(found)
+    };
+    // The machine's own authorities: a company's may be among them, and a task before this one may have added it.
+    let mut config = TlsConfig::builder()
+        .root_certs(RootCerts::PlatformVerifier)
+        .disable_verification(!request.validate_certs);
+    if let Some(ca) = &request.ca {
+        config = config.root_certs(RootCerts::new_with_certs(&certificates(ca)?));
+    }
+    if let Some((certificate, key)) = &request.client {
+        let key = PrivateKey::from_pem(key).map_err(|e| e.to_string())?;
+        config = config.client_cert(Some(ClientCert::new_with_certs(&certificates(certificate)?, key)));
+    }
+    Ok(config.build())
+}
+
+/// How many redirections are followed.
+const REDIRECTIONS: usize = 10;
+
+/// Sends a request.
+///
+/// # Errors
+/// What the network says; an answer of any status is none.
+pub fn send(request: &Request) -> Result<Answer, String> {
+    if let Some(path) = request.url.strip_prefix("file://") {
+        let body = bakery_host::fs::read(path).map_err(|e| e.to_string())?;
+        return Ok(Answer { status: 200, headers: vec![], body, url: request.url.clone() });
+    }
+    let mut url = Url::parse(&request.url).map_err(|e| format!("{e}: {}", request.url))?;
+    let login = Login::of(request, &mut url);
+    let home = url.origin();
+    let mut method = request.method.clone();
+    let mut body = request.body.as_deref();
+    for left in (0..=REDIRECTIONS).rev() {
+        // A login is for the server that it was given for, not for where that one redirects to.
+        let stays = left < REDIRECTIONS && request.unredirected.iter().any(|name| name == "authorization");
+        let login = login.as_ref().filter(|_| url.origin() == home && !stays);
+        let agent = agent(request, &url)?;
+        let sent = Sent { method: &method, url: &url, body, redirected: left < REDIRECTIONS };
+        let ask = |authorization: Option<String>| ask(&agent, request, &sent, authorization);
+        let mut response = ask(login.and_then(Login::unasked))?;
+        if let Some(login) = login.filter(|login| response.status() == 401 && !login.always) {
+            let asked = response.headers().get_all("www-authenticate").into_iter();
+            let asked: Vec<String> = asked.filter_map(|v| v.to_str().ok()).map(str::to_owned).collect();
+            response = ask(login.answer(&asked, &method, &url, body.unwrap_or_default()))?;
+        }
+        let status = response.status().as_u16();
+        let location = response.headers().get("location").and_then(|v| v.to_str().ok());
+        let next = location
+            .filter(|_| request.redirects && left > 0 && matches!(status, 301 | 302 | 303 | 307 | 308))
+            .and_then(|location| url.join(location).ok());
+        let Some(next) = next else { return received(request, response, &method, url.as_str()) };
+        url = next;
+        // What is asked for by another method is fetched where it lies; 307 and 308 ask the same again.
+        if matches!(status, 302 | 303) && method != "HEAD" || status == 301 && method == "POST" {
+            method = "GET".into();
+            body = None;
+        }
+    }
+    Err(format!("{} redirects without an end", request.url))
+}
+
+fn agent(request: &Request, url: &Url) -> Result<ureq::Agent, String> {
+    let proxy = if request.use_proxy { proxy::of(url, &request.environment)? } else { None };
+    let wait = Duration::from_secs(request.timeout.max(1));
+    let config = ureq::Agent::config_builder()
+        .timeout_connect(Some(wait))
+        .timeout_recv_response(Some(wait))
+        .timeout_global(request.timeout_whole.map(Duration::from_secs))
+        // A long answer may take its time, a server that falls silent in the middle may not.
+        .timeout_per_read(Some(wait))
+        .timeout_per_write(Some(wait))
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .user_agent(&request.agent)
+        .proxy(proxy)
+        .tls_config(tls(request)?);
+    Ok(config.build().into())
+}
+
+/// What is asked for, after redirections.
+struct Sent<'a> {
+    method: &'a str,
+    url: &'a Url,
+    body: Option<&'a [u8]>,
+    redirected: bool,
+}
+
+fn ask(
+    agent: &ureq::Agent,
+    request: &Request,
+    sent: &Sent<'_>,
+    authorization: Option<String>,
+) -> Result<ureq::http::Response<ureq::Body>, String> {
+    let mut built = ureq::http::Request::builder().method(sent.method).uri(sent.url.as_str());
+    for (name, value) in &request.headers {
+        let low = name.to_lowercase();
+        // What was redirected to a page has no body to describe, and a login that is known is the one that counts.
+        let is_over = sent.body.is_none() && request.body.is_some() && low.starts_with("content-")
+            || sent.redirected && request.unredirected.contains(&low)
+            || authorization.is_some() && low == "authorization";
+        if !is_over {
+            built = built.header(name, value);
+        }
+    }
+    if let Some(authorization) = authorization {
+        built = built.header("Authorization", authorization);
+    }
+    let done = match sent.body {
+        Some(body) => agent.run(built.body(body).map_err(|e| e.to_string())?),
+        None => agent.run(built.body(()).map_err(|e| e.to_string())?),
+    };
+    done.map_err(|error| explained(&error.to_string(), sent.url))
+}
+
+/// What the TLS library says of a certificate, in the words that people search for.
+fn explained(said: &str, url: &Url) -> String {
+    let Some((_, why)) = said.split_once("invalid peer certificate: ") else { return said.to_owned() };
+    let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(443));
+    let why = if why.starts_with("certificate not valid for name") {
+        format!("Hostname mismatch, certificate is not valid for '{host}'")
+    } else if why == "UnknownIssuer" {
+        "unable to get local issuer certificate; the authority that signed it is not among those that this machine trusts".into()
+    } else {
+        why.to_owned()
+    };
+    format!("Failed to validate the SSL certificate for {host}:{port}: certificate verify failed: {why}")
+}
+
+/// Reads an answer whole.
+fn received(
+    request: &Request,
+    mut response: ureq::http::Response<ureq::Body>,
+    method: &str,
+    url: &str,
+) -> Result<Answer, String> {
+    let headers: Vec<(String, String)> = response
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            (name.as_str().to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        })
+        .collect();
+    let packed = headers.iter().any(|(name, _)| name == "content-encoding");
+    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, v)| v.parse().ok());
+    let status = response.status().as_u16();
+    let mut body = Vec::new();
+    let read = response.body_mut().with_config().limit(request.most).reader().read_to_end(&mut body);
+    read.map_err(|error| match ureq::Error::from(error) {
+        ureq::Error::Timeout(ureq::Timeout::PerRead) => {
+            format!("{url} sent nothing for {} seconds in the middle of its answer", request.timeout.max(1))
+        }
+        error => format!("the answer of {url} was cut off: {error}"),
+    })?;
+    let bodiless = method == "HEAD" || matches!(status, 204 | 304);
+    if let Some(length) = length.filter(|length| !packed && !bodiless && body.len() < *length) {
+        return Err(format!("the answer of {url} was cut off after {} of {length} bytes", body.len()));
+    }
+    Ok(Answer { status, headers, body, url: url.to_owned() })
+}
+
+/// The body of a successful answer, of 64 MiB at most and within 30 seconds.
+///
+/// # Errors
+/// What the server or the network says.
+pub fn get(host: &Host, url: &str, headers: &[(String, String)]) -> Result<Vec<u8>, String> {
+    let request = Request {
+        headers: headers.to_vec(),
+        timeout_whole: Some(30),
+        most: LARGEST_TEXT,
+        ..Request::by(host, url)
+    };
+    let answer = send(&request)?;
+    if answer.status >= 400 {
+        return Err(format!("http status: {}", answer.status));
+    }
+    Ok(answer.body)
+}
