@@ -218,6 +218,22 @@ fn hidden(value: &Value, secrets: &[String]) -> Value {
     }
 }
 
+/// A value whose mappings have no secrets in their keys (`sanitize_keys` in `ansible/module_utils/common/parameters.py`).
+pub fn without_secret_keys(value: &Value, secrets: &[String], kept: &[&str]) -> Value {
+    match value {
+        Value::List(items) => {
+            let items = items.items().iter().map(|item| without_secret_keys(item, secrets, kept)).collect();
+            Value::list(items)
+        }
+        Value::Map(map) => {
+            let key = |key: Value| if kept.contains(&key.to_string().as_str()) { key } else { hidden(&key, secrets) };
+            let pairs = map.pairs().into_iter();
+            pairs.map(|(k, v)| (key(k), without_secret_keys(&v, secrets, kept))).collect::<Map>().into()
+        }
+        other => other.clone(),
+    }
+}
+
 fn python_type(value: &Value) -> String {
     format!("<class '{}'>", value.type_name())
 }

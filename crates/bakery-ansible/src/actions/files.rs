@@ -472,16 +472,37 @@ pub(super) fn script(args: &Map, templar: &Templar, modules: &mut dyn Modules) -
 
 /// A request may send a file of the controller.
 pub(super) fn uri(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> Outcome {
-    let Some(src) = text(args, "src").filter(|_| !flag(args, "remote_src")) else {
+    if flag(args, "remote_src") {
         return module(modules, "uri", args);
+    }
+    let read = |name: &str| {
+        let path = templar.find_file("files", name).ok_or_else(|| {
+            fail(format!(
+                "Could not find or access '{name}'; it is searched in the role's and the playbook's files"
+            ))
+        })?;
+        fs::read(&path).map(|bytes| encode(&bytes)).map_err(|e| fail(e.to_string()))
     };
-    let path = templar.find_file("files", &src).ok_or_else(|| {
-        fail(format!(
-            "Could not find or access '{src}'; it is searched in the role's and the playbook's files"
-        ))
-    })?;
     let call = args.copied();
-    call.remove("src");
-    call.set("_data", encode(&fs::read(&path).map_err(|e| fail(e.to_string()))?));
+    if let Some(src) = text(args, "src") {
+        call.remove("src");
+        call.set("_data", read(&src)?);
+    }
+    // Files of a form are the controller's, too.
+    if let (Some("form-multipart"), Some(Value::Map(fields))) =
+        (text(args, "body_format").as_deref(), args.get("body"))
+    {
+        let fields = fields.copied();
+        for (name, value) in fields.pairs() {
+            let Value::Map(part) = value else { continue };
+            let content = text(&part, "content").filter(|content| !content.is_empty());
+            if let (Some(file), None) = (text(&part, "filename"), content) {
+                let part = part.copied();
+                part.set("_data", read(&file)?);
+                fields.insert(name, part.into());
+            }
+        }
+        call.set("body", fields);
+    }
     module(modules, "uri", &call)
 }

@@ -3,7 +3,7 @@
 use bakery_jinja::{Error, Result, Scope as _};
 use bakery_lang::{Map, Value};
 use bakery_modules::args::{boolean, text};
-use bakery_modules::http::{LARGEST_TEXT, Request, send};
+use bakery_modules::http::{LARGEST_TEXT, Redirects, Request, send};
 
 use crate::templar::Templar;
 
@@ -45,7 +45,11 @@ pub(super) fn url(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
         headers,
         timeout: get("timeout").and_then(|v| text(&v).parse().ok()).unwrap_or(10),
         most: LARGEST_TEXT,
-        redirects: !matches!(follow.as_str(), "no" | "none" | "False"),
+        redirects: match follow.as_str() {
+            "no" | "none" | "False" => Redirects::None,
+            "urllib2" => Redirects::Urllib,
+            _ => Redirects::All,
+        },
         validate_certs: flag("validate_certs", true),
         use_proxy: flag("use_proxy", true),
         use_netrc: flag("use_netrc", true),

@@ -30,7 +30,7 @@ impl Login {
         given
             .map(|(user, password, always)| Self { user, password, always })
             .or(written)
-            .or_else(|| request.use_netrc.then(|| from_file(url.host_str()?)).flatten())
+            .or_else(|| request.use_netrc.then(|| from_file(request, url.host_str()?)).flatten())
     }
 
     fn basic(&self) -> String {
@@ -63,7 +63,7 @@ impl Login {
     }
 }
 
-fn percent_decoded(text: &str) -> String {
+pub(super) fn percent_decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {
@@ -83,11 +83,11 @@ fn percent_decoded(text: &str) -> String {
 }
 
 /// What the file that `NETRC` names, or `.netrc` in the home folder, says of a host.
-fn from_file(host: &str) -> Option<Login> {
-    let file = std::env::var_os("NETRC").map_or_else(
-        || std::path::PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".netrc"),
-        Into::into,
-    );
+fn from_file(request: &Request, host: &str) -> Option<Login> {
+    let file = match request.variable("NETRC") {
+        Some(file) => file.into(),
+        None => std::path::PathBuf::from(request.variable("HOME")?).join(".netrc"),
+    };
     of_host(&bakery_host::fs::read_to_string(file).ok()?, host)
 }
 

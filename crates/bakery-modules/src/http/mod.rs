@@ -4,6 +4,7 @@ mod credentials;
 mod proxy;
 
 use std::io::Read as _;
+use std::path::Path;
 use std::time::Duration;
 
 use url::Url;
@@ -36,8 +37,8 @@ pub struct Request {
     pub timeout_whole: Option<u64>,
     /// The most that is read, in bytes.
     pub most: u64,
-    /// Whether redirections are followed.
-    pub redirects: bool,
+    /// Which redirections are followed.
+    pub redirects: Redirects,
     /// Whether certificates are checked.
     pub validate_certs: bool,
     /// Whether proxies of the environment are used.
@@ -46,6 +47,8 @@ pub struct Request {
     pub environment: Vec<(String, String)>,
     /// What to call ourselves.
     pub agent: String,
+    /// Whether a compressed answer is unpacked.
+    pub decompress: bool,
     /// User and password, and whether they are sent without being asked.
     pub login: Option<(String, String, bool)>,
     /// Whether `.netrc` says who to be where nothing else does.
@@ -62,6 +65,12 @@ impl Request {
         Self { environment: host.environment.clone(), ..Self::get(url) }
     }
 
+    /// A variable of the environment: the task's, or else the process's.
+    fn variable(&self, name: &str) -> Option<String> {
+        let own = self.environment.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+        own.or_else(|| std::env::var(name).ok()).filter(|value| !value.is_empty())
+    }
+
     /// A GET.
     pub fn get(url: &str) -> Self {
         Self {
@@ -73,17 +82,29 @@ impl Request {
             timeout: 30,
             timeout_whole: None,
             most: LARGEST_FILE,
-            redirects: true,
+            redirects: Redirects::All,
             validate_certs: true,
             use_proxy: true,
             environment: vec![],
             agent: "ansible-httpget".into(),
+            decompress: true,
             login: None,
             use_netrc: true,
             ca: None,
             client: None,
         }
     }
+}
+
+/// Which redirections are followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Redirects {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// Those that Python's `urllib` follows: nothing is sent twice.
+    Urllib,
 }
 
 /// What a server said, whatever its status.
@@ -93,7 +114,7 @@ pub struct Answer {
     pub status: u16,
     /// Headers, names in lower case.
     pub headers: Vec<(String, String)>,
-    /// The body, unpacked.
+    /// The body, unpacked if that was wanted.
     pub body: Vec<u8>,
     /// The address that answered, after redirections.
     pub url: String,
@@ -103,6 +124,19 @@ impl Answer {
     /// A header's value.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The name that a server gives its answer, else that of the address; without folders.
+    pub fn file_name(&self) -> String {
+        let given = self.header("content-disposition").and_then(|value| {
+            let mut parts = value.split(';').skip(1).filter_map(|part| part.split_once('='));
+            let (_, name) = parts.find(|(key, _)| key.trim().eq_ignore_ascii_case("filename"))?;
+            name.trim().trim_matches('"').rsplit('/').next().map(str::to_owned)
+        });
+        let path = self.url.split(['?', '#']).next().unwrap_or_default();
+        let of_address = || path.splitn(4, '/').nth(3)?.trim_end_matches('/').rsplit('/').next().map(credentials::percent_decoded);
+        let usual = |name: &String| !matches!(name.as_str(), "" | "." | "..") && !name.contains('/');
+        given.filter(usual).or_else(|| of_address().filter(usual)).unwrap_or_else(|| "index.html".into())
     }
 }
 
@@ -129,6 +163,40 @@ fn tls(request: &Request) -> Result<ureq::tls::TlsConfig, String> {
         config = config.client_cert(Some(ClientCert::new_with_certs(&certificates(certificate)?, key)));
     }
     Ok(config.build())
+}
+
+/// An address without the login in it, to be shown.
+pub fn masked(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let (server, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match server.rsplit_once('@') {
+        Some((login, server)) => {
+            let hidden = if login.contains(':') { "****:****" } else { "****" };
+            format!("{scheme}://{hidden}@{server}{path}")
+        }
+        None => url.to_owned(),
+    }
+}
+
+/// The header that asks for what is newer than a file.
+pub fn unless_newer(file: &Path) -> Option<(String, String)> {
+    let time = bakery_host::fs::metadata(file).ok()?.modified().ok()?;
+    let time = jiff::Timestamp::try_from(time).ok()?;
+    Some(("If-Modified-Since".into(), time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string()))
+}
+
+/// An address that is relative to another one, whole.
+pub fn joined(base: &str, relative: &str) -> String {
+    let whole = Url::parse(base).and_then(|base| {
+        // `https:path` and `https:///path` are paths of the same server, as Python's `urljoin` reads them.
+        let rest = relative.strip_prefix(&format!("{}:", base.scheme())).unwrap_or(relative);
+        match rest.strip_prefix("//") {
+            Some(path) if path.starts_with('/') => base.join(path),
+            Some(_) => base.join(relative),
+            None => base.join(rest),
+        }
+    });
+    whole.map_or_else(|_| relative.to_owned(), |whole| whole.to_string())
 }
 
 /// How many redirections are followed.
@@ -163,9 +231,14 @@ pub fn send(request: &Request) -> Result<Answer, String> {
         }
         let status = response.status().as_u16();
         let location = response.headers().get("location").and_then(|v| v.to_str().ok());
+        let follows = match (request.redirects, status) {
+            (Redirects::None, _) => false,
+            (Redirects::Urllib, 307 | 308) => matches!(method.as_str(), "GET" | "HEAD"),
+            (_, status) => matches!(status, 301 | 302 | 303 | 307 | 308),
+        };
         let next = location
-            .filter(|_| request.redirects && left > 0 && matches!(status, 301 | 302 | 303 | 307 | 308))
-            .and_then(|location| url.join(location).ok());
+            .filter(|_| follows && left > 0)
+            .and_then(|location| Url::parse(&joined(url.as_str(), location)).ok());
         let Some(next) = next else { return received(request, response, &method, url.as_str()) };
         url = next;
         // What is asked for by another method is fetched where it lies; 307 and 308 ask the same again.
@@ -178,7 +251,7 @@ pub fn send(request: &Request) -> Result<Answer, String> {
 }
 
 fn agent(request: &Request, url: &Url) -> Result<ureq::Agent, String> {
-    let proxy = if request.use_proxy { proxy::of(url, &request.environment)? } else { None };
+    let proxy = if request.use_proxy { proxy::of(url, &|name| request.variable(name))? } else { None };
     let wait = Duration::from_secs(request.timeout.max(1));
     let config = ureq::Agent::config_builder()
         .timeout_connect(Some(wait))
@@ -225,7 +298,9 @@ fn ask(
     if let Some(authorization) = authorization {
         built = built.header("Authorization", authorization);
     }
-    let done = match sent.body {
+    // What is sent to be kept has a length, be it none.
+    let body = sent.body.or_else(|| matches!(sent.method, "POST" | "PUT" | "PATCH").then_some(&[][..]));
+    let done = match body {
         Some(body) => agent.run(built.body(body).map_err(|e| e.to_string())?),
         None => agent.run(built.body(()).map_err(|e| e.to_string())?),
     };
@@ -260,7 +335,7 @@ fn received(
             (name.as_str().to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         })
         .collect();
-    let packed = headers.iter().any(|(name, _)| name == "content-encoding");
+    let encoding = headers.iter().find(|(name, _)| name == "content-encoding").map(|(_, value)| value.to_lowercase());
     let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, v)| v.parse().ok());
     let status = response.status().as_u16();
     let mut body = Vec::new();
@@ -269,11 +344,17 @@ fn received(
         ureq::Error::Timeout(ureq::Timeout::PerRead) => {
             format!("{url} sent nothing for {} seconds in the middle of its answer", request.timeout.max(1))
         }
-        error => format!("the answer of {url} was cut off: {error}"),
+        error => format!("Incomplete read: the answer of {url} was cut off: {error}"),
     })?;
     let bodiless = method == "HEAD" || matches!(status, 204 | 304);
-    if let Some(length) = length.filter(|length| !packed && !bodiless && body.len() < *length) {
-        return Err(format!("the answer of {url} was cut off after {} of {length} bytes", body.len()));
+    if let Some(length) = length.filter(|length| !bodiless && body.len() < *length) {
+        return Err(format!("Incomplete read: the answer of {url} was cut off after {} of {length} bytes", body.len()));
+    }
+    if request.decompress && !bodiless && encoding.as_deref() == Some("gzip") {
+        let packed = std::mem::take(&mut body);
+        // A stream may be of several parts, one after the other.
+        let mut reader = flate2::read::MultiGzDecoder::new(packed.as_slice()).take(request.most);
+        reader.read_to_end(&mut body).map_err(|e| format!("the answer of {url} is no gzip: {e}"))?;
     }
     Ok(Answer { status, headers, body, url: url.to_owned() })
 }
@@ -294,4 +375,24 @@ pub fn get(host: &Host, url: &str, headers: &[(String, String)]) -> Result<Vec<u
         return Err(format!("http status: {}", answer.status));
     }
     Ok(answer.body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_join_as_in_python() {
+        for relative in ["status", "./status", "/status", "//host/status", "https:status", "https:///status"] {
+            assert_eq!(joined("https://host/x", relative), "https://host/status", "{relative}");
+        }
+        assert_eq!(joined("https://host/x", "http://other/y?z"), "http://other/y?z");
+    }
+
+    #[test]
+    fn logins_are_masked() {
+        assert_eq!(masked("https://me:secret@host/x@y"), "https://****:****@host/x@y");
+        assert_eq!(masked("https://me@host"), "https://****@host");
+        assert_eq!(masked("https://host/a@b"), "https://host/a@b");
+    }
 }

@@ -1,19 +1,17 @@
-//! Which proxy leads to an address: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy`, of the task's environment or of
-//! the process's (`getproxies_environment` and `proxy_bypass_environment` in Python's `urllib/request.py`).
+//! Which proxy leads to an address: `http_proxy`, `https_proxy`, `all_proxy` and `no_proxy` (`getproxies_environment` and `proxy_bypass_environment` in Python's `urllib/request.py`).
 
 use url::Url;
 
-/// The proxy for an address, if the environment names one.
+/// The proxy for an address, if a variable of the environment names one.
 ///
 /// # Errors
 /// When what it names is none.
-pub(super) fn of(url: &Url, environment: &[(String, String)]) -> Result<Option<ureq::Proxy>, String> {
-    let variable = |name: String| {
-        let own = environment.iter().rev().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
-        own.or_else(|| std::env::var(&name).ok()).filter(|value| !value.is_empty())
-    };
+pub(super) fn of(
+    url: &Url,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<ureq::Proxy>, String> {
     // Small letters count before capitals.
-    let either = |name: &str| variable(name.to_owned()).or_else(|| variable(name.to_uppercase()));
+    let either = |name: &str| variable(name).or_else(|| variable(&name.to_uppercase()));
     let Some(proxy) = either(&format!("{}_proxy", url.scheme())).or_else(|| either("all_proxy")) else {
         return Ok(None);
     };
@@ -50,12 +48,12 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_of_the_task_comes_first() {
+    fn variables_name_the_proxy_and_what_needs_none() {
         let url = Url::parse("https://example.org/").expect("an address");
-        let environment = |pairs: &[(&str, &str)]| -> Vec<(String, String)> {
-            pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        let told = |pairs: &[(&str, &str)]| {
+            let variable = |name: &str| pairs.iter().find(|(k, _)| *k == name).map(|(_, v)| (*v).to_owned());
+            of(&url, &variable).map(|proxy| proxy.map(|proxy| proxy.host().to_owned()))
         };
-        let told = |pairs: &[(&str, &str)]| of(&url, &environment(pairs)).map(|p| p.map(|p| p.host().to_owned()));
         assert_eq!(told(&[("https_proxy", "http://one:3128")]), Ok(Some("one".into())));
         assert_eq!(told(&[("https_proxy", "http://one:3128"), ("no_proxy", "example.org")]), Ok(None));
         assert!(told(&[("https_proxy", "gopher://one")]).is_err());

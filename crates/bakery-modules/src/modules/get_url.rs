@@ -1,6 +1,6 @@
 //! `get_url`: a file from an address, checked and whole.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bakery_host::fs;
@@ -8,7 +8,7 @@ use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
 use crate::host::{FileAttributes, Replace};
-use crate::http::{Request, send};
+use crate::http::{Answer, Request, masked, send, unless_newer};
 use crate::registry::module;
 use crate::{digests, Failure, Host, Outcome, Run};
 
@@ -78,6 +78,7 @@ fn request(host: &Host, url: &str, args: Option<&Args>) -> Request {
     if let Some(args) = args {
         request.timeout = args.timeout.max(1) as u64;
         request.agent.clone_from(&args.http_agent);
+        request.decompress = args.decompress;
         request.validate_certs = args.validate_certs;
         request.use_proxy = args.use_proxy;
         request.use_netrc = args.use_netrc;
@@ -96,8 +97,8 @@ fn request(host: &Host, url: &str, args: Option<&Args>) -> Request {
 }
 
 /// Fetches an address, with another try after what may pass: a broken connection, a server's trouble.
-fn fetch(request: &Request) -> Result<(Vec<u8>, u16), Failure> {
-    let url = request.url.as_str();
+fn fetch(request: &Request) -> Result<Answer, Failure> {
+    let url = masked(&request.url);
     let mut last = Failure::new("no attempt was made");
     for attempt in 0..3u64 {
         if attempt > 0 {
@@ -111,45 +112,41 @@ fn fetch(request: &Request) -> Result<(Vec<u8>, u16), Failure> {
             Ok(answer) if answer.status >= 400 => {
                 return Err(Failure::new("Request failed")
                     .with("status_code", i64::from(answer.status))
-                    .with("url", url)
+                    .with("url", url.as_str())
                     .with("response", format!("HTTP Error {}", answer.status)));
             }
-            Ok(answer) => return Ok((answer.body, answer.status)),
-            Err(problem) => last = Failure::new(format!("Request failed: {problem}")).with("url", url),
+            Ok(answer) => return Ok(answer),
+            Err(problem) => last = Failure::new(format!("Request failed: {problem}")).with("url", url.as_str()),
         }
     }
     Err(last)
 }
 
-/// What a server would send: the message, and the status. For check mode, in which nothing is fetched.
-fn ask(host: &Host, args: &Args) -> Result<(String, u16), Failure> {
+/// What a server would send: for check mode, in which nothing is fetched.
+fn ask(host: &Host, args: &Args) -> Result<Answer, Failure> {
+    let request = request(host, &args.url, Some(args));
     if args.url.starts_with("file://") {
-        let (bytes, status) = fetch(&request(host, &args.url, Some(args)))?;
-        return Ok((format!("OK ({} bytes)", bytes.len()), status));
+        let mut answer = fetch(&request)?;
+        answer.headers.push(("content-length".into(), answer.body.len().to_string()));
+        return Ok(answer);
     }
-    let request = Request { method: "HEAD".into(), ..request(host, &args.url, Some(args)) };
-    let answer = send(&request)
-        .map_err(|e| Failure::new(format!("Request failed: {e}")).with("url", args.url.as_str()))?;
+    let url = masked(&args.url);
+    let answer = send(&Request { method: "HEAD".into(), ..request })
+        .map_err(|e| Failure::new(format!("Request failed: {e}")).with("url", url.as_str()))?;
     if answer.status >= 400 {
         return Err(Failure::new("Request failed").with("status_code", i64::from(answer.status)));
     }
-    Ok((format!("OK ({} bytes)", answer.header("content-length").unwrap_or("unknown")), answer.status))
+    Ok(answer)
 }
 
 /// Fetches an address into a temporary file that stays until the process ends.
 pub(super) fn to_temporary(host: &Host, url: &str) -> Result<PathBuf, Failure> {
-    let (bytes, _) = fetch(&request(host, url, None))?;
+    let bytes = fetch(&request(host, url, None))?.body;
     let name = url.rsplit('/').next().unwrap_or("download");
     let folder = ::tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?.keep();
     let path = folder.join(name);
     fs::write_atomic(&path, bytes)?;
     Ok(path)
-}
-
-/// A time as http writes it.
-fn http_date(time: std::time::SystemTime) -> Option<String> {
-    let time = jiff::Timestamp::try_from(time).ok()?;
-    Some(time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
 }
 
 /// A sum without what comes along when sums are copied.
@@ -182,7 +179,7 @@ fn wanted_sum(host: &Host, args: &Args) -> Result<Option<(String, String)>, Fail
     if !sum.contains("://") {
         return Ok(Some((algorithm.to_owned(), plain(sum))));
     }
-    let (list, _) = fetch(&request(host, sum, Some(args)))?;
+    let list = fetch(&request(host, sum, Some(args)))?.body;
     let name = args.url.split('?').next().unwrap_or(&args.url).rsplit('/').next().unwrap_or_default();
     let list = String::from_utf8_lossy(&list).into_owned();
     let single = list.lines().count() == 1 && list.split_whitespace().count() == 1;
@@ -200,62 +197,63 @@ fn wanted_sum(host: &Host, args: &Args) -> Result<Option<(String, String)>, Fail
 
 fn run(args: Args, host: &mut Host) -> Run {
     let mut dest = host.path(&args.dest);
-    if dest.is_dir() || args.dest.ends_with('/') {
-        let name =
-            args.url.split(['?', '#']).next().unwrap_or(&args.url).rsplit('/').next().unwrap_or("index.html");
-        dest = dest.join(if name.is_empty() { "index.html" } else { name });
-    }
-    let into_folder = args.dest.ends_with('/') || host.path(&args.dest).is_dir();
+    // In a folder the file has the name that the answer gives it.
+    let into_folder = args.dest.ends_with('/') || dest.is_dir();
     let sum = wanted_sum(host, &args)?;
-    let base =
-        |outcome: Outcome| outcome.with("url", args.url.as_str()).with("dest", dest.display().to_string());
-    if let (Some((algorithm, sum)), Ok(Some(now))) = (&sum, host.read_optional(&dest))
+    let base = |outcome: Outcome, dest: &Path| {
+        outcome.with("url", masked(&args.url)).with("dest", dest.display().to_string())
+    };
+    if let (false, Some((algorithm, sum)), Ok(Some(now))) = (into_folder, &sum, host.read_optional(&dest))
         && digests::hex(algorithm, &now).as_ref() == Some(sum)
     {
         let changed = host.attributes(&dest, &args.attributes)?;
-        return Ok(base(Outcome::changed(changed)).msg("file already exists"));
+        return Ok(base(Outcome::changed(changed), &dest).msg("file already exists"));
     }
-    if !dest.parent().is_some_and(std::path::Path::is_dir) {
-        return Err(Failure::new(format!(
-            "Destination {} does not exist",
-            dest.parent().unwrap_or(&dest).display()
-        )));
+    let folder = if into_folder { Some(dest.as_path()) } else { dest.parent() };
+    if !folder.is_some_and(Path::is_dir) {
+        let folder = folder.unwrap_or(&dest).display();
+        return Err(Failure::new(format!("Destination {folder} does not exist")));
     }
     if host.check {
-        let (length, _) = ask(host, &args)?;
-        return Ok(base(Outcome::changed(true)).msg(length));
+        let answer = ask(host, &args)?;
+        if into_folder {
+            dest = dest.join(answer.file_name());
+        }
+        let length = answer.header("content-length").unwrap_or("unknown");
+        return Ok(base(Outcome::changed(true), &dest).msg(format!("OK ({length} bytes)")));
     }
     let local = args.url.starts_with("file://");
-    let before = host.read_optional(&dest)?.map(|bytes| super::copy::sha1(&bytes));
     let mut request = request(host, &args.url, Some(&args));
     if !args.force && !into_folder && args.checksum.is_empty() {
         // What is there already is sent again only if the server has something newer.
-        let time = fs::metadata(&dest).ok().and_then(|meta| meta.modified().ok()).and_then(http_date);
-        request.headers.extend(time.map(|time| ("If-Modified-Since".to_owned(), time)));
+        request.headers.extend(unless_newer(&dest));
     }
-    let (bytes, status) = fetch(&request)?;
+    let answer = fetch(&request)?;
+    if into_folder {
+        dest = dest.join(answer.file_name());
+    }
+    let (bytes, status) = (answer.body, answer.status);
     if status == 304 {
         let changed = host.attributes(&dest, &args.attributes)?;
-        return Ok(base(Outcome::changed(changed))
+        return Ok(base(Outcome::changed(changed), &dest)
             .msg("HTTP Error 304: Not Modified")
             .with("status_code", 304));
     }
     if let Some((algorithm, sum)) = &sum {
         let got = digests::hex(algorithm, &bytes).unwrap_or_default();
         if got != *sum {
-            return Err(Failure::new(format!(
-                "The checksum for {} did not match {sum}; it was {got}.",
-                args.url
-            )));
+            let url = masked(&args.url);
+            return Err(Failure::new(format!("The checksum for {url} did not match {sum}; it was {got}.")));
         }
     }
+    let before = host.read_optional(&dest)?.map(|bytes| super::copy::sha1(&bytes));
     let (mut changed, backup) = host.replace(
         &dest,
         &bytes,
         &Replace { backup: args.backup, instead_of_link: true, ..Replace::default() },
     )?;
     changed |= host.attributes(&dest, &args.attributes)?;
-    let mut outcome = base(Outcome::changed(changed))
+    let mut outcome = base(Outcome::changed(changed), &dest)
         .with("checksum_dest", before)
         .with("md5sum", super::copy::md5(&bytes))
         .with("checksum_src", super::copy::sha1(&bytes))

@@ -6,7 +6,8 @@ use bakery_lang::{Map, Value, json};
 use bakery_macros::ModuleArgs;
 
 use crate::host::{FileAttributes, Replace, received};
-use crate::http::{Answer, Request, send};
+use crate::args::without_secret_keys;
+use crate::http::{Redirects, Request, joined, masked, send, unless_newer};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -77,7 +78,7 @@ struct Args {
     unix_socket: Option<String>,
     /// Headers that are not sent to where the server redirects to.
     unredirected_headers: Option<Vec<String>>,
-    /// Accepted; compressed answers are unpacked.
+    /// Whether a compressed answer is unpacked.
     #[arg(default = "true")]
     decompress: bool,
     /// Accepted; the ciphers are those of the TLS library.
@@ -105,7 +106,9 @@ fn form(body: &Value) -> Result<String, Failure> {
             .iter()
             .map(|pair| match pair.as_items().as_deref() {
                 Some([name, value]) => Ok((name.to_string(), value.clone())),
-                _ => Err(Failure::new("failed to parse body as form_urlencoded: not a list of pairs")),
+                _ => Err(Failure::new(
+                    "failed to parse body as form_urlencoded: too many values to unpack (expected 2): a list of pairs is expected",
+                )),
             })
             .collect::<Result<_, _>>()?,
     };
@@ -123,37 +126,85 @@ fn form(body: &Value) -> Result<String, Failure> {
     Ok(words.join("&"))
 }
 
-/// A mapping as `multipart/form-data`: text, or mappings of `content` or `filename`, and `mime_type`.
+/// A mapping as `multipart/form-data`: text, or mappings of `content` or `filename`, `mime_type` and `multipart_encoding`
+/// (`prepare_multipart` in `ansible/module_utils/urls.py`). `_data` is what the controller read of a file, in base64.
 fn multipart(host: &Host, body: &Value) -> Result<(String, Vec<u8>), Failure> {
-    let map = body.as_map().ok_or("failed to parse body as form-multipart: Mapping is required")?;
+    let wrong = |why: String| Failure::new(format!("failed to parse body as form-multipart: {why}"));
+    let map = body.as_map().ok_or_else(|| wrong("Mapping is required".into()))?;
     let boundary = format!("=============={}==", uuid::Uuid::new_v4().simple());
     let mut out = Vec::new();
-    for (name, value) in map.pairs() {
-        let mut head = format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+    let mut fields: Vec<(String, Value)> = map.pairs().into_iter().map(|(k, v)| (k.to_string(), v)).collect();
+    fields.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, value) in fields {
+        let mut head = format!("Content-Disposition: form-data; name=\"{name}\"");
         let mut kind = "text/plain".to_owned();
         let content = match &value {
+            Value::Str(text) => with_crlf(text.as_str().as_bytes()),
             Value::Map(part) => {
                 let text = |key: &str| part.get(key).filter(|v| !v.is_none()).map(|v| v.to_string());
                 let file = text("filename");
                 if let Some(file) = &file {
                     head.push_str(&format!("; filename=\"{}\"", file.rsplit('/').next().unwrap_or(file)));
-                    kind = "application/octet-stream".to_owned();
                 }
-                kind = text("mime_type").unwrap_or(kind);
-                match (text("content"), file) {
-                    (Some(content), _) => content.into_bytes(),
-                    (None, Some(file)) => fs::read(host.path(&file))?,
-                    (None, None) => return Err("at least one of filename or content must be provided".into()),
+                let guessed = || mime_guess::from_path(file.as_deref().unwrap_or_default()).first_or_octet_stream();
+                kind = text("mime_type").unwrap_or_else(|| guessed().to_string());
+                match (text("content").filter(|content| !content.is_empty()), &file) {
+                    (Some(content), _) => with_crlf(content.as_bytes()),
+                    (None, None) => {
+                        return Err(wrong("at least one of filename or content must be provided".into()));
+                    }
+                    (None, Some(file)) => {
+                        let bytes = match text("_data") {
+                            Some(data) => received(&data)?,
+                            None => fs::read(host.path(file))?,
+                        };
+                        match text("multipart_encoding").as_deref() {
+                            None | Some("base64") => {
+                                head.push_str("\r\nContent-Transfer-Encoding: base64");
+                                in_lines(&bytes)
+                            }
+                            Some("7or8bit") => with_crlf(&bytes),
+                            Some(other) => {
+                                return Err(wrong(format!(
+                                    "multipart_encoding must be one of ['base64', '7or8bit'], not '{other}'"
+                                )));
+                            }
+                        }
+                    }
                 }
             }
-            other => other.to_string().into_bytes(),
+            other => {
+                let kind = other.type_name();
+                return Err(wrong(format!("value must be a string, or mapping, cannot be type {kind}")));
+            }
         };
-        out.extend(format!("{head}\r\nContent-Type: {kind}\r\n\r\n").into_bytes());
+        out.extend(format!("--{boundary}\r\n{head}\r\nContent-Type: {kind}\r\n\r\n").into_bytes());
         out.extend(content);
         out.extend(b"\r\n");
     }
     out.extend(format!("--{boundary}--\r\n").into_bytes());
     Ok((format!("multipart/form-data; boundary=\"{boundary}\""), out))
+}
+
+/// Lines that end as lines of http do.
+fn with_crlf(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut before = 0;
+    for &byte in bytes {
+        if byte == b'\n' && before != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(byte);
+        before = byte;
+    }
+    out
+}
+
+/// Base64 in lines of 76 letters, as mail has it.
+fn in_lines(bytes: &[u8]) -> Vec<u8> {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(bytes).into_bytes();
+    text.chunks(76).flat_map(|line| [line, b"\r\n"].concat()).collect()
 }
 
 fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
@@ -211,6 +262,8 @@ fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
     {
         headers.push(("Content-Type".into(), kind));
     }
+    let dest = args.dest.as_ref().map(|dest| host.path(dest)).filter(|dest| dest.is_file() && !args.force);
+    headers.extend(dest.as_deref().and_then(unless_newer));
     let file = |path: &Option<String>| path.as_ref().map(|p| fs::read(host.path(p))).transpose();
     let certificate = file(&args.client_cert)?;
     let key = file(&args.client_key)?;
@@ -220,9 +273,10 @@ fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
         .map(|user| (user, args.url_password.clone().unwrap_or_default(), args.force_basic_auth));
     Ok(Request {
         redirects: match args.follow_redirects.as_str() {
-            "all" | "yes" | "urllib2" => true,
-            "safe" => matches!(method.as_str(), "GET" | "HEAD"),
-            _ => false,
+            "all" | "yes" => Redirects::All,
+            "urllib2" => Redirects::Urllib,
+            "safe" if matches!(method.as_str(), "GET" | "HEAD") => Redirects::All,
+            _ => Redirects::None,
         },
         method,
         headers,
@@ -231,6 +285,7 @@ fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
         validate_certs: args.validate_certs,
         use_proxy: args.use_proxy,
         agent: args.http_agent.clone(),
+        decompress: args.decompress,
         login,
         unredirected: args.unredirected_headers.iter().flatten().map(|name| name.to_lowercase()).collect(),
         use_netrc: args.use_netrc,
@@ -248,20 +303,29 @@ fn is_json(kind: &str) -> bool {
     matches!(sub, "json" | "javascript")
 }
 
-/// The name that a server gives its answer, else that of the address.
-fn file_name(answer: &Answer) -> String {
-    let given = answer.header("content-disposition").and_then(|v| {
-        let name = v.split("filename=").nth(1)?.split(';').next()?.trim().trim_matches('"').to_owned();
-        name.rsplit('/').next().map(str::to_owned)
-    });
-    let path = answer.url.split(['?', '#']).next().unwrap_or_default();
-    let last = path.splitn(4, '/').nth(3).and_then(|p| p.rsplit('/').next());
-    given.or(last.map(str::to_owned)).filter(|n| !n.is_empty()).unwrap_or_else(|| "index.html".into())
-}
+/// Keys of a result that stay as they are, whatever is secret (`NO_MODIFY_KEYS` of ansible-core's module).
+const KEPT_KEYS: &[&str] = &[
+    "msg",
+    "exception",
+    "warnings",
+    "deprecations",
+    "failed",
+    "skipped",
+    "changed",
+    "rc",
+    "stdout",
+    "stderr",
+    "elapsed",
+    "path",
+    "location",
+    "content_type",
+];
 
 fn run(args: Args, host: &mut Host) -> Run {
     if host.check {
-        return Ok(Outcome::no_check_mode("uri"));
+        // It is the action that says so, in other words than modules do.
+        let message = "This action (uri) does not support check mode.";
+        return Ok(Outcome::unchanged().with("skipped", true).msg(message));
     }
     if args.unix_socket.is_some() {
         return Err("unix_socket is not supported; `command: curl --unix-socket …` is".into());
@@ -290,7 +354,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         Failure::new(format!("Status code was {status} and not [{}]: {msg}", list.join(", ")))
             .with("status", status)
             .with("elapsed", elapsed)
-            .with("url", args.url.as_str())
+            .with("url", masked(&args.url))
     };
     let answer = match answer {
         Ok(answer) => answer,
@@ -299,29 +363,32 @@ fn run(args: Args, host: &mut Host) -> Run {
                 let message = format!("HTTP Error while fetching {}: {problem}", args.url);
                 return Err(Failure::new(message));
             }
-            return Err(wrong(-1, &format!("Request failed: {problem}")).with("redirected", false));
+            let failure = wrong(-1, &format!("Request failed: {problem}")).with("redirected", false);
+            return Err(if args.return_content { failure.with("content", "") } else { failure });
         }
     };
     let status = i64::from(answer.status);
     let fields = Map::new();
     fields.set("redirected", answer.url.trim_end_matches('/') != args.url.trim_end_matches('/'));
-    fields.set("url", if request.redirects { answer.url.as_str() } else { args.url.as_str() });
+    fields.set("url", if request.redirects != Redirects::None { answer.url.clone() } else { masked(&args.url) });
     fields.set("status", status);
     fields.set("elapsed", elapsed);
     let cookies = Map::new();
+    let mut seen = std::collections::BTreeSet::new();
     for (name, value) in &answer.headers {
         if name == "set-cookie" {
             let (key, rest) = value.split_once('=').unwrap_or((value, ""));
             cookies.set(key.trim(), rest.split(';').next().unwrap_or_default());
         }
-        let value = match (name.as_str(), answer.url.splitn(4, '/').collect::<Vec<_>>().as_slice()) {
-            // Relative to the server that said so.
-            ("location", [scheme, _, server, ..]) if value.starts_with('/') => {
-                format!("{scheme}//{server}{value}")
-            }
+        let value = match name.as_str() {
+            "location" => joined(&answer.url, value),
             _ => value.clone(),
         };
-        fields.set(&name.replace('-', "_"), value);
+        // What is said several times stands in one line.
+        let name = name.replace('-', "_");
+        let before = fields.get(&name).filter(|_| seen.contains(&name));
+        fields.set(&name, before.map_or(value.clone(), |before| format!("{before}, {value}")));
+        seen.insert(name);
     }
     let all: Vec<String> = cookies.pairs().iter().map(|(k, v)| format!("{k}={v}")).collect();
     fields.set("cookies_string", all.join("; "));
@@ -335,6 +402,11 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.return_content {
         fields.set("content", content);
     }
+    let secrets: Vec<String> = args.url_password.iter().filter(|secret| !secret.is_empty()).cloned().collect();
+    let fields = match without_secret_keys(&fields.into(), &secrets, KEPT_KEYS) {
+        Value::Map(fields) => fields,
+        _ => Map::new(),
+    };
     if !statuses.contains(&status) {
         let failure = wrong(status, &format!("HTTP Error {status}: {}", reason(answer.status)));
         failure.fields.extend(&fields);
@@ -349,10 +421,12 @@ fn run(args: Args, host: &mut Host) -> Run {
     if let Some(dest) = &args.dest {
         let mut path = host.path(dest);
         if path.is_dir() {
-            path = path.join(file_name(&answer));
+            path = path.join(answer.file_name());
         }
         if status != 304 {
-            host.replace(&path, &answer.body, &Replace::default())?;
+            host.replace(&path, &answer.body, &Replace::default()).map_err(|failure| {
+                Failure::new(format!("Could not replace {}: {}", path.display(), failure.msg))
+            })?;
             host.attributes(&path, &args.attributes)?;
             changed = true;
         }
