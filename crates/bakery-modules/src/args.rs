@@ -226,7 +226,9 @@ pub fn without_secret_keys(value: &Value, secrets: &[String], kept: &[&str]) -> 
             Value::list(items)
         }
         Value::Map(map) => {
-            let key = |key: Value| if kept.contains(&key.to_string().as_str()) { key } else { hidden(&key, secrets) };
+            let key = |key: Value| {
+                if kept.contains(&key.to_string().as_str()) { key } else { hidden(&key, secrets) }
+            };
             let pairs = map.pairs().into_iter();
             pairs.map(|(k, v)| (key(k), without_secret_keys(&v, secrets, kept))).collect::<Map>().into()
         }

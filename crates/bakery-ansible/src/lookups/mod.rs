@@ -3,8 +3,8 @@
 mod config;
 mod password;
 mod sequence;
-mod url;
 mod tables;
+mod url;
 
 use bakery_host::{Cmd, fs};
 use bakery_jinja::{Arguments, Error, Result, Scope as _};
@@ -105,7 +105,8 @@ fn flatten_once(terms: &[Value]) -> Vec<Value> {
 /// With its name and what it says, whatever that came from; or that there is no such lookup.
 pub(crate) fn run(templar: &Templar, name: &str, terms: &[Value], options: &Map) -> Result<Vec<Value>> {
     // Python is started for what is not known here alone.
-    let in_python = || templar.loader.as_ref().is_some_and(|loader| loader.plugins.has(loader, Kind::Lookup, name));
+    let in_python =
+        || templar.loader.as_ref().is_some_and(|loader| loader.plugins.has(loader, Kind::Lookup, name));
     if !NAMES.contains(&name) && !in_python() {
         let hint = bakery_lang::suggest(name, NAMES.iter().copied());
         let hint = hint.map(|hint| format!(" ({hint})")).unwrap_or_default();

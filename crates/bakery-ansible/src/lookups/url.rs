@@ -61,8 +61,7 @@ pub(super) fn url(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
     let mut out = Vec::new();
     for term in terms {
         let request = Request { url: term.to_string(), agent: agent.clone(), ..plain.clone() };
-        let answer = send(&request)
-            .map_err(|e| Error::new(format!("Failed lookup url for {term} : {e}")))?;
+        let answer = send(&request).map_err(|e| Error::new(format!("Failed lookup url for {term} : {e}")))?;
         if answer.status >= 400 {
             let status = answer.status;
             return Err(Error::new(format!("Received HTTP error for {term} : http status: {status}")));

@@ -134,7 +134,14 @@ impl Answer {
             name.trim().trim_matches('"').rsplit('/').next().map(str::to_owned)
         });
         let path = self.url.split(['?', '#']).next().unwrap_or_default();
-        let of_address = || path.splitn(4, '/').nth(3)?.trim_end_matches('/').rsplit('/').next().map(credentials::percent_decoded);
+        let of_address = || {
+            path.splitn(4, '/')
+                .nth(3)?
+                .trim_end_matches('/')
+                .rsplit('/')
+                .next()
+                .map(credentials::percent_decoded)
+        };
         let usual = |name: &String| !matches!(name.as_str(), "" | "." | "..") && !name.contains('/');
         given.filter(usual).or_else(|| of_address().filter(usual)).unwrap_or_else(|| "index.html".into())
     }
@@ -335,7 +342,8 @@ fn received(
             (name.as_str().to_lowercase(), String::from_utf8_lossy(value.as_bytes()).into_owned())
         })
         .collect();
-    let encoding = headers.iter().find(|(name, _)| name == "content-encoding").map(|(_, value)| value.to_lowercase());
+    let encoding =
+        headers.iter().find(|(name, _)| name == "content-encoding").map(|(_, value)| value.to_lowercase());
     let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, v)| v.parse().ok());
     let status = response.status().as_u16();
     let mut body = Vec::new();
@@ -348,7 +356,10 @@ fn received(
     })?;
     let bodiless = method == "HEAD" || matches!(status, 204 | 304);
     if let Some(length) = length.filter(|length| !bodiless && body.len() < *length) {
-        return Err(format!("Incomplete read: the answer of {url} was cut off after {} of {length} bytes", body.len()));
+        return Err(format!(
+            "Incomplete read: the answer of {url} was cut off after {} of {length} bytes",
+            body.len()
+        ));
     }
     if request.decompress && !bodiless && encoding.as_deref() == Some("gzip") {
         let packed = std::mem::take(&mut body);
@@ -383,7 +394,8 @@ mod tests {
 
     #[test]
     fn addresses_join_as_in_python() {
-        for relative in ["status", "./status", "/status", "//host/status", "https:status", "https:///status"] {
+        for relative in ["status", "./status", "/status", "//host/status", "https:status", "https:///status"]
+        {
             assert_eq!(joined("https://host/x", relative), "https://host/status", "{relative}");
         }
         assert_eq!(joined("https://host/x", "http://other/y?z"), "http://other/y?z");

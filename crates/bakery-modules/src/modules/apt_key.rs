@@ -70,7 +70,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let mut data = args.data.clone().map(String::into_bytes);
     let fetch = |url: &str| {
-        crate::http::get(host, url, &[]).map_err(|e| Failure::new(format!("Failed to download key at {url}: {e}")))
+        crate::http::get(host, url, &[])
+            .map_err(|e| Failure::new(format!("Failed to download key at {url}: {e}")))
     };
     let mut id = args.id.clone();
     if id.is_none() {

@@ -10,7 +10,7 @@ use bakery_macros::ModuleArgs;
 use crate::host::{FileAttributes, Replace};
 use crate::http::{Answer, Request, masked, send, unless_newer};
 use crate::registry::module;
-use crate::{digests, Failure, Host, Outcome, Run};
+use crate::{Failure, Host, Outcome, Run, digests};
 
 /// Fetches a file by http, https or `file:`.
 #[derive(ModuleArgs)]
@@ -91,7 +91,8 @@ fn request(host: &Host, url: &str, args: Option<&Args>) -> Request {
         let certificate = file(&args.client_cert);
         let key = file(&args.client_key).or_else(|| certificate.clone());
         request.client = certificate.zip(key);
-        request.login = login.map(|user| (user, args.url_password.clone().unwrap_or_default(), args.force_basic_auth));
+        request.login =
+            login.map(|user| (user, args.url_password.clone().unwrap_or_default(), args.force_basic_auth));
     }
     request
 }
@@ -116,7 +117,9 @@ fn fetch(request: &Request) -> Result<Answer, Failure> {
                     .with("response", format!("HTTP Error {}", answer.status)));
             }
             Ok(answer) => return Ok(answer),
-            Err(problem) => last = Failure::new(format!("Request failed: {problem}")).with("url", url.as_str()),
+            Err(problem) => {
+                last = Failure::new(format!("Request failed: {problem}")).with("url", url.as_str())
+            }
         }
     }
     Err(last)

@@ -181,7 +181,8 @@ fn activate(vg: &str, host: &Host, active: bool) -> Result<bool, Failure> {
 /// Sizes of a physical volume in bytes: of its device, its own, where its extents start, and of an extent.
 fn sizes(device: &str, host: &Host) -> Result<[u64; 4], Failure> {
     let words = ["--units", "b", "--nosuffix", device];
-    let rows = report(host, "pvs", "dev_size,pv_size,pe_start,vg_extent_size", &words)?.rows().unwrap_or_default();
+    let rows =
+        report(host, "pvs", "dev_size,pv_size,pe_start,vg_extent_size", &words)?.rows().unwrap_or_default();
     let row = rows.first().cloned().unwrap_or_default();
     Ok([0, 1, 2, 3].map(|at| field(&row, at).parse().unwrap_or_default()))
 }
@@ -216,12 +217,7 @@ fn new_uuid(device: &str, host: &Host) -> Result<bool, Failure> {
 }
 
 /// Adds the devices that the group lacks, and takes away those that it shall not have any more.
-fn set_members(
-    args: &Args,
-    host: &Host,
-    devices: &[String],
-    members: &[String],
-) -> Result<bool, Failure> {
+fn set_members(args: &Args, host: &Host, devices: &[String], members: &[String]) -> Result<bool, Failure> {
     let without = |some: &[String], others: &[String]| -> Vec<String> {
         some.iter().filter(|device| !others.contains(device)).cloned().collect()
     };

@@ -119,8 +119,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let unit = size.as_ref().map_or('m', |size| size.unit).to_ascii_lowercase().to_string();
     let words = ["--nosuffix", "--units", &unit, &args.vg];
     let found = report(host, "vgs", "vg_name,size,free,vg_extent_size", &words)?;
-    let volumes =
-        report(host, "lvs", "lv_name,size,lv_attr", &[&["-a"][..], &words].concat())?;
+    let volumes = report(host, "lvs", "lv_name,size,lv_attr", &[&["-a"][..], &words].concat())?;
     let (Some(group), Some(volumes)) = (found.rows(), volumes.rows()) else {
         let message = format!("Volume group {} does not exist.", args.vg);
         return match args.state.as_str() {
@@ -262,7 +261,12 @@ enum Resized {
 }
 
 /// The command that brings a volume to its size, if one must.
-fn tool(args: &Args, volume: &Volume, size: &Size, group: &[String]) -> Result<Option<&'static str>, Failure> {
+fn tool(
+    args: &Args,
+    volume: &Volume,
+    size: &Size,
+    group: &[String],
+) -> Result<Option<&'static str>, Failure> {
     let name = &volume.name;
     let number = |at: usize| field(group, at).parse::<f64>().unwrap_or_default();
     let (grows, shrinks, dot) = match &size.whole {
@@ -349,7 +353,8 @@ mod tests {
 
     #[test]
     fn sizes_are_read_as_the_community_module_reads_them() {
-        let read = |text: &str| Size::read(text, false).map(|size| (size.operator, size.words().1, size.unit));
+        let read =
+            |text: &str| Size::read(text, false).map(|size| (size.operator, size.words().1, size.unit));
         let is = |text: &str, operator, told: &str, unit| {
             assert_eq!(read(text).expect(text), (operator, told.to_owned(), unit));
         };

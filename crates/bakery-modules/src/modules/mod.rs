@@ -104,7 +104,6 @@ mod yum_repository;
 mod zypper;
 mod zypper_repository;
 
-
 use crate::Module;
 
 /// Every module.

@@ -99,9 +99,10 @@ pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure
         return Err(Failure::new(format!("Could not find the requested service {unit}: host")));
     };
     let led = fs::read_link(&file).ok().and_then(|target| target.file_name().map(std::ffi::OsStr::to_owned));
-    let aliased = led.as_deref().and_then(std::ffi::OsStr::to_str).filter(|name| {
-        !unit.contains('@') && *name != unit && *name != "null" && unit_file(name).is_some()
-    });
+    let aliased = led
+        .as_deref()
+        .and_then(std::ffi::OsStr::to_str)
+        .filter(|name| !unit.contains('@') && *name != unit && *name != "null" && unit_file(name).is_some());
     if let Some(aliased) = aliased {
         return install_links(aliased);
     }

@@ -5,8 +5,8 @@ use bakery_lang::quote::form_value;
 use bakery_lang::{Map, Value, json};
 use bakery_macros::ModuleArgs;
 
-use crate::host::{FileAttributes, Replace, received};
 use crate::args::without_secret_keys;
+use crate::host::{FileAttributes, Replace, received};
 use crate::http::{Redirects, Request, joined, masked, send, unless_newer};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
@@ -146,7 +146,8 @@ fn multipart(host: &Host, body: &Value) -> Result<(String, Vec<u8>), Failure> {
                 if let Some(file) = &file {
                     head.push_str(&format!("; filename=\"{}\"", file.rsplit('/').next().unwrap_or(file)));
                 }
-                let guessed = || mime_guess::from_path(file.as_deref().unwrap_or_default()).first_or_octet_stream();
+                let guessed =
+                    || mime_guess::from_path(file.as_deref().unwrap_or_default()).first_or_octet_stream();
                 kind = text("mime_type").unwrap_or_else(|| guessed().to_string());
                 match (text("content").filter(|content| !content.is_empty()), &file) {
                     (Some(content), _) => with_crlf(content.as_bytes()),
@@ -370,7 +371,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     let status = i64::from(answer.status);
     let fields = Map::new();
     fields.set("redirected", answer.url.trim_end_matches('/') != args.url.trim_end_matches('/'));
-    fields.set("url", if request.redirects != Redirects::None { answer.url.clone() } else { masked(&args.url) });
+    fields.set(
+        "url",
+        if request.redirects != Redirects::None { answer.url.clone() } else { masked(&args.url) },
+    );
     fields.set("status", status);
     fields.set("elapsed", elapsed);
     let cookies = Map::new();
@@ -402,7 +406,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.return_content {
         fields.set("content", content);
     }
-    let secrets: Vec<String> = args.url_password.iter().filter(|secret| !secret.is_empty()).cloned().collect();
+    let secrets: Vec<String> =
+        args.url_password.iter().filter(|secret| !secret.is_empty()).cloned().collect();
     let fields = match without_secret_keys(&fields.into(), &secrets, KEPT_KEYS) {
         Value::Map(fields) => fields,
         _ => Map::new(),

@@ -33,7 +33,13 @@ pub(crate) fn sources(reference: &Path, package: &str, release: &str) -> Result<
     let script = "import sys, tarfile, glob\n\
         tarfile.open(glob.glob(sys.argv[1] + '/*.tar.gz')[0]).extractall(sys.argv[1])";
     let download = ["--no-binary", ":all:", &format!("{package}=={release}")];
-    unpacked(reference, &format!("{}-{release}", package.replace('-', "_")), &pip(reference, &download), script, &[])
+    unpacked(
+        reference,
+        &format!("{}-{release}", package.replace('-', "_")),
+        &pip(reference, &download),
+        script,
+        &[],
+    )
 }
 
 /// The command that downloads from PyPI; the folder to put it into comes last.
@@ -136,6 +142,7 @@ fn debops(reference: &Path) -> Result<PathBuf, Failed> {
 pub(crate) fn collections(reference: &Path) -> Result<String, Failed> {
     let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
     let package = format!("ansible=={COLLECTIONS}");
-    let community = unpacked(reference, &name, &pip(reference, &[&package]), include_str!("unpack.py"), &WANTED)?;
+    let community =
+        unpacked(reference, &name, &pip(reference, &[&package]), include_str!("unpack.py"), &WANTED)?;
     Ok(format!("{}:{}", community.display(), debops(reference)?.display()))
 }

@@ -68,6 +68,36 @@ const REBOOT: &str = r"
 - systemd: {name: ours, state: stopped}
 ";
 
+/// Work while the clock jumps, thirty years back and forth: nothing waits for the clock, and what was done once is done.
+const CLOCK: &str = r#"
+- command: date -s 2010-01-01
+- copy: {dest: /srv/kept, content: kept, backup: true}
+  register: copied
+- shell: sleep 2; date -s 2040-01-01; sleep 2; echo done
+  async: 60
+  poll: 1
+  register: forward
+- shell: sleep 2; date -s 2010-01-01; sleep 2; echo done
+  async: 60
+  poll: 1
+  register: back
+- wait_for: {path: /srv/nothere, timeout: 2}
+  ignore_errors: true
+  register: waited
+- lineinfile: {path: /srv/kept, line: kept}
+  register: line
+- file: {path: /srv/touched, state: touch, modification_time: preserve, access_time: preserve}
+- find: {paths: /srv, patterns: ".bakery-*,kept.*", hidden: true}
+  register: left
+- command: date -s @{{ lookup('pipe', 'date +%s') }}
+- assert:
+    that:
+    - forward.stdout_lines[-1] == 'done' and back.stdout_lines[-1] == 'done'
+    - waited is failed and waited.elapsed < 60
+    - copied.changed == (round == 'first') and not line.changed
+    - left.files == []
+"#;
+
 struct CleanUp(PathBuf);
 
 impl Drop for CleanUp {
@@ -247,4 +277,8 @@ fn modules_of_systemd_do_as_those_of_ansible_core() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     run(at, "ours", "reboot.yml", &[]);
+    write(at, "clock.yml", &play(CLOCK));
+    for round in ["first", "second"] {
+        run(at, "ours", "clock.yml", &["-e", &format!("round={round}")]);
+    }
 }
