@@ -2,7 +2,6 @@
 
 use der::{Decode, Encode, Sequence, asn1::BitString};
 use ed25519_dalek::Signer as _;
-use md5::Digest as _;
 use p256::ecdsa::signature::hazmat::PrehashVerifier as _;
 use pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, ObjectIdentifier};
 use rsa::pkcs1::{DecodeRsaPrivateKey as _, EncodeRsaPrivateKey as _};
@@ -454,14 +453,7 @@ fn wrapped(oid: ObjectIdentifier, bytes: &[u8]) -> Result<Vec<u8>, String> {
 }
 
 fn hashed(digest: &str, message: &[u8]) -> Result<Vec<u8>, String> {
-    Ok(match digest {
-        "md5" => md5::Md5::digest(message).to_vec(),
-        "sha1" => sha1::Sha1::digest(message).to_vec(),
-        "sha256" => sha2::Sha256::digest(message).to_vec(),
-        "sha384" => sha2::Sha384::digest(message).to_vec(),
-        "sha512" => sha2::Sha512::digest(message).to_vec(),
-        other => return Err(format!("Unsupported digest \"{other}\"")),
-    })
+    crate::digests::digest(digest, message).ok_or_else(|| format!("Unsupported digest \"{digest}\""))
 }
 
 fn padding(digest: &str) -> Result<rsa::Pkcs1v15Sign, String> {

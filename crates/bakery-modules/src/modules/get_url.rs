@@ -118,7 +118,7 @@ fn fetch(request: &Request) -> Result<Answer, Failure> {
             }
             Ok(answer) => return Ok(answer),
             Err(problem) => {
-                last = Failure::new(format!("Request failed: {problem}")).with("url", url.as_str())
+                last = Failure::new(format!("Request failed: {problem}")).with("url", url.as_str());
             }
         }
     }

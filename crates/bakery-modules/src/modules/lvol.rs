@@ -152,7 +152,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             };
             if let Resized::Already(message) = resized {
                 let outcome = of(&args, volume, false);
-                return Ok(message.into_iter().fold(outcome, |outcome, text| outcome.msg(text)));
+                return Ok(message.into_iter().fold(outcome, Outcome::msg));
             }
             let is_on = is_active(&volume.attributes);
             let flag = if args.active { "-ay" } else { "-an" };
@@ -212,7 +212,7 @@ fn create(args: &Args, host: &Host, volumes: &[Volume], size: Option<&Size>) -> 
     argv.extend(host.check.then(|| "--test".to_owned()));
     argv.push("--yes".to_owned());
     let opts = split_line(args.opts.as_deref().unwrap_or_default())?;
-    let mut told = size.map(|size| size.words());
+    let mut told = size.map(Size::words);
     let vg = &args.vg;
     let name = |name: &str| ["-n".to_owned(), name.to_owned()];
     let (front, back) = match (&args.snapshot, &args.thinpool) {

@@ -85,7 +85,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err("name cannot be blank".into());
     }
     // What is said twice holds as it is said last.
-    let held = text.lines().filter_map(|line| setting(line.trim())).filter(|(key, _)| *key == name).last();
+    let held = text.lines().filter_map(|line| setting(line.trim())).rfind(|(key, _)| *key == name);
     let mut changed = held.map(|(_, value)| value) != value;
     if changed {
         let new = lines_with(&text, name, value).join("\n") + "\n";

@@ -6,7 +6,7 @@ tasks are its roles' own, what both programs print is compared line by line.
 
 Comments at a case's head may say: `facts` (they are gathered first), `network` (the machine's own network is used),
 `setup: COMMAND` (a shell command that runs first, told in WHO which of both will follow), `teardown: COMMAND` (one that runs last, for what outlives the overlay), `from PACKAGE` (whose roles a
-playbook uses; they are copied to /oracle/roles), `without PATH: reason` (files that are not compared). A task's variable
+playbook uses; they are copied to where both look for roles), `without PATH: reason` (files that are not compared). A task's variable
 `differs` names what is not compared of its result, as `KEY: reason`, `ROUND.KEY: reason` or `all: reason`.
 
 Compared: changed, failed, skipped, and of results that did not fail whatever ansible-core returned, but for times, process
@@ -133,25 +133,22 @@ def wrapped(tasks, prefix=""):
 
 
 def copy_roles(package):
-    """Copies a package's roles to where playbooks find them."""
+    """Copies a package's roles to where both programs look for roles."""
     (folder,) = pathlib.Path(os.environ["ROLES"]).glob(f"roles-{package}-[0-9]*")
     for tasks in sorted(folder.glob("**/roles/**/tasks/main.y*ml")):
         role = tasks.parent.parent
-        shutil.copytree(role, f"/oracle/roles/{role.name}", dirs_exist_ok=True)
+        shutil.copytree(role, f"/root/.ansible/roles/{role.name}", dirs_exist_ok=True)
 
 
 def inside(case, who):
     """Runs all rounds; on the overlay."""
     text = pathlib.Path(case).read_text()
     head = [line[2:] for line in text.splitlines() if line.startswith("# ")]
-    os.makedirs("/oracle")
-    for line in head:
-        if line.startswith("from "):
-            copy_roles(line[5:])
     for line in head:
         if line.startswith("setup: "):
-            environment = dict(os.environ, HERE=str(pathlib.Path(__file__).parent), WHO=who)
+            environment = dict(os.environ, HERE=str(pathlib.Path(__file__).parent))
             subprocess.run(line[7:], shell=True, check=True, stdout=sys.stderr, env=environment)
+    os.makedirs("/oracle")
     tasks = yaml.safe_load(text)
     names = []
     if is_playbook(tasks):
@@ -167,7 +164,7 @@ def inside(case, who):
     environment = dict(
         PATH="/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", HOME="/root", USER="root", LANG="C.UTF-8",
         NO_COLOR="1", ANSIBLE_NOCOLOR="1", ANSIBLE_PIPELINING="1", ANSIBLE_LOCALHOST_WARNING="false",
-        BAKERY_HOME="/oracle/store", ANSIBLE_ROLES_PATH="/oracle/roles", ANSIBLE_COLLECTIONS_PATH=os.environ["COLLECTIONS"],
+        BAKERY_HOME="/oracle/store", ANSIBLE_COLLECTIONS_PATH=os.environ["COLLECTIONS"],
     )
     if is_playbook(tasks):
         # Its plugins in Python want an installed ansible-core.
@@ -196,11 +193,16 @@ def inside(case, who):
 
 
 def to_the_end(case, who):
-    """Runs all rounds, and then what puts back what an overlay does not hold."""
+    """Runs all rounds, with the roles that they want before them, and after them what puts back what an overlay does not hold."""
+    os.environ["WHO"] = who
+    lines = pathlib.Path(case).read_text().splitlines()
+    for line in lines:
+        if line.startswith("# from "):
+            copy_roles(line[7:])
     try:
         inside(case, who)
     finally:
-        for line in pathlib.Path(case).read_text().splitlines():
+        for line in lines:
             if line.startswith("# teardown: "):
                 subprocess.run(line[12:], shell=True, check=True, stdout=sys.stderr)
 
@@ -212,8 +214,9 @@ def observe(case, who):
     if who == "ansible" and os.environ.get("KEEP"):
         packages = pathlib.Path("/var/lib/dpkg/status").read_bytes()
         # What a comparison leaves out may change without anything being asked again.
-        asking = "".join(inspect.getsource(part) for part in (inside, wrapped, tree, entry, copy_roles))
-        asking += pathlib.Path(__file__).with_name("mend-roles").read_text()
+        asking = "".join(inspect.getsource(part) for part in (inside, wrapped, tree, entry))
+        if "\n# from " in f"\n{text}":
+            asking += inspect.getsource(copy_roles) + pathlib.Path(__file__).with_name("mend-roles").read_text()
         digest = hashlib.sha256(text.encode() + packages + asking.encode()).hexdigest()[:32]
         kept = pathlib.Path(os.environ["KEEP"]) / digest
         if kept.exists():
