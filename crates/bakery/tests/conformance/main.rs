@@ -195,6 +195,16 @@ fn events_of(text: &str) -> String {
     digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What roles want that their packages do not bring: roles of others, and a module of their author's.
+const ELSEWHERE: &[&str] = &[
+    "the role 'ahuffman.resolv' was not found",
+    "the role 'geerlingguy.apache' was not found",
+    "the role 'geerlingguy.mailhog' was not found",
+    "the role 'openstack.kolla.docker' was not found",
+    "the role 'stackhpc.openstack.os_openstacksdk' was not found",
+    "couldn't resolve module/action 'vci_config'",
+];
+
 /// Roles load whatever modules they name, installed or not.
 fn load_roles() -> Result<(), Failed> {
     let folders = public_roles(&programs_of_reference()?)?;
@@ -204,16 +214,18 @@ fn load_roles() -> Result<(), Failed> {
         .output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let last: Json = serde_json::from_str(text.lines().last().unwrap_or_default())?;
-    let number = |name: &str| last["data"][name].as_u64().unwrap_or_default();
-    let (all, loaded) = (number("roles"), number("roles_that_load"));
-    if all < 450 {
-        return Err(format!("only {all} roles were found").into());
+    let reports = last["data"]["reports"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if reports.len() < 540 {
+        return Err(format!("only {} roles were found", reports.len()).into());
     }
-    if loaded == all && output.status.success() {
-        Ok(())
-    } else {
-        Err(format!("{loaded} of {all}\n{text}").into())
-    }
+    let wrong = |report: &&Json| {
+        let trouble = report["trouble"].as_str();
+        let is_known = |said: &str| ELSEWHERE.iter().any(|known| said.contains(known));
+        trouble.is_some_and(|said| !is_known(said))
+            || report["unreadable"].as_array().is_some_and(|r| !r.is_empty())
+    };
+    let wrong: Vec<String> = reports.iter().filter(wrong).map(ToString::to_string).collect();
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
 
 /// Whether a value is what PyYAML made, as `read-yaml.py` writes it.
