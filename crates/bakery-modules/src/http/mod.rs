@@ -223,12 +223,12 @@ pub fn send(request: &Request) -> Result<Answer, String> {
     let home = url.origin();
     let mut method = request.method.clone();
     let mut body = request.body.as_deref();
-    for left in (0..=REDIRECTIONS).rev() {
-        // A login is for the server that it was given for, not for where that one redirects to.
-        let stays = left < REDIRECTIONS && request.unredirected.iter().any(|name| name == "authorization");
-        let login = login.as_ref().filter(|_| url.origin() == home && !stays);
+    let mut left = REDIRECTIONS;
+    loop {
+        let (redirected, at_home) = (left < REDIRECTIONS, url.origin() == home);
+        let sent = Sent { method: &method, url: &url, body, redirected, at_home };
+        let login = login.as_ref().filter(|_| sent.takes(request, "authorization"));
         let agent = agent(request, &url)?;
-        let sent = Sent { method: &method, url: &url, body, redirected: left < REDIRECTIONS };
         let ask = |authorization: Option<String>| ask(&agent, request, &sent, authorization);
         let mut response = ask(login.and_then(Login::unasked))?;
         if let Some(login) = login.filter(|login| response.status() == 401 && !login.always) {
@@ -248,13 +248,13 @@ pub fn send(request: &Request) -> Result<Answer, String> {
             .and_then(|location| Url::parse(&joined(url.as_str(), location)).ok());
         let Some(next) = next else { return received(request, response, &method, url.as_str()) };
         url = next;
+        left -= 1;
         // What is asked for by another method is fetched where it lies; 307 and 308 ask the same again.
         if matches!(status, 302 | 303) && method != "HEAD" || status == 301 && method == "POST" {
             method = "GET".into();
             body = None;
         }
     }
-    Err(format!("{} redirects without an end", request.url))
 }
 
 fn agent(request: &Request, url: &Url) -> Result<ureq::Agent, String> {
@@ -283,6 +283,20 @@ struct Sent<'a> {
     url: &'a Url,
     body: Option<&'a [u8]>,
     redirected: bool,
+    /// Whether it is still the server that was asked first.
+    at_home: bool,
+}
+
+impl Sent<'_> {
+    /// Whether a header, its name in lower case, is sent along. A login is for the server that it was given for, not for where
+    /// that one redirects to; ansible-core sends such headers on.
+    fn takes(&self, request: &Request, name: &str) -> bool {
+        let stays = self.redirected && request.unredirected.iter().any(|other| other == name);
+        let is_login = matches!(name, "authorization" | "cookie" | "proxy-authorization");
+        // What was redirected to a page has no body to describe.
+        let of_no_body = self.body.is_none() && request.body.is_some() && name.starts_with("content-");
+        !stays && !of_no_body && (self.at_home || !is_login)
+    }
 }
 
 fn ask(
@@ -294,11 +308,9 @@ fn ask(
     let mut built = ureq::http::Request::builder().method(sent.method).uri(sent.url.as_str());
     for (name, value) in &request.headers {
         let low = name.to_lowercase();
-        // What was redirected to a page has no body to describe, and a login that is known is the one that counts.
-        let is_over = sent.body.is_none() && request.body.is_some() && low.starts_with("content-")
-            || sent.redirected && request.unredirected.contains(&low)
-            || authorization.is_some() && low == "authorization";
-        if !is_over {
+        // A login that is known is the one that counts.
+        let is_over = authorization.is_some() && low == "authorization";
+        if !is_over && sent.takes(request, &low) {
             built = built.header(name, value);
         }
     }
