@@ -3,7 +3,7 @@
 use bakery_jinja::{Error, Result, Scope as _};
 use bakery_lang::{Map, Value};
 use bakery_modules::args::{boolean, text};
-use bakery_modules::http::{LARGEST_TEXT, Redirects, Request, send};
+use bakery_modules::http::{LARGEST_TEXT, Redirects, Request, masked, send};
 
 use crate::templar::Templar;
 
@@ -60,11 +60,13 @@ pub(super) fn url(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
     let agent = get("http_agent").map_or_else(|| plain.agent.clone(), |v| text(&v));
     let mut out = Vec::new();
     for term in terms {
+        let shown = masked(&term.to_string());
         let request = Request { url: term.to_string(), agent: agent.clone(), ..plain.clone() };
-        let answer = send(&request).map_err(|e| Error::new(format!("Failed lookup url for {term} : {e}")))?;
+        let answer =
+            send(&request).map_err(|e| Error::new(format!("Failed lookup url for {shown} : {e}")))?;
         if answer.status >= 400 {
             let status = answer.status;
-            return Err(Error::new(format!("Received HTTP error for {term} : http status: {status}")));
+            return Err(Error::new(format!("Received HTTP error for {shown} : http status: {status}")));
         }
         let body = String::from_utf8_lossy(&answer.body).into_owned();
         if flag("split_lines", true) {

@@ -218,7 +218,7 @@ pub fn send(request: &Request) -> Result<Answer, String> {
         let body = bakery_host::fs::read(path).map_err(|e| e.to_string())?;
         return Ok(Answer { status: 200, headers: vec![], body, url: request.url.clone() });
     }
-    let mut url = Url::parse(&request.url).map_err(|e| format!("{e}: {}", request.url))?;
+    let mut url = Url::parse(&request.url).map_err(|e| format!("{e}: {}", masked(&request.url)))?;
     let login = Login::of(request, &mut url);
     let home = url.origin();
     let mut method = request.method.clone();

@@ -18,7 +18,9 @@ pub(super) fn of(
     if either("no_proxy").is_some_and(|list| is_excepted(&list, url)) {
         return Ok(None);
     }
-    ureq::Proxy::new(&proxy).map(Some).map_err(|e| format!("the proxy '{proxy}' is none: {e}"))
+    ureq::Proxy::new(&proxy)
+        .map(Some)
+        .map_err(|e| format!("the proxy '{}' is none: {e}", super::masked(&proxy)))
 }
 
 /// Whether a list of `no_proxy` names an address's host, or a domain that it is in.

@@ -193,9 +193,9 @@ fn wanted_sum(host: &Host, args: &Args) -> Result<Option<(String, String)>, Fail
         });
         (single || file.rsplit('/').next() == Some(name)).then(|| plain(sum))
     });
-    found
-        .map(|sum| Some((algorithm.to_owned(), sum)))
-        .ok_or_else(|| Failure::new(format!("Unable to find a checksum for file '{name}' in '{sum}'")))
+    found.map(|sum| Some((algorithm.to_owned(), sum))).ok_or_else(|| {
+        Failure::new(format!("Unable to find a checksum for file '{name}' in '{}'", masked(sum)))
+    })
 }
 
 fn run(args: Args, host: &mut Host) -> Run {

@@ -95,16 +95,17 @@ pub(super) fn unit_file(unit: &str) -> Option<std::path::PathBuf> {
 /// The links that enabling a unit makes, as `(link, target)`, from its `[Install]` section. Of a name that is another's alias
 /// those of the other, as systemctl does it.
 pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure> {
-    let Some(file) = unit_file(unit) else {
-        return Err(Failure::new(format!("Could not find the requested service {unit}: host")));
+    let find = |unit: &str| {
+        let missing = || Failure::new(format!("Could not find the requested service {unit}: host"));
+        unit_file(unit).ok_or_else(missing)
     };
-    let led = fs::read_link(&file).ok().and_then(|target| target.file_name().map(std::ffi::OsStr::to_owned));
-    let aliased = led
-        .as_deref()
-        .and_then(std::ffi::OsStr::to_str)
-        .filter(|name| !unit.contains('@') && *name != unit && *name != "null" && unit_file(name).is_some());
-    if let Some(aliased) = aliased {
-        return install_links(aliased);
+    let mut file = find(unit)?;
+    let led = fs::read_link(&file).ok().and_then(|to| to.file_name()?.to_str().map(str::to_owned));
+    let aliased = led.filter(|name| !unit.contains('@') && name != unit && unit_file(name).is_some());
+    // One step and no more: links may lead in a circle.
+    let unit = aliased.as_deref().unwrap_or(unit);
+    if aliased.is_some() {
+        file = find(unit)?;
     }
     let text = fs::read_to_string(&file)?;
     let mut in_install = false;

@@ -361,7 +361,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         Ok(answer) => answer,
         Err(problem) => {
             if problem.contains(" was cut off") {
-                let message = format!("HTTP Error while fetching {}: {problem}", args.url);
+                let message = format!("HTTP Error while fetching {}: {problem}", masked(&args.url));
                 return Err(Failure::new(message));
             }
             let failure = wrong(-1, &format!("Request failed: {problem}")).with("redirected", false);
