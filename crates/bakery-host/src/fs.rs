@@ -32,6 +32,12 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         self.source.kind() == std::io::ErrorKind::NotFound
     }
+
+    /// The cause alone, in the system's words, such as `Permission denied`.
+    pub fn reason(&self) -> String {
+        let text = self.source.to_string();
+        text.split(" (os error").next().unwrap_or_default().to_owned()
+    }
 }
 
 /// Attaches a verb and a path to a system error.

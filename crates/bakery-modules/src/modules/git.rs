@@ -76,10 +76,50 @@ struct Git<'a> {
     args: &'a Args,
     repo: String,
     dest: PathBuf,
+    /// Where `separate_git_dir` leads to.
+    separate: Option<PathBuf>,
     ssh: String,
 }
 
 impl Git<'_> {
+    /// The folder with the repository itself: a file `.git` tells where else it is.
+    fn folder(&self) -> Result<PathBuf, Failure> {
+        if self.args.bare {
+            return Ok(self.dest.clone());
+        }
+        let folder = self.dest.join(".git");
+        if !folder.is_file() {
+            return Ok(folder);
+        }
+        let text = fs::read_to_string(&folder)?;
+        let named = text.trim_end().strip_prefix("gitdir: ").map(|named| self.dest.join(named));
+        named.filter(|named| named.is_dir()).ok_or_else(|| {
+            let details = format!("{} holds {:?}", folder.display(), text.trim_end());
+            let message = "Current repo does not have a valid reference to a separate Git dir or it refers to the \
+                invalid path";
+            Failure::new(format!("{message}: {details}")).with("details", details)
+        })
+    }
+
+    /// Moves the repository itself to where it shall be, and leaves a file that tells so; on an error it is where it was.
+    fn relocate(&self, folder: &Path, place: &Path) -> Result<(), Failure> {
+        if place.exists() {
+            return Err(Failure::new(format!("Separate-git-dir path {} already exists.", place.display())));
+        }
+        // Another file system may be there.
+        let moved = |from: &Path, to: &Path| {
+            let (from, to) = (from.display().to_string(), to.display().to_string());
+            let output = self.host.cmd("mv").args(["-T", "--", &from, &to]).output()?;
+            self.check(output, "Unable to move git dir")
+        };
+        moved(folder, place)?;
+        let told = fs::write_atomic(self.dest.join(".git"), format!("gitdir: {}", place.display()));
+        if told.is_err() {
+            moved(place, folder)?;
+        }
+        Ok(told?)
+    }
+
     fn at(&self, folder: Option<&Path>, args: &[&str]) -> Result<Output, Failure> {
         let mut command = self.host.cmd(self.args.executable.as_deref().unwrap_or("git"));
         if let Some(umask) = &self.args.umask {
@@ -196,8 +236,8 @@ impl Git<'_> {
         if let Some(reference) = &args.reference {
             command.extend(["--reference".into(), reference.clone()]);
         }
-        if let Some(place) = &args.separate_git_dir {
-            command.push(format!("--separate-git-dir={place}"));
+        if let Some(place) = &self.separate {
+            command.push(format!("--separate-git-dir={}", place.display()));
         }
         command.extend(["--".into(), self.repo.clone(), dest]);
         let command: Vec<&str> = command.iter().map(String::as_str).collect();
@@ -422,15 +462,35 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     let (check, diff) = (host.check, host.diff);
     let ssh = ssh_command(&args, host);
-    let git = Git { host, args: &args, repo, dest, ssh };
-    let config = if args.bare { git.dest.join("config") } else { git.dest.join(".git") };
-    let there = args.dest.is_some() && config.exists();
+    let separate = args.separate_git_dir.as_ref().map(|place| {
+        let place = host.path(place);
+        let (folder, name) = (place.parent(), place.file_name());
+        let folder = folder.and_then(|folder| fs::canonicalize(folder).ok());
+        let in_folder = folder.zip(name).map(|(folder, name)| folder.join(name));
+        fs::canonicalize(&place).ok().or(in_folder).unwrap_or(place)
+    });
+    let git = Git { host, args: &args, repo, dest, separate, ssh };
     let mut outcome = Map::new();
+    let mut changed = false;
+    let mut folder = git.folder()?;
+    if let Some(place) = &git.separate
+        && args.dest.is_some()
+        && folder.exists()
+        && fs::canonicalize(&folder)? != *place
+    {
+        changed = true;
+        if !check {
+            git.relocate(&folder, place)?;
+            outcome.set("git_dir_before", folder.display().to_string());
+            outcome.set("git_dir_now", place.display().to_string());
+            folder.clone_from(place);
+        }
+    }
+    let there = args.dest.is_some() && folder.join("config").exists();
     let put =
         |map: &Map, name: &str, value: Option<String>| map.set(name, value.map_or(Value::None, Value::from));
     let done = |changed: bool, map: &mut Map| Ok(Outcome { changed, fields: std::mem::take(map) });
     put(&outcome, "before", None);
-    let mut changed = false;
     if !there && (check || !args.clone) {
         put(&outcome, "after", Some(git.remote_head()?));
         return done(true, &mut outcome);
@@ -444,7 +504,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             if check {
                 return done(true, &mut outcome);
             }
-            changed = git.archive(archive)?;
+            changed |= git.archive(archive)?;
         }
         return done(changed, &mut outcome);
     }

@@ -7,10 +7,10 @@ self-signed (on port 444).
 
 import pathlib
 import ssl
-import subprocess
 import sys
 import threading
 
+from certificates import authority, certificate, context
 from httpbin import app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -18,29 +18,6 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 app.json.compact = True
 folder = pathlib.Path(sys.argv[1])
 NAME = "ansible.http.tests"
-
-
-def openssl(*words):
-    subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-
-def authority(name):
-    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "30", "-subj", f"/CN={name}",
-            "-addext", "basicConstraints=critical,CA:TRUE", "-keyout", f"{name}.key", "-out", f"{name}.pem")
-
-
-def certificate(name, by, names):
-    openssl("req", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={names[0]}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-    (folder / "extensions").write_text("subjectAltName=" + ",".join(f"DNS:{each}" for each in names))
-    openssl("x509", "-req", "-in", f"{name}.csr", "-CA", f"{by}.pem", "-CAkey", f"{by}.key", "-CAcreateserial", "-days", "30",
-            "-extfile", "extensions", "-out", f"{name}.pem")
-
-
-def context(name, asks=ssl.CERT_NONE):
-    made = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=folder / "cacert.pem")
-    made.load_cert_chain(folder / f"{name}.pem", folder / f"{name}.key")
-    made.verify_mode = asks
-    return made
 
 
 def serve(environ, start):
@@ -69,13 +46,13 @@ class Quiet(WSGIRequestHandler):
         pass
 
 
-authority("cacert")
-authority("ca2cert")
-certificate("server", "cacert", [NAME, f"sni1.{NAME}", f"sni2.{NAME}"])
-certificate("other", "cacert", ["httpbin.org"])
-certificate("self", "ca2cert", [f"self-signed.{NAME}"])
-certificate("client", "cacert", [f"client.{NAME}"])
-main, other = context("server", ssl.CERT_OPTIONAL), context("other", ssl.CERT_OPTIONAL)
+authority(folder, "cacert")
+authority(folder, "ca2cert")
+certificate(folder, "server", "cacert", [NAME, f"sni1.{NAME}", f"sni2.{NAME}"])
+certificate(folder, "other", "cacert", ["httpbin.org"])
+certificate(folder, "self", "ca2cert", [f"self-signed.{NAME}"])
+certificate(folder, "client", "cacert", [f"client.{NAME}"])
+main, other = context(folder, "server", ssl.CERT_OPTIONAL), context(folder, "other", ssl.CERT_OPTIONAL)
 
 
 def choose(connection, name, _):
@@ -84,7 +61,7 @@ def choose(connection, name, _):
 
 
 main.sni_callback = choose
-for port, tls in ((80, None), (443, main), (444, context("self"))):
+for port, tls in ((80, None), (443, main), (444, context(folder, "self"))):
     server = make_server("127.0.0.1", port, serve, threaded=True, request_handler=Quiet, ssl_context=tls)
     threading.Thread(target=server.serve_forever).start()
 print("ready", flush=True)
