@@ -6,6 +6,7 @@
 pub mod args;
 mod crypto;
 mod database;
+mod debian;
 pub mod digests;
 pub mod disk;
 pub mod facts;

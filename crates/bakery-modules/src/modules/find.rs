@@ -6,6 +6,7 @@ use bakery_host::fs;
 use bakery_lang::regex::{Flags, compile};
 use bakery_lang::{Map, Value, encoding};
 use bakery_macros::ModuleArgs;
+use fancy_regex::Regex;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::registry::module;
@@ -70,34 +71,44 @@ struct Args {
 /// An error as Python's `str(OSError)` writes it.
 fn python_error(error: &fs::Error) -> String {
     let number = error.source.raw_os_error().unwrap_or(0);
-    let text = error.source.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    format!("[Errno {number}] {text}: '{}'", error.path.display())
+    format!("[Errno {number}] {}: '{}'", error.reason(), error.path.display())
 }
 
 /// Whether a name fits a shell pattern of `*`, `?` and sets.
 pub(super) fn wildcard(pattern: &str, name: &str) -> bool {
-    let mut regex = String::from("^");
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        match c {
-            '*' => regex.push_str(".*"),
-            '?' => regex.push('.'),
-            '[' => {
-                let set: String = chars.by_ref().take_while(|c| *c != ']').collect();
-                let set = set.strip_prefix('!').map_or(set.clone(), |rest| format!("^{rest}"));
-                regex.push_str(&format!("[{set}]"));
-            }
-            c if c.is_alphanumeric() || c == '_' => regex.push(c),
-            c => {
-                regex.push('\\');
-                regex.push(c);
+    Wildcard::new(pattern).matches(name)
+}
+
+/// A shell pattern for many names.
+pub(super) struct Wildcard(Option<Regex>);
+
+impl Wildcard {
+    pub(super) fn matches(&self, name: &str) -> bool {
+        self.0.as_ref().is_some_and(|regex| regex.is_match(name).unwrap_or(false))
+    }
+
+    pub(super) fn new(pattern: &str) -> Self {
+        let mut regex = String::from("^");
+        let mut chars = pattern.chars();
+        while let Some(c) = chars.next() {
+            match c {
+                '*' => regex.push_str(".*"),
+                '?' => regex.push('.'),
+                '[' => {
+                    let set: String = chars.by_ref().take_while(|c| *c != ']').collect();
+                    let set = set.strip_prefix('!').map_or(set.clone(), |rest| format!("^{rest}"));
+                    regex.push_str(&format!("[{set}]"));
+                }
+                c if c.is_alphanumeric() || c == '_' => regex.push(c),
+                c => {
+                    regex.push('\\');
+                    regex.push(c);
+                }
             }
         }
+        regex.push_str("\\Z");
+        Self(compile(&regex, Flags { dot_all: true, ..Flags::default() }).ok())
     }
-    regex.push_str("\\Z");
-    compile(&regex, Flags { dot_all: true, ..Flags::default() })
-        .is_ok_and(|r| r.is_match(name).unwrap_or(false))
 }
 
 /// A number with a unit, in the base unit.
@@ -250,12 +261,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         .msg(msg))
 }
 
-fn content_fits(
-    path: &Path,
-    regex: Option<&fancy_regex::Regex>,
-    args: &Args,
-    is_file: bool,
-) -> Result<bool, String> {
+fn content_fits(path: &Path, regex: Option<&Regex>, args: &Args, is_file: bool) -> Result<bool, String> {
     let Some(regex) = regex else { return Ok(true) };
     if !is_file {
         return Ok(false);

@@ -75,7 +75,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     let port = args.port.filter(|port| *port != 0);
     let path = args.path.as_deref().filter(|path| !path.is_empty());
     let wrong = match (port, path, args.state.as_str()) {
-        (Some(_), Some(_), _) => Some("port and path parameter can not both be passed to wait_for".to_owned()),
+        (Some(_), Some(_), _) => {
+            Some("port and path parameter can not both be passed to wait_for".to_owned())
+        }
         (_, Some(_), state @ ("stopped" | "drained")) => {
             Some(format!("state={state} should only be used for checking a port in the wait_for module"))
         }
@@ -102,7 +104,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let wanted = match (port, path) {
         (Some(port), _) => {
-            let port = u16::try_from(port).map_err(|_| format!("the port {port} is not one of 1 to 65535"))?;
+            let port =
+                u16::try_from(port).map_err(|_| format!("the port {port} is not one of 1 to 65535"))?;
             match args.state.as_str() {
                 "drained" => Wanted::Drained(Drained::new(&args, port)?),
                 _ => Wanted::Port(port),
@@ -136,9 +139,7 @@ fn run(args: Args, host: &mut Host) -> Run {
             Wanted::Port(port) => match (connection(&args, *port, end), &regex) {
                 (None, _) => false,
                 (Some(stream), None) => is_alive(&stream),
-                (Some(stream), Some(regex)) => {
-                    listen(stream, regex, end).map(|says| found = says).is_some()
-                }
+                (Some(stream), Some(regex)) => listen(stream, regex, end).map(|says| found = says).is_some(),
             },
             Wanted::File(path) => match (fs::metadata(host.path(path)), &regex) {
                 (looked, _) if is_gone_wanted => looked.is_err(),
@@ -242,7 +243,8 @@ fn listen(mut stream: TcpStream, regex: &Regex, end: Instant) -> Option<Found> {
 fn search(regex: &Regex, bytes: &[u8]) -> Option<Found> {
     let text = String::from_utf8_lossy(bytes);
     let captures = regex.captures(text.as_ref()).ok()??;
-    let value = |group: Option<fancy_regex::Match<'_>>| group.map_or(Value::None, |group| group.as_str().into());
+    let value =
+        |group: Option<fancy_regex::Match<'_>>| group.map_or(Value::None, |group| group.as_str().into());
     let named = Map::new();
     for name in regex.capture_names().flatten() {
         named.set(name, value(captures.name(name)));
@@ -264,7 +266,8 @@ struct Drained {
 impl Drained {
     fn new(args: &Args, port: u16) -> Result<Self, Failure> {
         let of = |host: &str| -> Result<Vec<IpAddr>, Failure> {
-            let found = addresses(host, port).map_err(|error| format!("the host {host} is not known: {error}"))?;
+            let found =
+                addresses(host, port).map_err(|error| format!("the host {host} is not known: {error}"))?;
             Ok(found.iter().map(SocketAddr::ip).collect())
         };
         let mut excluded = Vec::new();
