@@ -49,7 +49,7 @@ const OPERATORS: &[&str] = &["===", "==", "!=", ">=", "<=", "~=", ">", "<"];
 /// Names that were split at the commas of their versions, whole again: `a>=1,<2`.
 fn whole(names: &[String]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    for name in names.iter().map(|n| n.trim()) {
+    for name in names.iter().flat_map(|name| name.split(',')).map(str::trim) {
         let goes_on = OPERATORS.iter().any(|o| name.starts_with(o));
         let open = out.last().is_some_and(|last| last.matches('[').count() > last.matches(']').count());
         match out.last_mut() {
@@ -208,7 +208,7 @@ fn install(args: &Args, host: &mut Host, env: Option<&str>) -> Run {
     }
     let pip = program(args, host, env)?;
     let mut packages = whole(args.name.as_deref().unwrap_or_default());
-    if let Some(version) = &args.version {
+    if let Some(version) = args.version.as_ref().filter(|version| !version.is_empty()) {
         if packages.len() > 1 {
             return Err("'version' argument is ambiguous when installing multiple package distributions. Please specify version restrictions next to each package in 'name' argument.".into());
         }
@@ -236,6 +236,9 @@ fn install(args: &Args, host: &mut Host, env: Option<&str>) -> Run {
     argv.extend(packages.iter().cloned());
     if let Some(requirements) = &args.requirements {
         argv.extend(["-r".to_owned(), requirements.clone()]);
+    } else if packages.is_empty() {
+        host.warn("No valid name or requirements file found.");
+        return Ok(Outcome::unchanged());
     }
     let freeze = || -> Result<(Vec<String>, String), Failure> {
         let list: Vec<String> =

@@ -2,7 +2,7 @@
 //!
 //! The targets come with ansible-core's source distribution, which is fetched when the tests run and never stored: they
 //! are under the GPL. `targets.tsv` says of every target whether it passes, is open, or cannot apply, and why; those that
-//! pass must go on doing so, the others are ignored tests: `cargo test --test conformance -- --ignored` tries them.
+//! pass must go on doing so, those that are `booted` want a machine and are run by the suite that boots one, the others are ignored tests: `cargo test --test conformance -- --ignored` tries them.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests use the system as users do")]
 
@@ -17,16 +17,13 @@ use std::process::Command;
 
 use bakery_lang::{Source, Value, yaml};
 use libtest_mimic::{Arguments, Failed, Trial};
-use reference::{programs_of_bakery, programs_of_reference, public_roles};
+use reference::{programs_of_bakery, programs_of_reference, public_roles, sources_of_core};
 use serde_json::Value as Json;
 use sha2::{Digest as _, Sha256};
 
-/// The release whose targets are run.
-const RELEASE: &str = "2.19.14";
-
 fn main() {
     let args = Arguments::from_args();
-    let rows = include_str!("targets.tsv").lines().filter(|l| !l.starts_with('#'));
+    let rows = include_str!("targets.tsv").lines().filter(|l| !l.starts_with('#') && !l.contains("\tbooted"));
     let mut trials: Vec<Trial> = rows
         .map(|row| {
             let mut cells = row.split('\t');
@@ -40,7 +37,7 @@ fn main() {
         })
         .collect();
     trials.push(Trial::test("every YAML file of ansible-core as PyYAML reads it", || {
-        read_yaml(&[sources(&programs_of_reference()?)?])
+        read_yaml(&[sources_of_core(&programs_of_reference()?)?])
     }));
     trials.push(Trial::test("every YAML file of public roles as PyYAML reads it", || {
         read_yaml(&public_roles(&programs_of_reference()?)?)
@@ -69,7 +66,7 @@ fn distributions() -> Result<(), Failed> {
     ];
     let folder = "test/units/module_utils/facts/system/distribution/fixtures";
     let (mut tried, mut wrong) = (0, Vec::new());
-    for entry in std::fs::read_dir(sources(&programs_of_reference()?)?.join(folder))? {
+    for entry in std::fs::read_dir(sources_of_core(&programs_of_reference()?)?.join(folder))? {
         let path = entry?.path();
         let case: Json = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -264,7 +261,7 @@ fn run(target: &str, left_out: &str) -> Result<(), Failed> {
     let output = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/run-target"))
         .arg(target)
         .env("WITHOUT", left_out)
-        .env("SOURCES", sources(&reference)?)
+        .env("SOURCES", sources_of_core(&reference)?)
         .env("PROGRAMS", programs_of_bakery())
         .env("VENV", &reference)
         .output()?;
@@ -275,11 +272,6 @@ fn run(target: &str, left_out: &str) -> Result<(), Failed> {
     let text = String::from_utf8_lossy(&said);
     let from = text.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
     Err(format!("{}\n…{}", output.status, &text[from..]).into())
-}
-
-/// ansible-core's source distribution.
-fn sources(reference: &Path) -> Result<PathBuf, Failed> {
-    reference::sources(reference, "ansible-core", RELEASE)
 }
 
 /// What a script of this folder prints about a folder.

@@ -28,6 +28,14 @@ pub(crate) fn programs_of_bakery() -> PathBuf {
     }
 }
 
+/// The release of ansible-core whose sources tests read, and whose targets they run.
+const CORE: &str = "2.19.14";
+
+/// The unpacked source distribution of ansible-core.
+pub(crate) fn sources_of_core(reference: &Path) -> Result<PathBuf, Failed> {
+    sources(reference, "ansible-core", CORE)
+}
+
 /// The unpacked source distribution of a release of a package, fetched on first use.
 pub(crate) fn sources(reference: &Path, package: &str, release: &str) -> Result<PathBuf, Failed> {
     let script = "import sys, tarfile, glob\n\

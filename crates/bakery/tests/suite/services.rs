@@ -134,6 +134,19 @@ fn registered(results: &Path) -> String {
     play(&out)
 }
 
+/// A play with ansible-core's own integration targets that want systemd, beside which their roles are found.
+fn targets(at: &Path) -> String {
+    let reference = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
+    let reference = reference.expect("BAKERY_REFERENCE names ansible-core's programs; scripts/test sets it");
+    let sources = crate::reference::sources_of_core(&reference);
+    let sources = sources.unwrap_or_else(|failed| panic!("no sources: {failed:?}"));
+    std::os::unix::fs::symlink(sources.join("test/integration/targets"), at.join("roles")).expect("linked");
+    let rows = include_str!("../conformance/targets.tsv").lines();
+    let names: Vec<&str> = rows.filter_map(|row| row.split_once("\tbooted")).map(|(name, _)| name).collect();
+    assert!(!names.is_empty(), "no target wants a machine");
+    format!("- hosts: all\n  roles: [{}]\n", names.join(", "))
+}
+
 /// Runs a playbook by one of the programs; all that it said.
 fn run(at: &Path, who: &str, playbook: &str, more: &[&str]) -> String {
     let reference = std::env::var_os("BAKERY_REFERENCE").map(PathBuf::from);
@@ -276,6 +289,8 @@ fn modules_of_systemd_do_as_those_of_ansible_core() {
         std::fs::write(&kept, serde_json::to_vec(&known).expect("JSON")).expect("kept");
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    write(at, "targets.yml", &targets(at));
+    run(at, "ours", "targets.yml", &[]);
     run(at, "ours", "reboot.yml", &[]);
     write(at, "clock.yml", &play(CLOCK));
     for round in ["first", "second"] {
