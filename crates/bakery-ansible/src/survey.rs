@@ -119,8 +119,12 @@ fn finding(task: &Task) -> Option<Finding> {
     };
     let unknown: Vec<String> =
         task.args.keys().iter().map(ToString::to_string).filter(|name| !is_known(name)).collect();
-    // `package` hands on whatever it is given.
-    if unknown.is_empty() || short == "package" { None } else { at(Obstacle::Options(unknown)) }
+    // These hand on whatever they are given.
+    if unknown.is_empty() || matches!(short, "package" | "service") {
+        None
+    } else {
+        at(Obstacle::Options(unknown))
+    }
 }
 
 #[cfg(test)]

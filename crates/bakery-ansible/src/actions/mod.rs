@@ -6,6 +6,7 @@ mod files;
 mod folder;
 mod gather;
 mod machines;
+mod managers;
 mod values;
 
 pub(crate) use files::render_lookup;
@@ -16,7 +17,6 @@ use crate::Templar;
 use crate::collections::parts;
 use crate::connection::{Ssh, Unreachable};
 use crate::plugins::{Call, Kind};
-use bakery_jinja::Scope as _;
 
 /// Names of actions that are no modules.
 pub(crate) const NAMES: &[&str] = &[
@@ -155,11 +155,8 @@ pub(crate) fn run(name: &str, args: &Map, templar: &Templar, modules: &mut dyn M
     let short = bakery_modules::canonical_name(name);
     match short {
         "gather_facts" => gather::gather_facts(args, templar, modules),
-        "package" if !args.contains("use") && templar.variable("ansible_package_use").is_some() => {
-            let args = args.copied();
-            args.set("use", templar.value(&templar.variable("ansible_package_use").unwrap_or_default())?);
-            module(modules, short, &args)
-        }
+        "package" => managers::package(args, templar, modules),
+        "service" => managers::service(args, templar, modules),
         "debug" => values::debug(args, templar, modules.verbosity()),
         "set_fact" => values::set_fact(args),
         "set_stats" => values::set_stats(args),

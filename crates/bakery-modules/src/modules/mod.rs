@@ -47,6 +47,7 @@ mod lineinfile;
 mod locale_gen;
 mod lvg;
 mod lvol;
+mod lxc_container;
 mod make;
 mod modprobe;
 mod mount;
@@ -152,6 +153,7 @@ pub(crate) static ALL: &[&Module] = &[
     &locale_gen::MODULE,
     &lvg::MODULE,
     &lvol::MODULE,
+    &lxc_container::MODULE,
     &make::MODULE,
     &modprobe::MODULE,
     &mount::MODULE,
