@@ -21,9 +21,11 @@ mod command;
 mod composer;
 mod copy;
 mod cron;
+mod crypttab;
 mod deb822_repository;
 mod debconf;
 mod deploy_helper;
+mod django_manage;
 mod dpkg_divert;
 mod dpkg_selections;
 mod expect;
@@ -66,6 +68,7 @@ mod package;
 mod package_facts;
 mod pacman;
 mod pam_limits;
+mod pamd;
 mod parted;
 mod patch;
 mod ping;
@@ -81,6 +84,7 @@ mod replace;
 mod rpm_key;
 mod seboolean;
 mod selinux;
+mod selinux_permissive;
 mod seport;
 mod service;
 mod service_facts;
@@ -127,9 +131,11 @@ pub(crate) static ALL: &[&Module] = &[
     &composer::MODULE,
     &copy::MODULE,
     &cron::MODULE,
+    &crypttab::MODULE,
     &deb822_repository::MODULE,
     &debconf::MODULE,
     &deploy_helper::MODULE,
+    &django_manage::MODULE,
     &dpkg_divert::MODULE,
     &dpkg_selections::MODULE,
     &expect::MODULE,
@@ -172,6 +178,7 @@ pub(crate) static ALL: &[&Module] = &[
     &package_facts::MODULE,
     &pacman::MODULE,
     &pam_limits::MODULE,
+    &pamd::MODULE,
     &parted::MODULE,
     &patch::MODULE,
     &ping::MODULE,
@@ -187,6 +194,7 @@ pub(crate) static ALL: &[&Module] = &[
     &rpm_key::MODULE,
     &seboolean::MODULE,
     &selinux::MODULE,
+    &selinux_permissive::MODULE,
     &seport::MODULE,
     &service::MODULE,
     &service_facts::MODULE,
