@@ -59,6 +59,7 @@ mod mysql_replication;
 mod mysql_user;
 mod mysql_variables;
 mod npm;
+mod openssh_keypair;
 mod openssl_csr;
 mod openssl_csr_pipe;
 mod openssl_dhparam;
@@ -169,6 +170,7 @@ pub(crate) static ALL: &[&Module] = &[
     &mysql_user::MODULE,
     &mysql_variables::MODULE,
     &npm::MODULE,
+    &openssh_keypair::MODULE,
     &openssl_csr::MODULE,
     &openssl_csr_pipe::MODULE,
     &openssl_dhparam::MODULE,
