@@ -1,5 +1,6 @@
 //! What the modules of databases share: names in statements, and the sessions with servers.
 
+pub mod accounts;
 pub mod mysql;
 pub mod postgresql;
 pub mod privileges;

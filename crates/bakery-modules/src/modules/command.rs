@@ -89,7 +89,7 @@ pub(super) fn shown_delta(elapsed: std::time::Duration) -> String {
 }
 
 /// Splits a command line as Python's `shlex.split` does.
-pub(super) fn split_line(line: &str) -> Result<Vec<String>, Failure> {
+pub(crate) fn split_line(line: &str) -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

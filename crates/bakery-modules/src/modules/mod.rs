@@ -17,7 +17,7 @@ pub(crate) mod async_wrapper;
 mod authorized_key;
 mod blockinfile;
 mod capabilities;
-mod command;
+pub(crate) mod command;
 mod composer;
 mod copy;
 mod cron;
@@ -54,6 +54,7 @@ mod make;
 mod modprobe;
 mod mount;
 mod mysql_db;
+mod mysql_info;
 mod mysql_query;
 mod mysql_replication;
 mod mysql_user;
@@ -165,6 +166,7 @@ pub(crate) static ALL: &[&Module] = &[
     &modprobe::MODULE,
     &mount::MODULE,
     &mysql_db::MODULE,
+    &mysql_info::MODULE,
     &mysql_query::MODULE,
     &mysql_replication::MODULE,
     &mysql_user::MODULE,

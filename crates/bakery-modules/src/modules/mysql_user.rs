@@ -4,6 +4,7 @@
 use bakery_lang::{Map, Value, json};
 use bakery_macros::ModuleArgs;
 
+use crate::database::accounts;
 use crate::database::mysql::{self, Answer, Login, Refused, Session};
 use crate::database::privileges::{self, Privileges};
 use crate::registry::module;
@@ -516,37 +517,8 @@ impl Account<'_> {
     }
 
     fn held_requirement(&mut self) -> Result<Option<Requirement>, Failure> {
-        if self.server.is_mariadb() {
-            let query = "SELECT ssl_type, ssl_cipher, x509_issuer, x509_subject FROM mysql.user WHERE User = %s AND Host = %s";
-            let row = self.with(query, &[])?.rows.into_iter().next().unwrap_or_default();
-            let text = |at: usize| row.get(at).map(ToString::to_string).unwrap_or_default();
-            let map = Map::new();
-            match text(0).as_str() {
-                "ANY" => map.set("SSL", Value::None),
-                "X509" => map.set("X509", Value::None),
-                _ => {}
-            }
-            for (at, key) in ["CIPHER", "ISSUER", "SUBJECT"].into_iter().enumerate() {
-                if !text(at + 1).is_empty() {
-                    map.set(key, text(at + 1));
-                }
-            }
-            return Ok(Requirement::of(Some(&map)));
-        }
-        let query = if self.is_old() { "SHOW GRANTS for %s@%s" } else { "SHOW CREATE USER %s@%s" };
-        let told = self.cell(query)?.unwrap_or_default();
-        let clause = told.split_once(" REQUIRE ").map_or("", |(_, rest)| rest.trim());
-        let clause = clause.split(" PASSWORD ").next().unwrap_or_default();
-        let words = super::command::split_line(clause).unwrap_or_default();
-        Ok(match words.first().map(String::as_str) {
-            None | Some("NONE") => None,
-            Some("SSL") => Some(Requirement::Word("SSL")),
-            Some("X509") => Some(Requirement::Word("X509")),
-            Some(_) => {
-                let pairs = words.chunks(2).filter(|pair| pair.len() == 2);
-                Some(Requirement::Pairs(pairs.map(|pair| (pair[0].clone(), pair[1].clone())).collect()))
-            }
-        })
+        let held = accounts::tls_requirements(self.server, &self.args.name, &self.host)?;
+        Ok(Requirement::of(Some(&held)))
     }
 
     fn change_requirement(&mut self, done: &mut Done) -> Result<(), Failure> {
@@ -579,11 +551,7 @@ impl Account<'_> {
         if !is_mariadb && wanted.contains("MAX_STATEMENT_TIME") {
             return Err("MAX_STATEMENT_TIME resource limit is only supported by MariaDB.".into());
         }
-        let more = if is_mariadb { ", max_statement_time AS MAX_STATEMENT_TIME" } else { "" };
-        let query = format!(
-            "SELECT max_questions AS MAX_QUERIES_PER_HOUR, max_updates AS MAX_UPDATES_PER_HOUR, max_connections AS MAX_CONNECTIONS_PER_HOUR, max_user_connections AS MAX_USER_CONNECTIONS{more} FROM mysql.user WHERE User = %s AND Host = %s"
-        );
-        let held = self.with(&query, &[])?.first_row();
+        let held = accounts::resource_limits(self.server, &self.args.name, &self.host)?;
         let mut change = Vec::new();
         for (key, value) in wanted.pairs() {
             let key = key.to_string();
