@@ -92,7 +92,7 @@ pub fn suggest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= (candidate.len().max(name.len()) / 3).max(1))
+        .filter(|(distance, candidate)| *distance <= (candidate.len().max(name.len()) / 4).max(1))
         .min()
         .map(|(_, candidate)| format!("did you mean `{candidate}`?"))
 }

@@ -216,9 +216,10 @@ impl Apt<'_> {
     fn said(&self, changed: bool, output: &Output) -> Outcome {
         let text = output.text();
         let outcome = Outcome::changed(changed).with("stderr", output.error_text());
-        let outcome = match self.host.diff && changed {
-            true => outcome.with("diff", Value::map([("prepared", Value::from(difference(&text)))])),
-            false => outcome,
+        let outcome = if self.host.diff && changed {
+            outcome.with("diff", Value::map([("prepared", Value::from(difference(&text)))]))
+        } else {
+            outcome
         };
         outcome.with("stdout", text)
     }
@@ -332,7 +333,7 @@ impl Apt<'_> {
         let is_unknown = |name: &&str| {
             installed.version(name).is_none() && policies.of(name).is_none_or(|p| p.candidate.is_none())
         };
-        if !lists_are_there() && !self.host.check && names.iter().any(|name| is_unknown(name)) {
+        if !lists_are_there() && !self.host.check && names.iter().any(is_unknown) {
             // An image has no lists; installing needs them.
             self.update()?;
             policies = debian::policies(self.host, &names, a.default_release.as_deref())?;
@@ -474,9 +475,10 @@ impl Apt<'_> {
         }
         let mut wanted = Vec::new();
         for file in files.split(',') {
-            let path = match file.contains("://") {
-                true => super::get_url::to_temporary(self.host, file)?,
-                false => self.host.path(file),
+            let path = if file.contains("://") {
+                super::get_url::to_temporary(self.host, file)?
+            } else {
+                self.host.path(file)
             };
             let path = path.display().to_string();
             let field = |name: &str| {
@@ -519,14 +521,14 @@ fn difference(text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let at = |mark: &str| lines.iter().position(|line| *line == mark).map(|at| at + 1);
     let start = at("Resolving dependencies...").or_else(|| at("Reading state information...")).unwrap_or(0);
-    let is_end = |line: &&str| {
+    let is_end = |line: &str| {
         let words: Vec<&str> = line.split_whitespace().take(3).collect();
         words.first().is_some_and(|count| count.parse::<u32>().is_ok())
             && (words.get(1).is_some_and(|w| w.starts_with("upgraded"))
                 || (words.get(1) == Some(&"packages")
                     && words.get(2).is_some_and(|w| w.starts_with("upgraded"))))
     };
-    let end = lines.iter().position(|line| is_end(&line)).map_or(lines.len(), |at| at + 1);
+    let end = lines.iter().position(|line| is_end(line)).map_or(lines.len(), |at| at + 1);
     lines.get(start..end).unwrap_or_default().join("\n")
 }
 

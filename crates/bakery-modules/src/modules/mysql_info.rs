@@ -317,10 +317,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             included.push(name);
         }
     }
-    let is_wanted = |name: &&&str| match included.is_empty() {
-        true => !excluded.contains(*name),
-        false => included.contains(*name),
-    };
+    let is_wanted =
+        |name: &&&str| if included.is_empty() { !excluded.contains(*name) } else { included.contains(*name) };
     let (session, _) = mysql::open(host, &args.login, args.login_db.as_deref(), false)?;
     let engine = if session.is_mariadb() { "MariaDB" } else { "MySQL" };
     let mut server = Server { session, args: &args };

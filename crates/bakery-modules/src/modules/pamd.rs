@@ -87,9 +87,10 @@ fn words(text: &str) -> Vec<String> {
 
 impl Rule {
     fn new(kind: &str, control: &str, path: &str, args: Vec<String>) -> Self {
-        let control = match control.starts_with('[') {
-            true => format!("[{}]", control.replace(" = ", "=").replace(['[', ']'], "")),
-            false => control.to_owned(),
+        let control = if control.starts_with('[') {
+            format!("[{}]", control.replace(" = ", "=").replace(['[', ']'], ""))
+        } else {
+            control.to_owned()
         };
         Self { kind: kind.to_owned(), control, path: path.to_owned(), args }
     }
@@ -183,9 +184,10 @@ fn insert(lines: &mut Vec<Line>, found: &[usize], rule: &Rule, is_before: bool) 
     let is_there = |line: Option<&Line>| matches!(line, Some(Line::Rule(own)) if own.is(&rule.kind, &rule.control, &rule.path));
     let mut count = 0;
     for at in found.iter().rev() {
-        let neighbour = match is_before {
-            true => lines[..*at].iter().rev().find(|line| !is_note(line)),
-            false => lines[at + 1..].iter().find(|line| !is_note(line)),
+        let neighbour = if is_before {
+            lines[..*at].iter().rev().find(|line| !is_note(line))
+        } else {
+            lines[at + 1..].iter().find(|line| !is_note(line))
         };
         if !is_there(neighbour) {
             lines.insert(if is_before { *at } else { at + 1 }, Line::Rule(rule.clone()));

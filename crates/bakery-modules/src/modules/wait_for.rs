@@ -2,7 +2,7 @@
 //! (`ansible/modules/wait_for.py`).
 
 use std::io::Read as _;
-use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use bakery_host::fs;
@@ -62,7 +62,6 @@ const STATES: [(&str, u8); 6] = [
 
 /// What is waited for.
 enum Wanted<'a> {
-    Nothing,
     Port(u16),
     Drained(Drained),
     File(&'a str),
@@ -107,36 +106,33 @@ fn run(args: Args, host: &mut Host) -> Run {
             let port =
                 u16::try_from(port).map_err(|_| format!("the port {port} is not one of 1 to 65535"))?;
             match args.state.as_str() {
-                "drained" => Wanted::Drained(Drained::new(&args, port)?),
+                "drained" => Wanted::Drained(Drained::new(host, &args, port)?),
                 _ => Wanted::Port(port),
             }
         }
         (None, Some(path)) => Wanted::File(path),
-        (None, None) => Wanted::Nothing,
+        // Time alone is waited for.
+        (None, None) => return Ok(slept(&args)),
     };
 
     let started = Instant::now();
     std::thread::sleep(seconds(args.delay));
-    // Like Ansible's, this runs from before the delay, which the time alone comes after.
+    // Like Ansible's, this runs from before the delay.
     let end = started + seconds(args.timeout);
     let elapsed = || started.elapsed().as_secs();
     let failed = |default: String| {
         Failure::new(args.msg.clone().unwrap_or(default)).with("elapsed", started.elapsed().as_secs())
     };
     let mut found = Found::default();
-    if matches!(wanted, Wanted::Nothing) {
-        std::thread::sleep(seconds(args.timeout));
-    }
     let is_gone_wanted = matches!(args.state.as_str(), "absent" | "stopped");
-    while !matches!(wanted, Wanted::Nothing) {
+    loop {
         if Instant::now() >= end {
             return Err(failed(out_of_time(&args, &wanted, is_gone_wanted)));
         }
         let there = match &wanted {
-            Wanted::Nothing => true,
             Wanted::Drained(drained) => drained.connections() == 0,
-            Wanted::Port(port) if is_gone_wanted => connection(&args, *port, end).is_none(),
-            Wanted::Port(port) => match (connection(&args, *port, end), &regex) {
+            Wanted::Port(port) if is_gone_wanted => connection(host, &args, *port, end).is_none(),
+            Wanted::Port(port) => match (connection(host, &args, *port, end), &regex) {
                 (None, _) => false,
                 (Some(stream), None) => is_alive(&stream),
                 (Some(stream), Some(regex)) => listen(stream, regex, end).map(|says| found = says).is_some(),
@@ -159,15 +155,25 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         std::thread::sleep(seconds(args.sleep).max(Duration::from_millis(20)));
     }
-    let (groups, named) = found;
-    Ok(Outcome::unchanged()
-        .with("elapsed", elapsed())
+    Ok(told(&args, elapsed(), found))
+}
+
+/// Waits for a time that begins after the delay.
+fn slept(args: &Args) -> Outcome {
+    let started = Instant::now();
+    std::thread::sleep(seconds(args.delay) + seconds(args.timeout));
+    told(args, started.elapsed().as_secs(), Found::default())
+}
+
+fn told(args: &Args, elapsed: u64, (groups, named): Found) -> Outcome {
+    Outcome::unchanged()
+        .with("elapsed", elapsed)
         .with("state", args.state.as_str())
         .with("path", args.path.clone())
         .with("port", args.port)
         .with("search_regex", args.search_regex.clone())
         .with("match_groups", groups)
-        .with("match_groupdict", named))
+        .with("match_groupdict", named)
 }
 
 fn seconds(count: i64) -> Duration {
@@ -190,8 +196,12 @@ fn out_of_time(args: &Args, wanted: &Wanted<'_>, is_gone_wanted: bool) -> String
     }
 }
 
-/// The addresses of a host: a number, or what `/etc/hosts` or else the system's resolver says of a name.
-fn addresses(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
+/// The addresses of a host: a number, or what `/etc/hosts` or else the system's name service says, which a static program
+/// has to ask by getent(1).
+fn addresses(machine: &Host, host: &str, port: u16) -> Vec<SocketAddr> {
+    if let Ok(number) = host.parse::<IpAddr>() {
+        return vec![SocketAddr::new(number, port)];
+    }
     let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
     let said = hosts.lines().filter_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();
@@ -199,17 +209,21 @@ fn addresses(host: &str, port: u16) -> std::io::Result<Vec<SocketAddr>> {
         words.any(|word| word.eq_ignore_ascii_case(host)).then(|| SocketAddr::new(address, port))
     });
     let said: Vec<SocketAddr> = said.collect();
-    if !said.is_empty() && host.parse::<IpAddr>().is_err() {
-        return Ok(said);
+    if !said.is_empty() {
+        return said;
     }
-    Ok((host, port).to_socket_addrs()?.collect())
+    let found = machine.try_run(&["getent", "ahosts", host]).map(|output| output.text()).unwrap_or_default();
+    let found = found.lines().filter(|line| line.contains("STREAM"));
+    found
+        .filter_map(|line| Some(SocketAddr::new(line.split_whitespace().next()?.parse().ok()?, port)))
+        .collect()
 }
 
 /// A connection to the port, if it answers in time.
-fn connection(args: &Args, port: u16, end: Instant) -> Option<TcpStream> {
+fn connection(host: &Host, args: &Args, port: u16, end: Instant) -> Option<TcpStream> {
     let left = end.saturating_duration_since(Instant::now());
     let patience = seconds(args.connect_timeout).min(left).max(Duration::from_millis(20));
-    let tried = addresses(&args.host, port).ok()?;
+    let tried = addresses(host, &args.host, port);
     tried.iter().find_map(|address| TcpStream::connect_timeout(address, patience).ok())
 }
 
@@ -264,10 +278,12 @@ struct Drained {
 }
 
 impl Drained {
-    fn new(args: &Args, port: u16) -> Result<Self, Failure> {
+    fn new(machine: &Host, args: &Args, port: u16) -> Result<Self, Failure> {
         let of = |host: &str| -> Result<Vec<IpAddr>, Failure> {
-            let found =
-                addresses(host, port).map_err(|error| format!("the host {host} is not known: {error}"))?;
+            let found = addresses(machine, host, port);
+            if found.is_empty() {
+                return Err(format!("the host {host} is not known").into());
+            }
             Ok(found.iter().map(SocketAddr::ip).collect())
         };
         let mut excluded = Vec::new();
