@@ -27,9 +27,7 @@ pub fn tls_requirements(server: &mut Session, user: &str, host: &str) -> Result<
         }
         return Ok(map);
     }
-    // Accounts of older servers are changed by GRANT only, and told of by it.
-    let is_old = !server.is_since([10, 2, 0], [5, 7, 0]);
-    let query = if is_old { "SHOW GRANTS for %s@%s" } else { "SHOW CREATE USER %s@%s" };
+    let query = if server.knows_grants_only() { "SHOW GRANTS for %s@%s" } else { "SHOW CREATE USER %s@%s" };
     let told = server.with(query, &[user, host])?.first().map(ToString::to_string).unwrap_or_default();
     let clause = told.split_once(" REQUIRE ").map_or("", |(_, rest)| rest.trim());
     let clause = clause.split(" PASSWORD ").next().unwrap_or_default();

@@ -198,6 +198,11 @@ impl Session {
         held >= version
     }
 
+    /// Whether accounts are changed by GRANT only, and told of by it.
+    pub fn knows_grants_only(&self) -> bool {
+        !self.is_since([10, 2, 0], [5, 7, 0])
+    }
+
     /// Whether the server is MariaDB of one version on, or MySQL of another.
     pub fn is_since(&self, mariadb: [u32; 3], mysql: [u32; 3]) -> bool {
         self.is_at_least(if self.is_mariadb() { mariadb } else { mysql })

@@ -473,6 +473,7 @@ impl Apt<'_> {
         if self.args.state != "present" {
             return Err("deb only supports state=present".into());
         }
+        let installed = Installed::read(self.host)?;
         let mut wanted = Vec::new();
         for file in files.split(',') {
             let path = if file.contains("://") {
@@ -490,7 +491,6 @@ impl Apt<'_> {
             };
             let (name, version, architecture) =
                 (field("Package")?, field("Version")?, field("Architecture")?);
-            let installed = Installed::read(self.host)?;
             if let Some(present) = installed.version(&format!("{name}:{architecture}")) {
                 if debian::is(self.host, present, "eq", &version)? {
                     continue;

@@ -143,11 +143,6 @@ impl Account<'_> {
         Ok(self.with(statement, &[])?.first().filter(|v| !v.is_none()).map(ToString::to_string))
     }
 
-    /// Whether accounts are changed by GRANT only.
-    fn is_old(&self) -> bool {
-        !self.server.is_since([10, 2, 0], [5, 7, 0])
-    }
-
     fn native_hash(&mut self, password: &str) -> Result<String, Refused> {
         let query = "SELECT CONCAT('*', UCASE(SHA1(UNHEX(SHA1(%s)))))";
         Ok(self.server.with(query, &[password])?.first().map(ToString::to_string).unwrap_or_default())
@@ -221,12 +216,14 @@ impl Account<'_> {
                     vec![password.clone()],
                 )
             }
-            (None, Some(password), _) if self.is_old() => ("IDENTIFIED BY %s".into(), vec![password.clone()]),
+            (None, Some(password), _) if self.server.knows_grants_only() => {
+                ("IDENTIFIED BY %s".into(), vec![password.clone()])
+            }
             (None, Some(password), _) => (native, vec![self.native_hash(password)?]),
             (None, None, Some(plugin)) => self.by_plugin(plugin),
             (None, None, None) => (String::new(), vec![]),
         };
-        let old = self.is_old();
+        let old = self.server.knows_grants_only();
         let required = if old { String::new() } else { Requirement::clause(self.requirement.as_ref()) };
         let values: Vec<&str> = values.iter().map(String::as_str).collect();
         self.with(&format!("CREATE USER %s@%s {clause}{required}"), &values)?;
@@ -314,7 +311,7 @@ impl Account<'_> {
         if self.check {
             return Ok(());
         }
-        if self.is_old() {
+        if self.server.knows_grants_only() {
             self.with("SET PASSWORD FOR %s@%s = %s", &[&hash])?;
             done.msg = "Password updated (old style)".into();
             return Ok(());
@@ -381,7 +378,11 @@ impl Account<'_> {
         let args = self.args;
         let (name, host) = (args.name.clone(), self.host.clone());
         let account = (name.as_str(), host.as_str());
-        let late = if self.is_old() { Requirement::clause(self.requirement.as_ref()) } else { String::new() };
+        let late = if self.server.knows_grants_only() {
+            Requirement::clause(self.requirement.as_ref())
+        } else {
+            String::new()
+        };
         let before = privileges::of_account(self.server, account.0, account.1)?;
         let mut grant_option = false;
         if !args.append_privs && !args.subtract_privs {
@@ -530,7 +531,7 @@ impl Account<'_> {
         if self.check {
             return Ok(());
         }
-        let head = if self.is_old() {
+        let head = if self.server.knows_grants_only() {
             format!("GRANT {} ON *.* TO", self.global_privileges()?.join(","))
         } else {
             "ALTER USER".into()
