@@ -3,7 +3,7 @@
     internet.py FOLDER NAME…      writes NAME into /etc/hosts, and says `ready` when all ports are open
 
 Names of keys end in `.gpg`: as text, unless the name says `binary` or `corrupt`. Names of packages, `NAME_VERSION_ARCHITECTURE.deb`,
-have no dependency but the one in DEPENDS. A server of keys (HKP) has the key `served`. FOLDER/KEY.id is the fingerprint of a key.
+have no dependency but the one in DEPENDS. Files below FOLDER/files are there as they are. A server of keys (HKP) has the key `served`. FOLDER/KEY.id is the fingerprint of a key.
 """
 
 import os
@@ -46,6 +46,8 @@ def package(path):
 
 
 def answer(path):
+    if (file := folder / "files" / path.lstrip("/")).is_file():
+        return file.read_bytes()
     if path.startswith("/pks/lookup"):
         return gpg("--armor", "--export", "served")
     if path.endswith(".deb"):
