@@ -59,6 +59,8 @@ pub struct TaskInfo {
     pub check: bool,
     /// Whether differences are shown.
     pub diff: bool,
+    /// Whether it has a loop: the result's `results` are its items' then, else they are what the module calls so.
+    pub looped: bool,
     /// The file that it is in.
     pub path: std::path::PathBuf,
 }

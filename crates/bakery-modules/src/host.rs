@@ -238,6 +238,8 @@ impl Host {
         Ok(self
             .cmd(program.as_ref())
             .env("LC_ALL", "C.UTF-8")
+            // Programs in Python look here first.
+            .env("LANGUAGE", "C.UTF-8")
             .args(args.iter().map(AsRef::as_ref))
             .timeout(Duration::from_hours(1))
             .output()?)

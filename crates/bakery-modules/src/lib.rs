@@ -17,6 +17,7 @@ mod modules;
 mod outcome;
 pub mod passwords;
 mod registry;
+mod rpm;
 
 pub use host::{Host, Phase};
 pub use modules::async_wrapper::{VERB as BACKGROUND_VERB, background};

@@ -163,7 +163,7 @@ pub fn canonical_name(name: &str) -> &str {
     let short = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     match short {
         "systemd_service" => "systemd",
-        "dnf" | "yum4" | "dnf5" => "yum",
+        "yum" | "yum4" | "dnf4" | "dnf5" => "dnf",
         other => other,
     }
 }

@@ -178,7 +178,7 @@ impl<'a> DefaultOutput<'a> {
         }
         let action = task.action.rsplit('.').next().unwrap_or(&task.action);
         let shown = visible(task, result);
-        if status == Status::Skipped {
+        if status == Status::Skipped && task.looped {
             // Of a loop, the items were shown one by one.
             shown.remove("results");
         }
@@ -262,8 +262,9 @@ impl Callback for DefaultOutput<'_> {
         delegated: Option<&str>,
     ) {
         let host = delegated.map_or_else(|| host.to_owned(), |other| format!("{host} -> {other}"));
-        let looped =
-            result.get("results").is_some() && !matches!(status, Status::Skipped | Status::Unreachable);
+        let looped = task.looped
+            && result.contains("results")
+            && !matches!(status, Status::Skipped | Status::Unreachable);
         let is_debug = task.action.rsplit('.').next() == Some("debug");
         if looped {
             // The items were shown one by one.

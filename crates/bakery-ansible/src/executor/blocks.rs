@@ -172,6 +172,7 @@ impl Runner<'_> {
             no_log: false,
             diff: self.options.diff,
             check: context.check_mode.as_ref().map_or(self.options.check, Value::is_true),
+            looped: task.r#loop.is_some(),
             path: task.file.clone(),
         };
         if bakery_modules::canonical_name(&task.action) == "meta" {
@@ -260,7 +261,7 @@ impl Runner<'_> {
     /// What a task that runs once registers and finds out is known of all hosts of the batch.
     fn share(&self, task: &Task, host: &str, result: &Map) {
         let others: Vec<String> = self.scene().batch.iter().filter(|h| *h != host).cloned().collect();
-        let parts = result.get("results").and_then(|r| r.as_items());
+        let parts = task.r#loop.as_ref().and_then(|_| result.get("results")?.as_items());
         let parts = parts.unwrap_or_else(|| vec![Value::Map(result.clone())]);
         for other in others.iter().filter(|h| self.is(h, |s| !s.unreachable)) {
             if let (Some(register), Some(state)) = (&task.register, self.host(other)) {

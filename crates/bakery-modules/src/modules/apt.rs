@@ -477,7 +477,7 @@ impl Apt<'_> {
         let mut wanted = Vec::new();
         for file in files.split(',') {
             let path = if file.contains("://") {
-                super::get_url::to_temporary(self.host, file)?
+                super::get_url::to_temporary(self.host, file, true)?
             } else {
                 self.host.path(file)
             };

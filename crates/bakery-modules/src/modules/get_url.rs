@@ -143,8 +143,9 @@ fn ask(host: &Host, args: &Args) -> Result<Answer, Failure> {
 }
 
 /// Fetches an address into a temporary file that stays until the process ends.
-pub(super) fn to_temporary(host: &Host, url: &str) -> Result<PathBuf, Failure> {
-    let bytes = fetch(&request(host, url, None))?.body;
+pub(super) fn to_temporary(host: &Host, url: &str, validate_certs: bool) -> Result<PathBuf, Failure> {
+    let request = Request { validate_certs, ..request(host, url, None) };
+    let bytes = fetch(&request)?.body;
     let name = url.rsplit('/').next().unwrap_or("download");
     let folder = ::tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?.keep();
     let path = folder.join(name);

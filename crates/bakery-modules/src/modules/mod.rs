@@ -26,6 +26,7 @@ mod deb822_repository;
 mod debconf;
 mod deploy_helper;
 mod django_manage;
+mod dnf;
 mod dpkg_divert;
 mod dpkg_selections;
 mod expect;
@@ -106,7 +107,6 @@ mod uri;
 mod user;
 mod wait_for;
 mod x509_certificate;
-mod yum;
 mod yum_repository;
 mod zypper;
 mod zypper_repository;
@@ -138,6 +138,7 @@ pub(crate) static ALL: &[&Module] = &[
     &debconf::MODULE,
     &deploy_helper::MODULE,
     &django_manage::MODULE,
+    &dnf::MODULE,
     &dpkg_divert::MODULE,
     &dpkg_selections::MODULE,
     &expect::MODULE,
@@ -218,7 +219,6 @@ pub(crate) static ALL: &[&Module] = &[
     &user::MODULE,
     &wait_for::MODULE,
     &x509_certificate::MODULE,
-    &yum::MODULE,
     &yum_repository::MODULE,
     &zypper::MODULE,
     &zypper_repository::MODULE,

@@ -1,12 +1,13 @@
 //! `package`: the package manager that the system has.
 
-use bakery_host::command::find_program;
+use std::time::Duration;
+
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
 use crate::args::ModuleArgs as _;
 use crate::registry::{Module, ModuleDoc};
-use crate::{Host, canonical_name, find};
+use crate::{Host, facts, find};
 
 /// Installs and removes packages with the system's own package manager; what else is given is that manager's.
 #[derive(ModuleArgs)]
@@ -22,16 +23,30 @@ struct Args {
     manager: String,
 }
 
+/// The module of a manager.
+fn named(manager: &str) -> Result<&'static str, String> {
+    let refused = || format!("Could not find a matching action for the \"{manager}\" package manager.");
+    find(manager).map(|module| module.name).ok_or_else(refused)
+}
+
+/// The module of the manager that the system has, as its facts say.
+fn own(host: &mut Host) -> Result<&'static str, String> {
+    let subset = ["!all", "!min", "pkg_mgr"].map(str::to_owned);
+    let facts = facts::gather(host, &subset, "", Duration::from_secs(10))?;
+    let manager = facts.get("ansible_pkg_mgr").map(|manager| manager.to_string());
+    let manager = manager.filter(|manager| manager != "unknown").ok_or(
+        "Could not detect which package manager to use. Try gathering facts or setting the \"use\" option.",
+    )?;
+    named(&manager)
+}
+
 /// The manager's module does all, its own options included, and it is the one that complains about them.
 fn call(given: &Map, host: &mut Host) -> Value {
     let args = given.copied();
     let wanted = args.remove("use").map_or_else(|| "auto".to_owned(), |u| u.to_string());
     let manager = match wanted.as_str() {
-        "auto" if find_program("apt-get").is_some() => Ok("apt"),
-        "auto" if find_program("dnf").is_some() || find_program("yum").is_some() => Ok("yum"),
-        "auto" => Err("no package manager that bakery knows is on this system (apt, dnf, yum)".to_owned()),
-        other if find(other).is_some() => Ok(canonical_name(other)),
-        other => Err(format!("Could not find a matching action for the \"{other}\" package manager.")),
+        "auto" => own(host),
+        other => named(other),
     };
     let manager = match manager {
         Ok(manager) => manager,

@@ -78,7 +78,9 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let bytes = match &args.data {
         Some(data) => received(data)?,
-        None if args.src.contains("://") => fs::read(super::get_url::to_temporary(host, &args.src)?)?,
+        None if args.src.contains("://") => {
+            fs::read(super::get_url::to_temporary(host, &args.src, args.validate_certs)?)?
+        }
         None => fs::read(host.path(&args.src)).map_err(|e| {
             if e.is_not_found() {
                 Failure::new(format!("Source '{}' does not exist", args.src))

@@ -32,7 +32,6 @@ const WITHOUT_CASE: &[(&str, &str)] = &[
     ("service", "wants a service manager"),
     ("setup", "facts are compared by ansible-core's own targets"),
     ("systemd", "wants systemd"),
-    ("yum", "wants rpm"),
 ];
 
 fn main() {
@@ -100,9 +99,8 @@ const NOT_OPTIONS: &[(&str, &str)] = &[
 
 /// What `ansible-doc` says of a module's options, beside what the module here says of its own.
 fn every_option() -> Result<(), Failed> {
-    // They have no page of their own: `yum` is `dnf` today, the others are bakery's.
+    // They have no page of their own: they are bakery's.
     let pages = |name: &str| match name {
-        "yum" => Some("dnf".to_owned()),
         "async_wrapper" | "foreign" => None,
         other => Some(other.to_owned()),
     };
