@@ -51,6 +51,7 @@ mod locale_gen;
 mod lvg;
 mod lvol;
 mod lxc_container;
+mod mail;
 mod make;
 mod modprobe;
 mod mount;
@@ -163,6 +164,7 @@ pub(crate) static ALL: &[&Module] = &[
     &lvg::MODULE,
     &lvol::MODULE,
     &lxc_container::MODULE,
+    &mail::MODULE,
     &make::MODULE,
     &modprobe::MODULE,
     &mount::MODULE,
