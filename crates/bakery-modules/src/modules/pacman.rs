@@ -268,7 +268,8 @@ impl Pacman<'_> {
                     .with("stdout", output.text())
                     .with("stderr", output.error_text()));
             }
-            for line in output.text().lines() {
+            // Of files it also says that it loads them.
+            for line in output.text().lines().filter(|line| !line.contains("loading packages")) {
                 let parts: Vec<&str> = line.split_whitespace().collect();
                 let [name, version] = parts[..] else { continue };
                 if let (Some(now), Some(why)) = (known.installed.get(name), known.reasons.get(name)) {
