@@ -11,7 +11,9 @@ use bakery_lang::Value;
 use bakery_macros::ModuleArgs;
 
 use crate::registry::module;
-use crate::rpm::{self, Evr, Installed, Package, Transaction, failure, no_group, unknown_repository};
+use crate::rpm::{
+    self, Evr, Installed, Package, Transaction, failure, missing, no_group, unknown_repository,
+};
 use crate::{Failure, Host, Outcome, Run, http};
 
 /// Installs, upgrades and removes RPM packages.
@@ -386,6 +388,11 @@ impl Dnf<'_> {
             options
                 .extend(value.iter().filter(|value| *value != "/").map(|value| format!("--{name}={value}")));
         }
+        if self.program == "microdnf" {
+            // It knows no more than this, and checks signatures as its configuration says.
+            options.extend((!args.install_weak_deps).then(|| "--setopt=install_weak_deps=0".to_owned()));
+            return options;
+        }
         // Ansible has signatures checked whatever the configuration says of them; a repository's own word counts.
         let checks = if args.disable_gpg_check { "0" } else { "1" };
         options.push(format!("--setopt=gpgcheck={checks}"));
@@ -419,17 +426,20 @@ impl Dnf<'_> {
 
     /// Carries out steps, each a verb of dnf's with what it is for; one that is for nothing goes by unless it is for all.
     fn transact(mut self, steps: &[(&str, Vec<String>)], groups: &[String]) -> Run {
-        let before = self.installed().all()?;
+        let is_for_all = |verb: &str| verb == "autoremove" || (steps.len() == 1 && verb == "upgrade");
+        let steps: Vec<_> =
+            steps.iter().filter(|(verb, names)| !names.is_empty() || is_for_all(verb)).collect();
+        const WOULD: &str = "Check mode: No changes made, but would have if not in check mode";
+        if self.host.check && self.program == "microdnf" && !steps.is_empty() {
+            // It cannot say what it would do.
+            return Ok(Outcome::changed(true).msg(WOULD).with("rc", 0).with("results", texts(&self.results)));
+        }
+        // rpm reads all that it has for this.
+        let before = if steps.is_empty() { vec![] } else { self.installed().all()? };
         let mut planned = Transaction::default();
-        let mut is_first = true;
-        for (verb, names) in steps {
-            let is_for_all = *verb == "autoremove" || (steps.len() == 1 && *verb == "upgrade");
-            if names.is_empty() && !is_for_all {
-                continue;
-            }
+        for (number, (verb, names)) in steps.iter().enumerate() {
             let mut words = vec![if self.host.check { "--assumeno" } else { "--assumeyes" }];
-            words.extend((self.args.update_cache && is_first).then_some("--refresh"));
-            is_first = false;
+            words.extend((self.args.update_cache && number == 0).then_some("--refresh"));
             let folder =
                 self.args.download_dir.as_deref().map(|folder| self.host.path(folder).display().to_string());
             let folder = folder.map(|folder| format!("--downloaddir={folder}"));
@@ -441,7 +451,7 @@ impl Dnf<'_> {
             words.push(verb);
             let mut output = self.call(&words, names)?;
             // Ansible asks for repositories where there are some, and for nothing where there are none.
-            while let Some(unknown) = unknown_repository(&output) {
+            while let Some(unknown) = unknown_repository(&output).filter(|u| self.repositories.contains(u)) {
                 self.repositories.retain(|known| *known != unknown);
                 output = self.call(&words, names)?;
             }
@@ -451,17 +461,21 @@ impl Dnf<'_> {
             if !output.success() && !is_planned && !is_nothing {
                 return Err(failure(&output));
             }
-            let missing = output.text();
-            let missing = missing.lines().filter_map(|line| line.strip_prefix("No match for argument: "));
-            let missing = missing.map(|name| format!("No package {name} available."));
             if *verb == "install" {
+                let missing = missing(&output.text());
+                // The yum before dnf installs the others and calls that a success.
+                if !missing.is_empty() && !self.args.skip_broken {
+                    return Err(failure(&output));
+                }
                 self.results.extend(missing);
             }
             planned.installed.extend(transaction.installed);
             planned.removed.extend(transaction.removed);
             planned.has_modules |= transaction.has_modules;
         }
-        let (installed, removed) = if self.host.check || self.args.download_only {
+        let (installed, removed) = if steps.is_empty() {
+            (vec![], vec![])
+        } else if self.host.check || self.args.download_only {
             // Versions make room for others of theirs.
             let makes_room = |old: &&Package| {
                 let is_replaced =
@@ -488,7 +502,7 @@ impl Dnf<'_> {
         self.results.extend(removed.iter().map(|package| format!("Removed: {package}")));
         let msg = match (changed, self.host.check) {
             (false, _) => "Nothing to do",
-            (true, true) => "Check mode: No changes made, but would have if not in check mode",
+            (true, true) => WOULD,
             (true, false) => "",
         };
         Ok(Outcome::changed(changed).msg(msg).with("rc", 0).with("results", texts(&self.results)))

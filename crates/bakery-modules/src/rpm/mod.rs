@@ -8,7 +8,7 @@ use bakery_host::Output;
 
 use crate::{Failure, Host};
 
-pub(crate) use refusal::{failure, no_group, unknown_repository};
+pub(crate) use refusal::{failure, missing, no_group, unknown_repository};
 pub(crate) use transaction::Transaction;
 pub(crate) use version::Evr;
 

@@ -17,6 +17,21 @@ pub(crate) fn unknown_repository(output: &Output) -> Option<String> {
     Some(rest.split_once('\'')?.0.to_owned())
 }
 
+/// Packages that no repository has: dnf names them on lines of their own or, before it ends, all on one; the yum before it says
+/// so in the words that Ansible has for it.
+pub(crate) fn missing(said: &str) -> Vec<String> {
+    let named = said.lines().filter_map(|line| {
+        let of_yum = || line.strip_prefix("No package ")?.strip_suffix(" available.");
+        line.strip_prefix("No match for argument: ").or_else(of_yum)
+    });
+    let mut missing: Vec<&str> = named.collect();
+    if missing.is_empty() {
+        let all = said.lines().find_map(|line| line.strip_prefix("Error: Unable to find a match: "));
+        missing.extend(all.into_iter().flat_map(|all| all.split(' ')));
+    }
+    missing.iter().map(|name| format!("No package {name} available.")).collect()
+}
+
 /// Why dnf did nothing, in the words that Ansible has for it.
 pub(crate) fn failure(output: &Output) -> Failure {
     let (text, said) = (output.text(), output.error_text());
@@ -31,20 +46,10 @@ pub(crate) fn failure(output: &Output) -> Failure {
     if let Some(group) = unknown_group {
         return no_group(group);
     }
-    // dnf names them on lines of their own or, before it ends, all on one.
-    let missing: Vec<Value> = lines()
-        .filter_map(|line| line.strip_prefix("No match for argument: "))
-        .map(|name| format!("No package {name} available.").into())
-        .collect();
-    let all = said.lines().find_map(|line| line.strip_prefix("Error: Unable to find a match: "));
-    if let Some(all) = all {
-        let missing = if missing.is_empty() {
-            all.split(' ').map(|name| format!("No package {name} available.").into()).collect()
-        } else {
-            missing
-        };
+    let missing = missing(&format!("{text}\n{said}"));
+    if !missing.is_empty() {
         return failure("Failed to install some of the specified packages".to_owned())
-            .with("failures", missing);
+            .with("failures", Value::strings(&missing));
     }
     let reason = said.strip_prefix("Error: ").unwrap_or(&said).trim_end();
     if said.contains(" Problem") {
