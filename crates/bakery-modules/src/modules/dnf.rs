@@ -278,6 +278,10 @@ impl Dnf<'_> {
         if is_latest && names == ["*"] {
             return self.transact(&[("upgrade", vec![])], &[]);
         }
+        let is_plain = |name: &String| !name.contains(['@', '/', '<', '>', '=']) && !rpm::is_pattern(name);
+        if !is_latest && names.iter().all(is_plain) && self.installed().has(names)? {
+            return self.transact(&[], &[]);
+        }
         let (mut install, mut upgrade, mut groups) = (Vec::new(), Vec::new(), Vec::new());
         for name in names {
             match self.kind(name)? {

@@ -82,6 +82,12 @@ impl<'a> Installed<'a> {
         Ok(if output.success() { read(&output.text()) } else { vec![] })
     }
 
+    /// Whether there is one for each of some names: one question for all.
+    pub(crate) fn has(&self, names: &[String]) -> Result<bool, Failure> {
+        let words: Vec<&str> = ["--"].into_iter().chain(names.iter().map(String::as_str)).collect();
+        Ok(self.ask(&words)?.success())
+    }
+
     /// Those that provide what a name or a path stands for.
     pub(crate) fn providing(&self, what: &str) -> Result<Vec<Package>, Failure> {
         let output = self.ask(&["--whatprovides", "--", what])?;
