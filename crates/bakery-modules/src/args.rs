@@ -369,6 +369,19 @@ impl FromArg for Vec<Map> {
     }
 }
 
+impl FromArg for Vec<Value> {
+    const KIND: &'static str = "list of raw";
+    fn from_arg(value: &Value) -> Result<Self, String> {
+        match value {
+            Value::List(_) | Value::Tuple(_) => Ok(value.as_items().unwrap_or_default()),
+            other => Ok(string_list(other)?.into_iter().map(Value::from).collect()),
+        }
+    }
+    fn absent() -> Option<Self> {
+        Some(vec![])
+    }
+}
+
 impl FromArg for Value {
     const KIND: &'static str = "raw";
     fn from_arg(value: &Value) -> Result<Self, String> {

@@ -18,6 +18,7 @@ mod outcome;
 pub mod passwords;
 mod registry;
 mod rpm;
+mod xml;
 
 pub use host::{Host, Phase};
 pub use modules::async_wrapper::{VERB as BACKGROUND_VERB, background};

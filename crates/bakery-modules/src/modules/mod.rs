@@ -108,6 +108,7 @@ mod uri;
 mod user;
 mod wait_for;
 mod x509_certificate;
+mod xml;
 mod yum_repository;
 mod zypper;
 mod zypper_repository;
@@ -221,6 +222,7 @@ pub(crate) static ALL: &[&Module] = &[
     &user::MODULE,
     &wait_for::MODULE,
     &x509_certificate::MODULE,
+    &xml::MODULE,
     &yum_repository::MODULE,
     &zypper::MODULE,
     &zypper_repository::MODULE,
