@@ -193,7 +193,8 @@ class Names:
 out = sys.stdout
 sys.stdout = sys.stderr
 status = pytest.main(['-q', '-p', 'no:cacheprovider', '-x', '--no-header', '-W', 'ignore', sys.argv[1],
-                      '--ignore-glob=*async*', '--ignore-glob=*loader*'], plugins=[Names()])
+                      # Patterns are taken from the folder that pytest is started in.
+                      f'--ignore-glob={sys.argv[1]}/*async*', f'--ignore-glob={sys.argv[1]}/*loader*'], plugins=[Names()])
 sys.stdout = out
 if status:
     sys.exit(f"Jinja2's own tests fail here: {status}")

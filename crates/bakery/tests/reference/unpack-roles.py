@@ -8,8 +8,9 @@ import tarfile
 import zipfile
 
 download, target = sys.argv[1:]
-os.mkdir(target)
 (package,) = glob.glob(f"{download}/*.*")
+# Within that folder, and with dots in its name: it must not be there before.
+os.mkdir(target)
 if package.endswith(".whl"):
     archive = zipfile.ZipFile(package)
     members = [name for name in archive.namelist() if not name.endswith("/")]
