@@ -42,7 +42,9 @@ class Handler:
         for part in message.walk():
             lines.append(f"part {part.get_content_type()} {part.get_content_disposition()} {part.get_filename()}")
             if not part.is_multipart():
-                lines.append(repr(part.get_content()))
+                content = part.get_content()
+                # Lines of texts end as they are encoded.
+                lines.append(repr(content.replace("\r\n", "\n") if isinstance(content, str) else content))
         number = len(list(folder.glob("*.mail")))
         (folder / f"{number}.mail").write_text("\n".join(lines) + "\n")
         return "250 OK"
