@@ -2,6 +2,7 @@
 //!
 //! What is there already is seen by rpm alone, in a few milliseconds; dnf is started where something is to be done.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::path::PathBuf;
 
@@ -99,7 +100,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let Some(program) = program else {
         return Err("neither dnf nor yum is on this system; use the `apt` or `package` module here".into());
     };
-    Dnf { host, program, repositories: separated(&args.enablerepo), results: vec![], args }.run()
+    Dnf { host, program, repositories: RefCell::new(separated(&args.enablerepo)), results: vec![], args }
+        .run()
 }
 
 /// The words of a list whose entries may be lists with commas.
@@ -133,7 +135,7 @@ struct Dnf<'a> {
     host: &'a mut Host,
     program: &'static str,
     /// Repositories that are switched on.
-    repositories: Vec<String>,
+    repositories: RefCell<Vec<String>>,
     results: Vec<String>,
 }
 
@@ -265,11 +267,16 @@ impl Dnf<'_> {
         Ok(false)
     }
 
-    /// Versions that repositories have of packages that are called so.
+    /// Versions that repositories have of packages that are called so. Where they cannot be asked nothing is guessed: an older
+    /// version might be installed then.
     fn available(&self, spec: &str) -> Result<Vec<Evr>, Failure> {
         let format = "%{epoch}:%{version}-%{release}\n";
         let output =
             self.call(&["-q", "repoquery", "--available", "--queryformat", format], &[spec.to_owned()])?;
+        // The yum before dnf has another program for this, and installs no older version by itself.
+        if !output.success() && self.program != "yum" {
+            return Err(failure(&output));
+        }
         Ok(output.text().lines().filter(|line| line.contains(':')).map(Evr::read).collect())
     }
 
@@ -378,7 +385,7 @@ impl Dnf<'_> {
             options.extend(values.iter().map(|value| format!("--{name}={value}")));
         };
         each("disablerepo", &separated(&args.disablerepo));
-        each("enablerepo", &self.repositories);
+        each("enablerepo", &self.repositories.borrow());
         each("exclude", &separated(&args.exclude));
         each("disableplugin", &separated(&args.disable_plugin));
         each("enableplugin", &separated(&args.enable_plugin));
@@ -420,12 +427,21 @@ impl Dnf<'_> {
         options
     }
 
+    /// Calls dnf. Ansible asks for repositories where there are some, and for nothing where there are none: one that dnf does
+    /// not know is no longer asked for.
     fn call(&self, words: &[&str], names: &[String]) -> Result<Output, Failure> {
-        let mut argv = vec![self.program.to_owned()];
-        argv.extend(self.options());
-        argv.extend(words.iter().map(|word| (*word).to_owned()));
-        argv.extend(names.iter().cloned());
-        self.host.try_run(&argv)
+        loop {
+            let mut argv = vec![self.program.to_owned()];
+            argv.extend(self.options());
+            argv.extend(words.iter().map(|word| (*word).to_owned()));
+            argv.extend(names.iter().cloned());
+            let output = self.host.try_run(&argv)?;
+            let mut repositories = self.repositories.borrow_mut();
+            match unknown_repository(&output).filter(|unknown| repositories.contains(unknown)) {
+                Some(unknown) => repositories.retain(|known| *known != unknown),
+                None => return Ok(output),
+            }
+        }
     }
 
     /// Carries out steps, each a verb of dnf's with what it is for; one that is for nothing goes by unless it is for all.
@@ -453,12 +469,7 @@ impl Dnf<'_> {
                 words.extend(folder.as_deref().filter(|_| !self.host.check));
             }
             words.push(verb);
-            let mut output = self.call(&words, names)?;
-            // Ansible asks for repositories where there are some, and for nothing where there are none.
-            while let Some(unknown) = unknown_repository(&output).filter(|u| self.repositories.contains(u)) {
-                self.repositories.retain(|known| *known != unknown);
-                output = self.call(&words, names)?;
-            }
+            let output = self.call(&words, names)?;
             let transaction = Transaction::read(&output.text());
             let is_planned = self.host.check && output.error_text().contains("Operation aborted");
             let is_nothing = output.error_text().contains("No packages marked for");
