@@ -1,7 +1,7 @@
 //! Argument specifications of roles (`ansible/module_utils/common/{arg_spec,parameters,validation}.py`): what an entry
 //! point takes, and whether what is given fits.
 
-use bakery_lang::{Map, Value, json, yaml};
+use bakery_lang::{Map, Value, json, whole, yaml};
 use bakery_modules::args::boolean;
 
 /// What does not fit; nothing if all does. Defaults are not given to the role: they are its own affair.
@@ -252,7 +252,7 @@ fn convert(value: &Value, wanted: &str) -> Result<Value, String> {
         "list" => match value {
             Value::List(_) => value.clone(),
             Value::Str(words) => Value::strings(words.as_str().split(',').map(str::trim)),
-            Value::Int(_) | Value::Float(_) => Value::list(vec![text().into()]),
+            Value::Int(_) | Value::Big(_) | Value::Float(_) => Value::list(vec![text().into()]),
             _ => return Err(format!("{} cannot be converted to a list", class())),
         },
         "dict" => match value {
@@ -270,7 +270,7 @@ fn convert(value: &Value, wanted: &str) -> Result<Value, String> {
             _ => return Err(format!("{} cannot be converted to a dict", class())),
         },
         "bool" => match value {
-            Value::Str(_) | Value::Int(_) | Value::Float(_) | Value::Bool(_) => boolean(value)
+            Value::Str(_) | Value::Int(_) | Value::Big(_) | Value::Float(_) | Value::Bool(_) => boolean(value)
                 .map_err(|_| {
                     format!("The value '{value}' is not a valid boolean.  Valid booleans include: 0, 1, 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'")
                 })?
@@ -278,11 +278,11 @@ fn convert(value: &Value, wanted: &str) -> Result<Value, String> {
             _ => return Err(format!("{} cannot be converted to a bool", class())),
         },
         "int" => match value {
-            Value::Int(_) => value.clone(),
-            Value::Float(f) if f.fract() == 0.0 => Value::Int(*f as i128),
+            Value::Int(_) | Value::Big(_) => value.clone(),
+            Value::Float(f) if f.fract() == 0.0 => whole::truncated(*f).unwrap_or_default(),
             Value::Str(digits) => {
-                let number = digits.as_str().trim().parse::<i128>();
-                number.map_err(|_| format!("\"{value:?}\" cannot be converted to an int"))?.into()
+                let number = whole::parse(digits.as_str().trim(), 10);
+                number.ok_or_else(|| format!("\"{value:?}\" cannot be converted to an int"))?
             }
             _ => return Err(format!("\"{value:?}\" cannot be converted to an int")),
         },

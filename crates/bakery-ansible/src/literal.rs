@@ -1,6 +1,7 @@
 //! Python literals (`ast.literal_eval`): values in INI inventories, and text of templates that is used as a list.
 
-use bakery_lang::{Map, Source, Text, Value};
+use bakery_jinja::ops;
+use bakery_lang::{Map, Source, Text, Value, whole};
 
 /// How deep lists and dictionaries may be in each other.
 const MAX_DEPTH: usize = 100;
@@ -236,15 +237,15 @@ impl Reader<'_> {
             _ => 10,
         };
         if radix != 10 {
-            let number = i128::from_str_radix(&digits[2..], radix).ok()?;
-            return Some(Value::Int(if is_negative { -number } else { number }));
+            let number = whole::parse(&digits[2..], radix)?;
+            return if is_negative { ops::negate(&number).ok() } else { Some(number) };
         }
         if digits.chars().all(|c| c.is_ascii_digit()) {
             if digits.starts_with('0') && digits.chars().any(|c| c != '0') {
                 return None;
             }
-            let number: i128 = digits.parse().ok()?;
-            return Some(Value::Int(if is_negative { -number } else { number }));
+            let number = whole::parse(&digits, 10)?;
+            return if is_negative { ops::negate(&number).ok() } else { Some(number) };
         }
         float(&digits).map(|number| Value::Float(if is_negative { -number } else { number }))
     }

@@ -1,7 +1,8 @@
 //! Jinja2's own filters (`jinja2/filters.py`).
 
 use bakery_lang::random::Random;
-use bakery_lang::{Map, Value, json};
+use bakery_lang::whole::BigInt;
+use bakery_lang::{Map, Value, json, whole};
 
 use crate::eval::{Evaluator, attribute, item};
 use crate::methods::capitalize;
@@ -103,7 +104,10 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
     Ok(match name {
         "abs" => match value {
             Value::Float(f) => f.abs().into(),
-            other => other.as_int().ok_or_else(|| Error::new("abs needs a number"))?.abs().into(),
+            other => {
+                let number = other.as_whole().ok_or_else(|| Error::new("abs needs a number"))?;
+                BigInt::from(number.magnitude().clone()).into()
+            }
         },
         "attr" => attribute(value, &args.text(0, "name", ""))?,
         "batch" => {
@@ -220,9 +224,11 @@ fn run(evaluator: &mut Evaluator<'_>, name: &str, value: &Value, args: &Argument
             let precision = args.int(0, "precision", 0).clamp(-300, 300) as i32;
             let factor = 10f64.powi(precision);
             let method = args.text(1, "method", "common");
-            if method == "common" && value.as_int().is_some() && precision >= 0 {
-                // A whole number stays one.
-                return Ok(Value::Int(value.as_int().unwrap_or(0)));
+            // A whole number stays one.
+            if method == "common"
+                && let Some(number) = value.as_whole()
+            {
+                return Ok(whole::rounded(number, precision.min(0).unsigned_abs()).into());
             }
             Value::Float(match method.as_str() {
                 "ceil" => (number * factor).ceil() / factor,
@@ -555,13 +561,10 @@ fn to_int(value: &Value, base: u32) -> Option<Value> {
                 (2, Some("0b" | "0B")) => (2, 2),
                 _ => (0, base.clamp(2, 36)),
             };
-            i128::from_str_radix(&s[prefix..], radix)
-                .ok()
-                .or_else(|| s.parse::<f64>().ok().filter(|f| f.is_finite()).map(|f| f.trunc() as i128))
-                .map(Value::Int)
+            whole::parse(&s[prefix..], radix).or_else(|| whole::truncated(s.parse().ok()?))
         }
-        Value::Float(f) if f.is_finite() => Some(Value::Int(f.trunc() as i128)),
-        other => other.as_int().map(Value::Int),
+        Value::Float(f) => whole::truncated(*f),
+        other => other.as_whole().map(Value::from),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bakery_lang::Source;
+use bakery_lang::{Source, Value, whole};
 
 use crate::{Error, Result};
 
@@ -49,7 +49,7 @@ impl Default for Syntax {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Token {
     Name(String),
-    Int(i128),
+    Int(Value),
     Float(f64),
     Str(String),
     Op(&'static str),
@@ -255,7 +255,7 @@ fn push(text: &str, literal: bool, out: &mut Vec<Token>, depth: &mut usize) -> O
         // After a point there is no fraction: `x.0.1` is the second item of the first.
         Some(Token::Op(".")) if text.starts_with(|c: char| c.is_ascii_digit()) => {
             let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-            (Token::Int(text[..end].parse().ok()?), end)
+            (Token::Int(whole::parse(&text[..end], 10)?), end)
         }
         _ => token(text, literal)?,
     };
@@ -372,7 +372,7 @@ fn number(text: &str) -> (Token, usize) {
     for (prefix, radix) in [("0x", 16), ("0X", 16), ("0o", 8), ("0b", 2)] {
         if let Some(rest) = text.strip_prefix(prefix) {
             let length = rest.find(|c: char| !c.is_digit(radix) && c != '_').unwrap_or(rest.len());
-            if let Ok(value) = i128::from_str_radix(&rest[..length].replace('_', ""), radix) {
+            if let Some(value) = whole::parse(&rest[..length].replace('_', ""), radix) {
                 return (Token::Int(value), 2 + length);
             }
         }
@@ -397,8 +397,8 @@ fn number(text: &str) -> (Token, usize) {
         length = text.find(|c| c != '0' && c != '_').unwrap_or(text.len()).min(length);
     }
     let body = text[..length].replace('_', "");
-    match body.parse::<i128>() {
-        Ok(int) if !float => (Token::Int(int), length),
+    match whole::parse(&body, 10) {
+        Some(int) if !float => (Token::Int(int), length),
         _ => (Token::Float(body.parse().unwrap_or(f64::INFINITY)), length),
     }
 }

@@ -37,6 +37,7 @@ pub(crate) fn call(object: &Value, name: &str, args: &Arguments) -> Result<Value
             "bit_length" => Some(Ok((128 - i.unsigned_abs().leading_zeros()).into())),
             _ => None,
         },
+        Value::Big(number) if name == "bit_length" => Some(Ok(number.bits().into())),
         Value::Bool(b) if name == "bit_length" => Some(Ok(i128::from(*b).into())),
         Value::Float(f) => match name {
             "is_integer" => Some(Ok((f.fract() == 0.0).into())),

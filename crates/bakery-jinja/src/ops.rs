@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use bakery_lang::whole::{self, BigInt};
 use bakery_lang::{Map, Time, Value};
 
 use crate::{Arguments, Error, Result};
@@ -27,9 +28,8 @@ pub fn add(left: &Value, right: &Value) -> Result<Value> {
 /// `left operator right`.
 ///
 /// # Errors
-/// Python's `TypeError` or `ZeroDivisionError`, or an integer beyond 127 bits.
+/// Python's `TypeError`, `ZeroDivisionError` or `OverflowError`, or an integer of more than [`MOST_BITS`].
 pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
-    let overflow = || Error::new("integer too large");
     let symbol = match operator {
         Binary::Add => "+",
         Binary::Sub => "-",
@@ -89,22 +89,38 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
         if b == 0 && matches!(operator, Binary::Div | Binary::FloorDiv | Binary::Mod) {
             return Err(Error::new("division by zero"));
         }
-        return Ok(match operator {
-            Binary::Add => Value::Int(a.checked_add(b).ok_or_else(overflow)?),
-            Binary::Sub => Value::Int(a.checked_sub(b).ok_or_else(overflow)?),
-            Binary::Mul => Value::Int(a.checked_mul(b).ok_or_else(overflow)?),
-            Binary::Div => Value::Float(a as f64 / b as f64),
-            Binary::FloorDiv => Value::Int(a.div_euclid(b) - i128::from(b < 0 && a.rem_euclid(b) != 0)),
-            Binary::Mod => Value::Int(((a % b) + b) % b),
-            Binary::Pow if b < 0 => Value::Float((a as f64).powf(b as f64)),
-            Binary::Pow => {
-                Value::Int(u32::try_from(b).ok().and_then(|b| a.checked_pow(b)).ok_or_else(overflow)?)
+        let small = match operator {
+            Binary::Add => a.checked_add(b),
+            Binary::Sub => a.checked_sub(b),
+            Binary::Mul => a.checked_mul(b),
+            Binary::FloorDiv => {
+                a.checked_div_euclid(b).map(|q| q - i128::from(b < 0 && a.rem_euclid(b) != 0))
             }
-        });
+            Binary::Mod => {
+                a.checked_rem(b).map(|rest| if rest != 0 && (rest < 0) != (b < 0) { rest + b } else { rest })
+            }
+            Binary::Pow => u32::try_from(b).ok().and_then(|b| a.checked_pow(b)),
+            Binary::Div => None,
+        };
+        if let Some(small) = small {
+            return Ok(Value::Int(small));
+        }
+    }
+    let is_of_doubles = operator == Binary::Pow
+        && right.is_int()
+        && right.order_of_numbers(&Value::Int(0)) == Some(Some(Ordering::Less));
+    if let (Some(a), Some(b), false) = (left.as_whole(), right.as_whole(), is_of_doubles) {
+        return of_wholes(operator, &a, &b);
     }
     let (Some(a), Some(b)) = (left.as_float(), right.as_float()) else {
         return Err(unsupported(symbol, left, right));
     };
+    if [left, right].iter().any(|side| side.is_int() && side.as_float().is_some_and(f64::is_infinite)) {
+        return Err(Error::new("int too large to convert to float"));
+    }
+    if a == 0.0 && b < 0.0 && operator == Binary::Pow {
+        return Err(Error::new("zero to a negative power"));
+    }
     if b == 0.0 && matches!(operator, Binary::Div | Binary::FloorDiv | Binary::Mod) {
         return Err(Error::new("float division by zero"));
     }
@@ -113,10 +129,67 @@ pub fn binary(operator: Binary, left: &Value, right: &Value) -> Result<Value> {
         Binary::Sub => a - b,
         Binary::Mul => a * b,
         Binary::Div => a / b,
-        Binary::FloorDiv => (a / b).floor(),
-        Binary::Mod => a - b * (a / b).floor(),
+        Binary::FloorDiv => div_mod(a, b).0,
+        Binary::Mod => div_mod(a, b).1,
         Binary::Pow => a.powf(b),
     }))
+}
+
+/// `divmod` of doubles, of which the divisor is not zero (`Objects/floatobject.c`, `_float_div_mod`).
+fn div_mod(a: f64, b: f64) -> (f64, f64) {
+    let rest = a % b;
+    let quotient = (a - rest) / b;
+    let (quotient, rest) = if rest == 0.0 {
+        (quotient, 0f64.copysign(b))
+    } else if (rest < 0.0) == (b < 0.0) {
+        (quotient, rest)
+    } else {
+        (quotient - 1.0, rest + b)
+    };
+    if quotient == 0.0 {
+        return (0f64.copysign(a / b), rest);
+    }
+    let floor = quotient.floor();
+    (if quotient - floor > 0.5 { floor + 1.0 } else { floor }, rest)
+}
+
+/// How many bits a whole number may have: Python has no bound, and takes all memory and time for `9**9**9`.
+const MOST_BITS: u64 = 1 << 20;
+
+/// What Python's operators make of whole numbers of any size.
+fn of_wholes(operator: Binary, a: &BigInt, b: &BigInt) -> Result<Value> {
+    let zero = BigInt::default();
+    let within = |bits: Option<u64>| {
+        bits.filter(|bits| *bits <= MOST_BITS).ok_or_else(|| Error::new("integer too large"))
+    };
+    Ok(match operator {
+        Binary::Div | Binary::FloorDiv | Binary::Mod if *b == zero => {
+            return Err(Error::new("division by zero"));
+        }
+        Binary::Add => (a + b).into(),
+        Binary::Sub => (a - b).into(),
+        Binary::Mul => {
+            within(a.bits().checked_add(b.bits()))?;
+            (a * b).into()
+        }
+        Binary::Div => {
+            let quotient = whole::quotient(a, b);
+            Value::Float(quotient.ok_or_else(|| Error::new("integer division result too large for a float"))?)
+        }
+        Binary::FloorDiv => whole::div_mod(a, b).0.into(),
+        Binary::Mod => whole::div_mod(a, b).1.into(),
+        Binary::Pow => {
+            // Powers of 0, 1 and -1 do not grow.
+            let exponent = if a.bits() < 2 {
+                Some(u32::from(b.bit(0)) + 2 * u32::from(*b > zero))
+            } else {
+                u32::try_from(b).ok()
+            };
+            let exponent = exponent.ok_or_else(|| Error::new("integer too large"))?;
+            within(a.bits().checked_mul(u64::from(exponent)))?;
+            a.pow(exponent).into()
+        }
+    })
 }
 
 /// What Python's operators make of times: sums and differences, and spans times or by numbers and each other.
@@ -162,8 +235,8 @@ pub fn negate(value: &Value) -> Result<Value> {
         Value::Float(f) => Ok(Value::Float(-f)),
         Value::Time(time) if matches!(**time, Time::Span(_)) => binary(Binary::Mul, value, &Value::Int(-1)),
         other => other
-            .as_int()
-            .map(|i| Value::Int(-i))
+            .as_whole()
+            .map(|number| (-number).into())
             .ok_or_else(|| Error::new(format!("bad operand type for unary -: '{}'", value.type_name()))),
     }
 }
@@ -185,17 +258,13 @@ pub fn order(left: &Value, right: &Value, symbol: &str) -> Result<Option<Orderin
             Ok(Some(a.len().cmp(&b.len())))
         }
         (Value::Time(a), Value::Time(b)) if a.order(b).is_some() => Ok(a.order(b)),
-        _ => match (left.as_int(), right.as_int()) {
-            (Some(a), Some(b)) => Ok(Some(a.cmp(&b))),
-            _ => match (left.as_float(), right.as_float()) {
-                (Some(a), Some(b)) => Ok(a.partial_cmp(&b)),
-                _ => Err(Error::new(format!(
-                    "'{symbol}' not supported between instances of '{}' and '{}'",
-                    left.type_name(),
-                    right.type_name()
-                ))),
-            },
-        },
+        _ => left.order_of_numbers(right).ok_or_else(|| {
+            Error::new(format!(
+                "'{symbol}' not supported between instances of '{}' and '{}'",
+                left.type_name(),
+                right.type_name()
+            ))
+        }),
     }
 }
 

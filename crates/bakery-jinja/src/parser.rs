@@ -597,7 +597,7 @@ impl Parser {
                 "none" | "None" => Expr::Const(Value::None),
                 _ => Expr::Name(name),
             }),
-            Some(Token::Int(i)) => Ok(Expr::Const(Value::Int(i))),
+            Some(Token::Int(number)) => Ok(Expr::Const(number)),
             Some(Token::Float(f)) => Ok(Expr::Const(Value::Float(f))),
             Some(Token::Str(mut text)) => {
                 while let Some(Token::Str(more)) = self.peek() {
@@ -649,7 +649,7 @@ impl Parser {
                 node = match self.peek().cloned() {
                     Some(Token::Int(index)) => {
                         self.at += 1;
-                        Expr::Item(Box::new(node), Box::new(Expr::Const(Value::Int(index))))
+                        Expr::Item(Box::new(node), Box::new(Expr::Const(index)))
                     }
                     Some(Token::Float(f)) => {
                         // `a.0.1` lexes as a float; split it back.

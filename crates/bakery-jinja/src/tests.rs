@@ -2,6 +2,7 @@
 
 use bakery_lang::Value;
 
+use crate::ast::Binary;
 use crate::eval::Evaluator;
 use crate::{Arguments, Error, Result, ops};
 
@@ -68,9 +69,9 @@ pub(crate) fn call(
         "boolean" => Ok(matches!(value, Value::Bool(_))),
         "true" => Ok(matches!(value, Value::Bool(true))),
         "false" => Ok(matches!(value, Value::Bool(false))),
-        "integer" => Ok(matches!(value, Value::Int(_))),
+        "integer" => Ok(value.is_int()),
         "float" => Ok(matches!(value, Value::Float(_))),
-        "number" => Ok(matches!(value, Value::Int(_) | Value::Float(_) | Value::Bool(_))),
+        "number" => Ok(value.as_float().is_some()),
         "string" => Ok(value.as_str().is_some()),
         "mapping" => Ok(value.as_map().is_some()),
         "sequence" | "iterable" => {
@@ -78,20 +79,12 @@ pub(crate) fn call(
         }
         "callable" | "escaped" => Ok(false),
         "odd" | "even" => {
-            let rest = value.as_int().map(|i| i.rem_euclid(2) as f64);
-            let rest = rest.or_else(|| value.as_float().map(|f| f.rem_euclid(2.0)));
-            let wanted = if name == "odd" { 1.0 } else { 0.0 };
-            rest.map(|rest| (rest - wanted).abs() < f64::EPSILON).ok_or_else(|| {
-                Error::new(format!("not all arguments converted: {} is not a number", value.type_name()))
-            })
+            let wanted = Value::Int(i128::from(name == "odd"));
+            ops::binary(Binary::Mod, value, &Value::Int(2)).map(|rest| rest == wanted)
         }
-        "divisibleby" => match (value.as_int(), args.positional.first().and_then(Value::as_int)) {
-            (Some(a), Some(b)) if b != 0 => Ok(a % b == 0),
-            (None, Some(b)) if b != 0 && value.as_float().is_some() => {
-                Ok(value.as_float().is_some_and(|a| a % b as f64 == 0.0))
-            }
-            _ => Err(Error::new("divisibleby needs two integers, the second not zero")),
-        },
+        "divisibleby" => other()
+            .and_then(|other| ops::binary(Binary::Mod, value, &other))
+            .map(|rest| rest == Value::Int(0)),
         "eq" | "equalto" | "==" => other().map(|other| *value == other),
         "ne" | "!=" => other().map(|other| *value != other),
         "sameas" => other().map(|other| same(value, &other)),

@@ -1,6 +1,6 @@
 //! Filters that lay text out, as Jinja2 and Python's `textwrap` and `str` do.
 
-use bakery_lang::Value;
+use bakery_lang::{Value, whole};
 
 use crate::{Arguments, Error, Result};
 
@@ -194,21 +194,17 @@ pub(crate) fn file_size(value: &Value, binary: bool) -> Result<String> {
         other => other.as_float(),
     };
     let bytes: f64 = bytes.ok_or_else(|| Error::new(format!("could not convert {value:?} to float")))?;
-    let base: f64 = if binary { 1024.0 } else { 1000.0 };
+    let base: i128 = if binary { 1024 } else { 1000 };
     if (bytes - 1.0).abs() < f64::EPSILON {
         return Ok("1 Byte".into());
     }
-    if bytes < base {
-        return Ok(format!("{} Bytes", bytes.trunc() as i64));
+    if bytes < base as f64 {
+        return Ok(format!("{} Bytes", whole::truncated(bytes).unwrap_or_default()));
     }
     let units = ["k", "M", "G", "T", "P", "E", "Z", "Y"];
-    let mut size = bytes;
-    let mut unit = 0;
-    while size >= base && unit < units.len() {
-        size /= base;
-        unit += 1;
-    }
-    let name = units[unit.saturating_sub(1)];
+    let next = |unit: usize| base.pow(unit as u32 + 2) as f64;
+    let unit = (0..units.len()).find(|unit| bytes < next(*unit)).unwrap_or(units.len() - 1);
+    let (size, name) = (base as f64 * bytes / next(unit), units[unit]);
     Ok(if binary { format!("{size:.1} {}iB", name.to_uppercase()) } else { format!("{size:.1} {name}B") })
 }
 

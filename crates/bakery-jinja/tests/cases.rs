@@ -43,6 +43,17 @@ fn text_that_grows_is_bounded() {
     }
 }
 
+/// Whole numbers have any size that memory and time allow.
+#[test]
+fn numbers_that_grow_are_bounded() {
+    let environment = Environment::new();
+    for text in ["{{ 9 ** (9 ** 9) }}", "{% set x = 2 ** 1000000 %}{{ x * x }}", "{{ 2 ** (2 ** 200) }}"] {
+        let template = environment.parse(&Source::new("case", text), &Syntax::default()).expect("parses");
+        let error = environment.render(&template, &MapScope(bakery_lang::Map::new())).expect_err(text);
+        assert!(error.to_string().contains("integer too large"), "{text}: {error}");
+    }
+}
+
 /// A comparison that fails in the middle of a sort is an error of the template.
 #[test]
 fn what_cannot_be_sorted_is_an_error() {

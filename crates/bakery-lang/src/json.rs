@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use crate::{Map, Value};
+use crate::{Map, Value, whole};
 
 /// Reads JSON text.
 ///
@@ -50,7 +50,7 @@ pub fn from_json(json: &Json) -> Value {
         Json::Bool(b) => Value::Bool(*b),
         Json::Number(n) => {
             let text = n.to_string();
-            text.parse::<i128>().map_or_else(|_| Value::Float(text.parse().unwrap_or(f64::NAN)), Value::Int)
+            whole::parse(&text, 10).unwrap_or_else(|| Value::Float(text.parse().unwrap_or(f64::NAN)))
         }
         Json::String(s) => Value::from(s),
         Json::Array(items) => Value::list(items.iter().map(from_json).collect()),
@@ -63,7 +63,7 @@ pub fn to_json(value: &Value) -> Json {
     match value {
         Value::None | Value::Undefined(_) | Value::Omit => Json::Null,
         Value::Bool(b) => Json::Bool(*b),
-        Value::Int(i) => i.to_string().parse().map_or(Json::Null, Json::Number),
+        Value::Int(_) | Value::Big(_) => value.to_string().parse().map_or(Json::Null, Json::Number),
         Value::Float(f) => serde_json::Number::from_f64(*f).map_or(Json::Null, Json::Number),
         Value::Str(text) => Json::String(text.as_str().to_owned()),
         Value::Time(time) => Json::String(time.iso()),
@@ -116,7 +116,7 @@ fn write(value: &Value, layout: Layout, depth: usize, out: &mut String) {
     match value {
         Value::None | Value::Undefined(_) | Value::Omit => out.push_str("null"),
         Value::Bool(b) => out.push_str(if *b { "true" } else { "false" }),
-        Value::Int(i) => out.push_str(&i.to_string()),
+        Value::Int(_) | Value::Big(_) => out.push_str(&value.to_string()),
         Value::Float(f) if f.is_nan() => out.push_str("NaN"),
         Value::Float(f) if f.is_infinite() => out.push_str(if *f > 0.0 { "Infinity" } else { "-Infinity" }),
         Value::Float(f) => out.push_str(&crate::repr::float(*f)),

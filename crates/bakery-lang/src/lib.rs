@@ -15,6 +15,7 @@ pub mod source;
 pub mod time;
 pub mod units;
 pub mod value;
+pub mod whole;
 pub mod yaml;
 
 pub use diagnostic::{Diagnostic, suggest};

@@ -27,6 +27,7 @@ impl Random {
                 [text, &sha2::Sha512::digest(text)].concat()
             }
             Value::Int(number) => number.unsigned_abs().to_be_bytes().to_vec(),
+            Value::Big(number) => number.to_bytes_be().1,
             Value::Bool(on) => vec![u8::from(*on)],
             other => {
                 return Err(format!(

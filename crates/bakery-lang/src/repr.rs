@@ -19,6 +19,7 @@ pub fn repr(value: &Value) -> String {
         Value::Bool(true) => "True".into(),
         Value::Bool(false) => "False".into(),
         Value::Int(i) => i.to_string(),
+        Value::Big(i) => i.to_string(),
         Value::Float(f) => float(*f),
         Value::Str(text) => quote(text.as_str()),
         Value::List(list) => format!("[{}]", join(&list.items())),

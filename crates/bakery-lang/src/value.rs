@@ -1,11 +1,13 @@
 //! Values with Python's object semantics: lists and dicts are shared and mutable, text knows where it came from.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use indexmap::{Equivalent, IndexMap};
 
+use crate::whole::{self, BigInt};
 use crate::{Origin, Time};
 
 /// A value of the playbook and template languages.
@@ -18,6 +20,8 @@ pub enum Value {
     Bool(bool),
     /// An integer.
     Int(i128),
+    /// An integer that is too large for `Int`, never another: made by `from(BigInt)`.
+    Big(Arc<BigInt>),
     /// A double.
     Float(f64),
     /// Text.
@@ -456,7 +460,20 @@ impl Value {
         }
     }
 
-    /// The integer, if it is one (or a boolean, as in Python).
+    /// Whether it is an integer of any size, and no boolean.
+    pub fn is_int(&self) -> bool {
+        matches!(self, Self::Int(_) | Self::Big(_))
+    }
+
+    /// The integer of any size, if it is one (or a boolean, as in Python).
+    pub fn as_whole(&self) -> Option<BigInt> {
+        match self {
+            Self::Big(number) => Some(BigInt::clone(number)),
+            _ => self.as_int().map(BigInt::from),
+        }
+    }
+
+    /// The integer, if it is one of 127 bits (or a boolean, as in Python).
     pub fn as_int(&self) -> Option<i128> {
         match self {
             Self::Int(i) => Some(*i),
@@ -465,12 +482,26 @@ impl Value {
         }
     }
 
-    /// Any number as a double.
+    /// Any number as a double; infinity for integers that are larger than all of them.
     pub fn as_float(&self) -> Option<f64> {
         match self {
+            Self::Big(number) => Some(whole::to_float(number)),
             Self::Float(f) => Some(*f),
             _ => self.as_int().map(|i| i as f64),
         }
+    }
+
+    /// How two numbers stand to each other, exactly: `None` where one is no number, `Some(None)` where one is NaN.
+    pub fn order_of_numbers(&self, other: &Self) -> Option<Option<Ordering>> {
+        Some(match (self, other) {
+            (Self::Float(a), Self::Float(b)) => a.partial_cmp(b),
+            (Self::Float(float), whole) => whole::order(whole, *float)?.map(Ordering::reverse),
+            (whole, Self::Float(float)) => whole::order(whole, *float)?,
+            _ => match (self.as_int(), other.as_int()) {
+                (Some(a), Some(b)) => Some(a.cmp(&b)),
+                _ => Some(self.as_whole()?.cmp(&other.as_whole()?)),
+            },
+        })
     }
 
     /// The value of a key, if this is a mapping that has it.
@@ -494,6 +525,7 @@ impl Value {
             Self::None | Self::Undefined(_) | Self::Omit => false,
             Self::Bool(b) => *b,
             Self::Int(i) => *i != 0,
+            Self::Big(_) => true,
             Self::Float(f) => *f != 0.0,
             Self::Str(s) => !s.as_str().is_empty(),
             Self::List(list) => !list.is_empty(),
@@ -508,7 +540,7 @@ impl Value {
         match self {
             Self::None => "NoneType",
             Self::Bool(_) => "bool",
-            Self::Int(_) => "int",
+            Self::Int(_) | Self::Big(_) => "int",
             Self::Float(_) => "float",
             Self::Str(_) => "str",
             Self::List(_) => "list",
@@ -632,18 +664,13 @@ impl PartialEq for Value {
             (Self::Str(a), Self::Str(b)) => a.as_str() == b.as_str(),
             (Self::List(a), Self::List(b)) => a.is(b) || a.items() == b.items(),
             (Self::Tuple(a), Self::Tuple(b)) => a == b,
-            (Self::Time(a), Self::Time(b)) => a.order(b) == Some(std::cmp::Ordering::Equal),
+            (Self::Time(a), Self::Time(b)) => a.order(b) == Some(Ordering::Equal),
             (Self::Map(a), Self::Map(b)) => {
                 a.is(b)
                     || (a.len() == b.len()
                         && a.pairs().iter().all(|(k, v)| b.get_value(k).is_some_and(|other| other == *v)))
             }
-            (Self::Bool(_) | Self::Int(_), Self::Bool(_) | Self::Int(_)) => self.as_int() == other.as_int(),
-            _ => match (self.as_float(), other.as_float()) {
-                #[allow(clippy::float_cmp, reason = "Python compares doubles exactly")]
-                (Some(a), Some(b)) => a == b,
-                _ => false,
-            },
+            _ => self.order_of_numbers(other) == Some(Some(Ordering::Equal)),
         }
     }
 }
@@ -654,7 +681,7 @@ impl Hash for Value {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::Str(text) => text.as_str().hash(state),
-            Self::Bool(_) | Self::Int(_) | Self::Float(_) => {
+            Self::Bool(_) | Self::Int(_) | Self::Big(_) | Self::Float(_) => {
                 self.as_float().unwrap_or_default().to_bits().hash(state);
             }
             Self::Tuple(items) => items.hash(state),
@@ -733,6 +760,14 @@ macro_rules! from_int {
     })* };
 }
 from_int!(i32, i64, u16, u32, u64, i128);
+impl From<BigInt> for Value {
+    fn from(number: BigInt) -> Self {
+        match i128::try_from(number) {
+            Ok(small) => Self::Int(small),
+            Err(large) => Self::Big(Arc::new(large.into_original())),
+        }
+    }
+}
 impl From<usize> for Value {
     fn from(i: usize) -> Self {
         Self::Int(i as i128)

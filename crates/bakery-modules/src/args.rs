@@ -283,7 +283,7 @@ pub fn string_list(value: &Value) -> Result<Vec<String>, String> {
             Ok(value.as_items().unwrap_or_default().iter().map(text).collect())
         }
         Value::Str(s) => Ok(s.as_str().split(',').map(|part| part.trim().to_owned()).collect()),
-        Value::Int(_) | Value::Float(_) => Ok(vec![value.to_string()]),
+        Value::Int(_) | Value::Big(_) | Value::Float(_) => Ok(vec![value.to_string()]),
         other => Err(format!("{} cannot be converted to a list", python_type(other))),
     }
 }

@@ -2,6 +2,7 @@
 
 use bakery_jinja::{Arguments, Error, Result};
 use bakery_lang::Value;
+use bakery_lang::whole::BigInt;
 
 use super::hardware::Hardware;
 use super::network::{Address, Family, Network, ones};
@@ -53,9 +54,8 @@ pub(crate) fn call(name: &str, value: &Value, args: &Arguments) -> Option<Result
     })
 }
 
-/// A number, as text when it is larger than the values of templates can hold: both are written alike.
 fn number(value: u128) -> Value {
-    i128::try_from(value).map_or_else(|_| Value::from(value.to_string()), Value::Int)
+    BigInt::from(value).into()
 }
 
 fn shown(value: impl std::fmt::Display) -> Value {
@@ -68,7 +68,7 @@ fn is_digits(text: &str) -> bool {
 
 /// The filters that take texts, lists or whole numbers.
 fn of_addresses(name: &str, value: &Value, query: &str, version: Option<Family>) -> Result<Value> {
-    if !matches!(value, Value::Str(_) | Value::List(_) | Value::Int(_) | Value::Bool(_)) {
+    if !matches!(value, Value::Str(_) | Value::List(_) | Value::Int(_) | Value::Big(_) | Value::Bool(_)) {
         return Err(unrecognized(name, value));
     }
     ask(name, value, query, version)

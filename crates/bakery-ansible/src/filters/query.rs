@@ -76,7 +76,7 @@ impl Originals {
     fn variable(&mut self, value: &Value) -> Rcvar {
         let made = Rcvar::new(match value {
             Value::Bool(on) => Variable::Bool(*on),
-            Value::Int(_) | Value::Float(_) => match json::to_json(value) {
+            Value::Int(_) | Value::Big(_) | Value::Float(_) => match json::to_json(value) {
                 serde_json::Value::Number(number) => Variable::Number(number),
                 _ => Variable::Null,
             },

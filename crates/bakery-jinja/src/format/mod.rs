@@ -7,6 +7,7 @@ mod spec;
 use std::iter::Peekable;
 use std::str::Chars;
 
+use bakery_lang::whole::BigInt;
 use bakery_lang::{Value, repr};
 
 use self::number::{digits, float};
@@ -143,7 +144,7 @@ impl Field<'_> {
             'c' => {
                 let text = match value {
                     Value::Str(text) if text.as_str().chars().count() == 1 => text.as_str().to_owned(),
-                    Value::Int(_) | Value::Bool(_) => value
+                    Value::Int(_) | Value::Big(_) | Value::Bool(_) => value
                         .as_int()
                         .and_then(|number| u32::try_from(number).ok())
                         .and_then(char::from_u32)
@@ -155,20 +156,19 @@ impl Field<'_> {
             }
             'd' | 'i' | 'u' | 'x' | 'X' | 'o' => {
                 let number = match value {
-                    Value::Int(number) => *number,
-                    Value::Bool(flag) => i128::from(*flag),
+                    Value::Int(_) | Value::Big(_) | Value::Bool(_) => value.as_whole().unwrap_or_default(),
                     Value::Float(number) if "diu".contains(verb) => number::whole(*number)?,
                     _ if "diu".contains(verb) => return Err(wrong("a real number")),
                     _ => return Err(wrong("an integer")),
                 };
-                let mut text = digits(number, verb);
+                let mut text = digits(&number, verb);
                 let missing = self.precision.unwrap_or(0).saturating_sub(text.len());
                 text.insert_str(0, &"0".repeat(missing));
                 let prefix = match verb {
                     'x' | 'X' | 'o' if self.has('#') => format!("0{verb}"),
                     _ => String::new(),
                 };
-                (sign(number < 0, self.flags) + &prefix, text)
+                (sign(number < BigInt::default(), self.flags) + &prefix, text)
             }
             'e' | 'E' | 'f' | 'F' | 'g' | 'G' => {
                 let number = value.as_float().ok_or_else(|| {
@@ -369,8 +369,9 @@ fn formatted(value: &Value, spec: &str) -> Result<String> {
     }
     match value {
         Value::Str(text) => Spec::parse(spec, "str")?.text(text.as_str()),
-        Value::Int(number) => Spec::parse(spec, "int")?.integer(*number),
-        Value::Bool(flag) => Spec::parse(spec, "bool")?.integer(i128::from(*flag)),
+        Value::Int(_) | Value::Big(_) | Value::Bool(_) => {
+            Spec::parse(spec, value.type_name())?.integer(value)
+        }
         Value::Float(number) => Spec::parse(spec, "float")?.float(*number),
         Value::Time(time) => Ok(time.format(spec)),
         other => {

@@ -1,6 +1,7 @@
 //! Digits of numbers, as Python writes them in a format.
 
 use bakery_lang::repr;
+use bakery_lang::whole::{self, BigInt};
 
 use crate::{Error, Result};
 
@@ -8,8 +9,8 @@ use crate::{Error, Result};
 const MOST_DIGITS: usize = 1100;
 
 /// The digits of a whole number, without its sign.
-pub(super) fn digits(number: i128, verb: char) -> String {
-    let number = number.unsigned_abs();
+pub(super) fn digits(number: &BigInt, verb: char) -> String {
+    let number = number.magnitude();
     match verb {
         'x' => format!("{number:x}"),
         'X' => format!("{number:X}"),
@@ -20,14 +21,12 @@ pub(super) fn digits(number: i128, verb: char) -> String {
 }
 
 /// The whole part of a double.
-pub(super) fn whole(number: f64) -> Result<i128> {
+pub(super) fn whole(number: f64) -> Result<BigInt> {
     if number.is_nan() {
         return Err(Error::new("cannot convert float NaN to integer"));
     }
-    if number.is_infinite() {
-        return Err(Error::new("cannot convert float infinity to integer"));
-    }
-    Ok(number.trunc() as i128)
+    let whole = whole::truncated(number).and_then(|whole| whole.as_whole());
+    whole.ok_or_else(|| Error::new("cannot convert float infinity to integer"))
 }
 
 /// A double that is not negative, as `e`, `f`, `g`, or `r` for what `str` writes; `alternate` keeps the point and, of `g`,

@@ -1,5 +1,8 @@
 //! The specification of a field of `str.format`: `[[fill]align][sign][z][#][0][width][grouping][.precision][type]`.
 
+use bakery_lang::Value;
+use bakery_lang::whole::BigInt;
+
 use super::number::{digits, float, general};
 use super::{pad, sign, size};
 use crate::{Error, Result};
@@ -102,10 +105,12 @@ impl<'a> Spec<'a> {
     }
 
     /// A whole number.
-    pub(super) fn integer(&self, number: i128) -> Result<String> {
+    pub(super) fn integer(&self, value: &Value) -> Result<String> {
+        let number = value.as_whole().unwrap_or_default();
         let verb = self.verb.unwrap_or('d');
         if "eEfFgG%".contains(verb) {
-            return self.float(number as f64);
+            let double = value.as_float().filter(|double| double.is_finite());
+            return self.float(double.ok_or_else(|| Error::new("int too large to convert to float"))?);
         }
         if !"bcdoxXn".contains(verb) {
             return Err(self.unknown());
@@ -122,7 +127,7 @@ impl<'a> Spec<'a> {
             if self.sign.is_some() {
                 return Err(Error::new("Sign not allowed with integer format specifier 'c'"));
             }
-            let letter = u32::try_from(number).ok().and_then(char::from_u32);
+            let letter = u32::try_from(&number).ok().and_then(char::from_u32);
             let letter = letter.ok_or_else(|| Error::new("%c arg not in range(0x110000)"))?;
             return Ok(pad(&letter.to_string(), self.width, self.align.unwrap_or('<'), self.fill));
         }
@@ -131,7 +136,7 @@ impl<'a> Spec<'a> {
         }
         let prefix = if self.alternate && "boxX".contains(verb) { format!("0{verb}") } else { String::new() };
         let group = if "boxX".contains(verb) { 4 } else { 3 };
-        Ok(self.number(number < 0, &prefix, &digits(number, verb), "", group))
+        Ok(self.number(number < BigInt::default(), &prefix, &digits(&number, verb), "", group))
     }
 
     /// A double.

@@ -497,7 +497,7 @@ fn element(value: &Value, index: &Value) -> Option<Value> {
 pub(super) fn text(value: &Value) -> Option<String> {
     match value {
         Value::Bool(b) => Some(b.to_string()),
-        Value::Int(_) | Value::Str(_) => Some(value.to_string()),
+        Value::Int(_) | Value::Big(_) | Value::Str(_) => Some(value.to_string()),
         Value::Float(f) => Some(f.to_string()),
         _ => None,
     }

@@ -130,7 +130,7 @@ fn node(value: &Value, style: Style, events: &mut Vec<Event>) {
         other => {
             let kind = match other {
                 Value::Bool(_) => "bool",
-                Value::Int(_) => "int",
+                Value::Int(_) | Value::Big(_) => "int",
                 Value::Float(_) => "float",
                 Value::Time(_) => "timestamp",
                 _ => "null",

@@ -1,6 +1,6 @@
 //! The type of a plain scalar by PyYAML's YAML 1.1 rules (`yaml/resolver.py`, `yaml/constructor.py`).
 
-use crate::Value;
+use crate::{Value, whole};
 
 /// The value of an unquoted scalar, or `None` where it is text.
 pub fn resolve_plain(text: &str) -> Option<Value> {
@@ -26,39 +26,39 @@ pub fn resolve_plain(text: &str) -> Option<Value> {
     if !body.starts_with(|c: char| c.is_ascii_digit() || c == '.') {
         return None;
     }
-    if let Some(i) = integer(body) {
-        return Some(Value::Int(if negative { -i } else { i }));
+    if let Some(number) = integer(body) {
+        return if negative { number.as_whole().map(|number| (-number).into()) } else { Some(number) };
     }
     float(body).map(|f| Value::Float(if negative { -f } else { f }))
 }
 
-fn integer(body: &str) -> Option<i128> {
+fn integer(body: &str) -> Option<Value> {
     let digits: String = body.chars().filter(|c| *c != '_').collect();
     if let Some(rest) = body.strip_prefix("0b") {
         let ok = !rest.is_empty() && rest.chars().all(|c| matches!(c, '0' | '1' | '_'));
-        return if ok { i128::from_str_radix(&digits[2..], 2).ok() } else { None };
+        return if ok { whole::parse(&digits[2..], 2) } else { None };
     }
     if let Some(rest) = body.strip_prefix("0x") {
         let ok = !rest.is_empty() && rest.chars().all(|c| c.is_ascii_hexdigit() || c == '_');
-        return if ok { i128::from_str_radix(&digits[2..], 16).ok() } else { None };
+        return if ok { whole::parse(&digits[2..], 16) } else { None };
     }
     if body == "0" {
-        return Some(0);
+        return Some(Value::Int(0));
     }
     if let Some(rest) = body.strip_prefix('0') {
         let ok = rest.chars().all(|c| matches!(c, '0'..='7' | '_'));
         return if ok {
-            i128::from_str_radix(digits.trim_start_matches('0'), 8).ok().or(Some(0))
+            whole::parse(digits.trim_start_matches('0'), 8).or(Some(Value::Int(0)))
         } else {
             None
         };
     }
     if body.contains(':') {
-        return sexagesimal(&digits);
+        return sexagesimal(&digits).map(Value::Int);
     }
     let ok = body.starts_with(|c: char| c.is_ascii_digit())
         && body.chars().all(|c| c.is_ascii_digit() || c == '_');
-    if ok { digits.parse().ok() } else { None }
+    if ok { whole::parse(&digits, 10) } else { None }
 }
 
 /// `1:30:00`, in base 60.

@@ -291,7 +291,7 @@ pub fn literal(value: &Value) -> String {
     match value {
         Value::None => "NULL".into(),
         Value::Bool(on) => u8::from(*on).to_string(),
-        Value::Int(number) => number.to_string(),
+        Value::Int(_) | Value::Big(_) => value.to_string(),
         Value::Float(number) => {
             let text = repr::float(*number);
             if text.contains('e') { text } else { format!("{text}e0") }

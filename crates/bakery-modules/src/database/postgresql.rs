@@ -422,8 +422,10 @@ pub fn literal(value: &Value) -> String {
     match value {
         Value::None => "NULL".into(),
         Value::Bool(on) => on.to_string(),
-        Value::Int(number) if *number < 0 => format!(" {number}"),
-        Value::Int(number) => number.to_string(),
+        Value::Int(_) | Value::Big(_) => {
+            let digits = value.to_string();
+            if digits.starts_with('-') { format!(" {digits}") } else { digits }
+        }
         Value::Float(number) => bakery_lang::repr::float(*number),
         Value::List(_) | Value::Tuple(_) => {
             let items = value.as_items().unwrap_or_default();
