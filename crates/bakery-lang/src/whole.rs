@@ -28,6 +28,11 @@ pub fn parse(digits: &str, radix: u32) -> Option<Value> {
     BigInt::parse_bytes(digits.as_bytes(), radix).map(Value::from)
 }
 
+/// The number of these bytes, the highest first, which is not negative.
+pub fn from_bytes(bytes: &[u8]) -> Value {
+    BigInt::from_bytes_be(Sign::Plus, bytes).into()
+}
+
 /// A double without its fraction; `None` for what is not finite.
 pub fn truncated(number: f64) -> Option<Value> {
     BigInt::from_f64(number).map(Value::from)
@@ -118,6 +123,8 @@ mod tests {
         assert_eq!(parse(power, 10).map(|value| value.to_string()).as_deref(), Some(power));
         assert_eq!(parse("-170141183460469231731687303715884105728", 10), Some(Value::Int(i128::MIN)));
         assert_eq!(parse("1_0", 10), None);
+        assert_eq!(from_bytes(&[1, 0]), Value::Int(256));
+        assert_eq!(from_bytes(&[0xff; 25]).to_string(), (big(power) - 1).to_string());
         assert_eq!(parse(&"9".repeat(4301), 10), None);
         let (quotient_of, rest) = div_mod(&big(&format!("-{power}")), &big("7"));
         assert_eq!(rest, big("3"));

@@ -16,6 +16,7 @@ mod lvm;
 mod modules;
 mod outcome;
 pub mod passwords;
+mod rabbitmq;
 mod registry;
 mod rpm;
 mod xml;

@@ -150,6 +150,7 @@ const PREFIXES: &[&str] = &[
     "community.crypto.",
     "community.mysql.",
     "community.postgresql.",
+    "community.rabbitmq.",
     "community.docker.",
     "community.zabbix.",
     "community.grafana.",

@@ -1,12 +1,15 @@
 //! Keys, requests and certificates, without a program or a library of the target: what the modules of community.crypto
-//! share. `keys` makes and reads keys, `names` and `extensions` what is said of them, `signed` puts it together.
+//! share. `keys` makes and reads keys, `names` and `extensions` what is said of them, `signed` puts it together,
+//! `info` tells what is in them.
 
 pub(crate) mod extensions;
+pub(crate) mod info;
 pub(crate) mod keys;
 pub(crate) mod names;
 pub(crate) mod pem;
 pub(crate) mod request;
 pub(crate) mod signed;
+pub(crate) mod times;
 
 use std::path::{Path, PathBuf};
 

@@ -5,14 +5,14 @@ use std::net::IpAddr;
 
 use const_oid::ObjectIdentifier;
 use der::asn1::{Ia5String, OctetString, PrintableString, Utf8StringRef};
-use der::{Any, Decode, Encode};
+use der::{Any, Decode, Encode, Tag, Tagged};
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::ext::pkix::name::{GeneralName, OtherName};
 use x509_cert::name::{Name, RdnSequence, RelativeDistinguishedName};
 
 use super::pem::unhex;
 
-/// Attributes of names and uses of keys, as OpenSSL calls them; other ones are said as numbers with dots.
+/// Attributes of names, uses of keys and algorithms of signatures, as OpenSSL calls them at length and in short; other ones are said as numbers with dots.
 const OBJECTS: &[(&str, &[&str])] = &[
     ("2.5.4.3", &["commonName", "CN"]),
     ("2.5.4.4", &["surname", "SN"]),
@@ -65,7 +65,39 @@ const OBJECTS: &[(&str, &[&str])] = &[
     ("1.3.6.1.4.1.311.10.3.4", &["Microsoft Encrypted File System", "msEFS"]),
     ("1.3.6.1.4.1.311.20.2.2", &["Microsoft Smartcardlogin", "msSmartcardLogin"]),
     ("2.5.29.37.0", &["Any Extended Key Usage", "anyExtendedKeyUsage"]),
+    ("1.2.840.10040.4.3", &["dsaWithSHA1", "DSA-SHA1"]),
+    ("2.16.840.1.101.3.4.3.1", &["dsa_with_SHA224"]),
+    ("2.16.840.1.101.3.4.3.2", &["dsa_with_SHA256"]),
+    ("1.2.840.113549.1.1.4", &["md5WithRSAEncryption", "RSA-MD5"]),
+    ("1.2.840.113549.1.1.5", &["sha1WithRSAEncryption", "RSA-SHA1"]),
+    ("1.2.840.113549.1.1.10", &["rsassaPss", "RSASSA-PSS"]),
+    ("1.2.840.113549.1.1.11", &["sha256WithRSAEncryption", "RSA-SHA256"]),
+    ("1.2.840.113549.1.1.12", &["sha384WithRSAEncryption", "RSA-SHA384"]),
+    ("1.2.840.113549.1.1.13", &["sha512WithRSAEncryption", "RSA-SHA512"]),
+    ("1.2.840.113549.1.1.14", &["sha224WithRSAEncryption", "RSA-SHA224"]),
+    ("1.2.840.10045.4.1", &["ecdsa-with-SHA1"]),
+    ("1.2.840.10045.4.3.1", &["ecdsa-with-SHA224"]),
+    ("1.2.840.10045.4.3.2", &["ecdsa-with-SHA256"]),
+    ("1.2.840.10045.4.3.3", &["ecdsa-with-SHA384"]),
+    ("1.2.840.10045.4.3.4", &["ecdsa-with-SHA512"]),
+    ("1.3.101.112", &["ED25519"]),
+    ("1.3.101.113", &["ED448"]),
 ];
+
+fn names_of(number: &str) -> &'static [&'static str] {
+    OBJECTS.iter().find(|(known, _)| *known == number).map_or(&[], |(_, names)| names)
+}
+
+/// What the number of an attribute, a use or a signature's algorithm is called at length; itself where it has no name.
+pub(crate) fn long_name(number: &str) -> &str {
+    names_of(number).first().copied().unwrap_or(number)
+}
+
+/// As [`long_name`], in short.
+pub(crate) fn short_name(number: &str) -> &str {
+    // One has a second spelling.
+    names_of(number).iter().rfind(|name| **name != "userID").copied().unwrap_or(number)
+}
 
 /// The number of an attribute or a use.
 ///
@@ -112,11 +144,21 @@ pub(crate) fn attribute(name: &str, value: &str) -> Result<AttributeTypeAndValue
 
 /// The attributes of a name with their numbers and texts.
 pub(crate) fn attributes(name: &Name) -> Vec<(String, String)> {
-    let value = |any: &Any| String::from_utf8_lossy(any.value()).into_owned();
-    name.iter_rdn()
-        .flat_map(RelativeDistinguishedName::iter)
-        .map(|a| (a.oid.to_string(), value(&a.value)))
-        .collect()
+    let all = name.iter_rdn().flat_map(RelativeDistinguishedName::iter);
+    all.map(|attribute| (attribute.oid.to_string(), letters(&attribute.value))).collect()
+}
+
+/// The text of an attribute in whichever letters it is written.
+fn letters(value: &Any) -> String {
+    let bytes = value.value();
+    match value.tag() {
+        Tag::BmpString => {
+            let units = bytes.chunks(2).map(|pair| u16::from_be_bytes([pair[0], *pair.get(1).unwrap_or(&0)]));
+            char::decode_utf16(units).map(|letter| letter.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+        }
+        Tag::TeletexString => bytes.iter().copied().map(char::from).collect(),
+        _ => String::from_utf8_lossy(bytes).into_owned(),
+    }
 }
 
 /// `CN=name, O=name`, or `/CN=name/O=name`, in this order.

@@ -64,10 +64,13 @@ mod mysql_variables;
 mod npm;
 mod openssh_keypair;
 mod openssl_csr;
+mod openssl_csr_info;
 mod openssl_csr_pipe;
 mod openssl_dhparam;
 mod openssl_privatekey;
+mod openssl_privatekey_info;
 mod openssl_publickey;
+mod openssl_publickey_info;
 mod package;
 mod package_facts;
 mod pacman;
@@ -83,6 +86,18 @@ mod postgresql_privs;
 mod postgresql_query;
 mod postgresql_schema;
 mod postgresql_user;
+mod rabbitmq_binding;
+mod rabbitmq_exchange;
+mod rabbitmq_feature_flag;
+mod rabbitmq_global_parameter;
+mod rabbitmq_parameter;
+mod rabbitmq_plugin;
+mod rabbitmq_policy;
+mod rabbitmq_queue;
+mod rabbitmq_user;
+mod rabbitmq_user_limits;
+mod rabbitmq_vhost;
+mod rabbitmq_vhost_limits;
 mod raw;
 mod replace;
 mod rpm_key;
@@ -108,6 +123,7 @@ mod uri;
 mod user;
 mod wait_for;
 mod x509_certificate;
+mod x509_certificate_info;
 mod xml;
 mod yum_repository;
 mod zypper;
@@ -178,10 +194,13 @@ pub(crate) static ALL: &[&Module] = &[
     &npm::MODULE,
     &openssh_keypair::MODULE,
     &openssl_csr::MODULE,
+    &openssl_csr_info::MODULE,
     &openssl_csr_pipe::MODULE,
     &openssl_dhparam::MODULE,
     &openssl_privatekey::MODULE,
+    &openssl_privatekey_info::MODULE,
     &openssl_publickey::MODULE,
+    &openssl_publickey_info::MODULE,
     &package::MODULE,
     &package_facts::MODULE,
     &pacman::MODULE,
@@ -197,6 +216,18 @@ pub(crate) static ALL: &[&Module] = &[
     &postgresql_query::MODULE,
     &postgresql_schema::MODULE,
     &postgresql_user::MODULE,
+    &rabbitmq_binding::MODULE,
+    &rabbitmq_exchange::MODULE,
+    &rabbitmq_feature_flag::MODULE,
+    &rabbitmq_global_parameter::MODULE,
+    &rabbitmq_parameter::MODULE,
+    &rabbitmq_plugin::MODULE,
+    &rabbitmq_policy::MODULE,
+    &rabbitmq_queue::MODULE,
+    &rabbitmq_user::MODULE,
+    &rabbitmq_user_limits::MODULE,
+    &rabbitmq_vhost::MODULE,
+    &rabbitmq_vhost_limits::MODULE,
     &raw::MODULE,
     &replace::MODULE,
     &rpm_key::MODULE,
@@ -222,6 +253,7 @@ pub(crate) static ALL: &[&Module] = &[
     &user::MODULE,
     &wait_for::MODULE,
     &x509_certificate::MODULE,
+    &x509_certificate_info::MODULE,
     &xml::MODULE,
     &yum_repository::MODULE,
     &zypper::MODULE,

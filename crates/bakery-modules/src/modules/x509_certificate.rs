@@ -1,6 +1,7 @@
 //! `x509_certificate`: certificates that are signed here (community.crypto `x509_certificate.py`,
 //! `_crypto/module_backends/certificate{,_selfsigned,_ownca}.py`).
 
+use bakery_lang::whole;
 use bakery_macros::ModuleArgs;
 use const_oid::AssociatedOid as _;
 use spki::SubjectPublicKeyInfoOwned;
@@ -13,6 +14,7 @@ use x509_cert::request::CertReq;
 use crate::crypto::extensions::{extension, find};
 use crate::crypto::keys::Key;
 use crate::crypto::signed::{self, Content};
+use crate::crypto::times::{moment, shown};
 use crate::crypto::{FileOptions, Kept, content, private_key};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
@@ -105,64 +107,6 @@ struct Args {
     /// Accepted without effect.
     #[arg(default = "auto", choices = "auto,cryptography")]
     select_crypto_backend: String,
-}
-
-/// Seconds since 1970 that a text means (`get_relative_time_option` in `module_utils/_time.py`).
-fn moment(text: &str, option: &str, now: i64) -> Result<i64, Failure> {
-    let invalid = || Failure::new(format!("The time spec \"{text}\" for {option} is invalid"));
-    if let Some(rest) = text.strip_prefix(['+', '-']) {
-        let (mut seconds, mut digits, mut units) = (0_i64, String::new(), "wdhms".chars());
-        if rest.is_empty() {
-            return Err(invalid());
-        }
-        let add = |digits: &mut String, unit: char, seconds: &mut i64| -> Option<()> {
-            let length = match unit {
-                'w' => 604_800,
-                'd' => 86_400,
-                'h' => 3600,
-                'm' => 60,
-                _ => 1,
-            };
-            *seconds = digits.parse::<i64>().ok()?.checked_mul(length)?.checked_add(*seconds)?;
-            digits.clear();
-            Some(())
-        };
-        for letter in rest.chars() {
-            if letter.is_ascii_digit() {
-                digits.push(letter);
-                continue;
-            }
-            // Each unit once, the longer ones first.
-            let unit = letter.to_ascii_lowercase();
-            units.find(|known| *known == unit).ok_or_else(invalid)?;
-            add(&mut digits, unit, &mut seconds).ok_or_else(invalid)?;
-        }
-        if !digits.is_empty() {
-            units.find(|known| *known == 's').ok_or_else(invalid)?;
-            add(&mut digits, 's', &mut seconds).ok_or_else(invalid)?;
-        }
-        let seconds = if text.starts_with('-') { -seconds } else { seconds };
-        return now.checked_add(seconds).ok_or_else(invalid);
-    }
-    let zoned = |format: &str| jiff::Zoned::strptime(format, text).map(|at| at.timestamp().as_second());
-    let plain = |format: &str| {
-        let at = jiff::civil::DateTime::strptime(format, text);
-        at.and_then(|at| at.to_zoned(jiff::tz::TimeZone::UTC)).map(|at| at.timestamp().as_second())
-    };
-    match text.len() {
-        15 => plain("%Y%m%d%H%M%SZ"),
-        13 => plain("%Y%m%d%H%MZ"),
-        19 => zoned("%Y%m%d%H%M%S%z"),
-        17 => zoned("%Y%m%d%H%M%z"),
-        _ => return Err(invalid()),
-    }
-    .map_err(|_| invalid())
-}
-
-/// A time as results have it.
-fn shown(seconds: i64) -> String {
-    let at = jiff::Timestamp::from_second(seconds).unwrap_or_default();
-    at.strftime("%Y%m%d%H%M%SZ").to_string()
 }
 
 /// Who signs.
@@ -337,24 +281,6 @@ impl Wanted {
     }
 }
 
-/// The decimal digits of a number of many bytes.
-fn decimal(bytes: &[u8]) -> String {
-    let mut digits = vec![0_u8];
-    for byte in bytes {
-        let mut carry = u32::from(*byte);
-        for digit in &mut digits {
-            let value = u32::from(*digit) * 256 + carry;
-            *digit = (value % 10) as u8;
-            carry = value / 10;
-        }
-        while carry > 0 {
-            digits.push((carry % 10) as u8);
-            carry /= 10;
-        }
-    }
-    digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
-}
-
 fn run(args: Args, host: &mut Host) -> Run {
     let told = |outcome: Outcome| {
         outcome.with("privatekey", args.privatekey_path.clone()).with("csr", args.csr_path.clone())
@@ -388,8 +314,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         Some(held) if !args.file.force => wanted.fits(held, own_key.as_ref(), !args.ignore_timestamps)?,
         _ => false,
     };
-    // 119 random bits: it never looks negative, and results can have it as a number.
-    let mut serial = [0_u8; 15];
+    // 159 random bits: it never looks negative.
+    let mut serial = [0_u8; 20];
     getrandom::fill(&mut serial).map_err(|e| e.to_string())?;
     serial[0] &= 0x7f;
     if !fits && !host.check {
@@ -429,12 +355,10 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
         _ => (wanted.validity.0, wanted.validity.1, serial.to_vec()),
     };
-    let number = decimal(&number);
-    let number = number
-        .parse::<i128>()
-        .map_or_else(|_| bakery_lang::Value::from(number.as_str()), bakery_lang::Value::Int);
-    outcome =
-        outcome.with("notBefore", shown(from)).with("notAfter", shown(until)).with("serial_number", number);
+    outcome = outcome
+        .with("notBefore", shown(from))
+        .with("notAfter", shown(until))
+        .with("serial_number", whole::from_bytes(&number));
     if args.file.return_content {
         outcome = outcome.with("certificate", held.map(|held| String::from_utf8_lossy(&held).into_owned()));
     }
@@ -442,27 +366,3 @@ fn run(args: Args, host: &mut Host) -> Run {
 }
 
 module!("x509_certificate", "community.crypto", Args, run);
-
-#[cfg(test)]
-mod tests {
-    use super::{decimal, moment};
-
-    /// What `get_relative_time_option` gives.
-    #[test]
-    fn moments_are_absolute_or_relative() {
-        assert_eq!(moment("+1w2d3h4m5s", "t", 0).ok(), Some(788_645));
-        assert_eq!(moment("-10", "t", 100).ok(), Some(90));
-        assert_eq!(moment("20200101000000Z", "t", 0).ok(), Some(1_577_836_800));
-        assert_eq!(moment("202001010000+0100", "t", 0).ok(), Some(1_577_833_200));
-        for wrong in ["+", "+1s1d", "tomorrow", "+1y", "2020"] {
-            assert!(moment(wrong, "t", 0).is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn numbers_of_many_bytes_are_decimal() {
-        assert_eq!(decimal(&[1, 0]), "256");
-        assert_eq!(decimal(&[0xff; 8]), u64::MAX.to_string());
-        assert_eq!(decimal(&[0]), "0");
-    }
-}

@@ -95,7 +95,7 @@ fn unpacked(
 }
 
 /// The collections that cases use, of the hundred of the package `ansible`; the rest would only take room.
-const WANTED: [&str; 7] = [
+const WANTED: [&str; 8] = [
     "ansible/posix",
     "ansible/windows",
     "ansible/utils",
@@ -103,6 +103,7 @@ const WANTED: [&str; 7] = [
     "community/crypto",
     "community/mysql",
     "community/postgresql",
+    "community/rabbitmq",
 ];
 
 /// Packages of PyPI with roles, besides DebOps: those of the community's collections, of OpenStack's projects, and of people
