@@ -99,8 +99,8 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             })?;
         }
         if flatten {
-            specs.push(quote!(spec.extend(<#ty as crate::args::ModuleArgs>::spec());));
-            readers.push(quote!(#ident: <#ty as crate::args::ModuleArgs>::read(args)?));
+            specs.push(quote!(crate::args::Part::All(<#ty as crate::args::ModuleArgs>::PARTS)));
+            readers.push(quote!(#ident: <#ty as crate::args::ModuleArgs>::read(args)));
             continue;
         }
         let doc = docs(&field.attrs);
@@ -109,7 +109,7 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
             None => quote!(None),
         };
         specs.push(quote! {
-            spec.push(crate::args::ArgSpec {
+            crate::args::Part::One(crate::args::ArgSpec {
                 name: #arg_name,
                 aliases: &[#(#aliases),*],
                 kind: <#ty as crate::args::FromArg>::KIND,
@@ -119,24 +119,18 @@ fn expand(input: &DeriveInput) -> syn::Result<proc_macro2::TokenStream> {
                 formerly: &[#(#formerly),*],
                 secret: #secret,
                 doc: #doc,
-            });
+            })
         });
-        readers.push(quote!(#ident: args.take(#arg_name)?));
+        readers.push(quote!(#ident: args.take(#arg_name)));
     }
     let summary = docs(&input.attrs);
     Ok(quote! {
         impl crate::args::ModuleArgs for #name {
             const SUMMARY: &'static str = #summary;
-            fn spec() -> Vec<crate::args::ArgSpec> {
-                let mut spec = Vec::new();
-                #(#specs)*
-                spec
-            }
-            fn rules() -> &'static [crate::args::Rule] {
-                &[#(#rules),*]
-            }
-            fn read(args: &crate::args::Reader) -> Result<Self, String> {
-                Ok(Self { #(#readers),* })
+            const PARTS: &'static [crate::args::Part] = &[#(#specs),*];
+            const RULES: &'static [crate::args::Rule] = &[#(#rules),*];
+            fn read(args: &crate::args::Reader) -> Self {
+                Self { #(#readers),* }
             }
         }
     })

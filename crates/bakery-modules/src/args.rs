@@ -1,10 +1,12 @@
 //! Arguments of modules: their specification, and Ansible's coercions and messages
 //! (`ansible/module_utils/common/{validation,parameters,arg_spec}.py`).
 
+use std::cell::RefCell;
+
 use bakery_lang::{Map, Value, json};
 
 /// One argument of a module.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 #[expect(missing_docs, reason = "the names are those of Ansible's argument specifications")]
 pub struct ArgSpec {
     pub name: &'static str,
@@ -17,6 +19,27 @@ pub struct ArgSpec {
     pub formerly: &'static [(&'static str, &'static str)],
     pub secret: bool,
     pub doc: &'static str,
+}
+
+/// What a struct's arguments are made of. Data, and not code that makes them: there are thousands.
+#[derive(Debug, Clone, Copy)]
+pub enum Part {
+    /// One argument.
+    One(ArgSpec),
+    /// Those of a struct within.
+    All(&'static [Part]),
+}
+
+/// The arguments of these parts, in order.
+pub fn flattened(parts: &'static [Part]) -> Vec<ArgSpec> {
+    let mut spec = Vec::new();
+    for part in parts {
+        match part {
+            Part::One(arg) => spec.push(*arg),
+            Part::All(within) => spec.extend(flattened(within)),
+        }
+    }
+    spec
 }
 
 /// A rule over several arguments.
@@ -35,13 +58,11 @@ pub trait ModuleArgs: Sized {
     /// What the module does, in a sentence.
     const SUMMARY: &'static str;
     /// The arguments.
-    fn spec() -> Vec<ArgSpec>;
+    const PARTS: &'static [Part];
     /// The rules over several of them.
-    fn rules() -> &'static [Rule] {
-        &[]
-    }
-    /// Reads them; the message is Ansible's.
-    fn read(args: &Reader) -> Result<Self, String>;
+    const RULES: &'static [Rule];
+    /// Reads them; whether all could be read is the reader's to say.
+    fn read(args: &Reader) -> Self;
 }
 
 /// Arguments by their canonical name, defaults filled in.
@@ -51,6 +72,8 @@ pub struct Reader {
     spec: Vec<ArgSpec>,
     /// What was read as older Ansibles meant it, for people.
     pub warnings: Vec<String>,
+    /// What is wrong with the first argument that could not be read.
+    problem: RefCell<Option<String>>,
 }
 
 impl Reader {
@@ -58,8 +81,13 @@ impl Reader {
     ///
     /// # Errors
     /// Ansible's sentence about what does not fit.
-    pub fn new<A: ModuleArgs>(module: &str, given: &Map) -> Result<Self, String> {
-        let spec = A::spec();
+    pub fn new(
+        module: &str,
+        given: &Map,
+        parts: &'static [Part],
+        rules: &'static [Rule],
+    ) -> Result<Self, String> {
+        let spec = flattened(parts);
         let values = Map::new();
         let mut unknown = Vec::new();
         for (key, value) in given.pairs() {
@@ -98,7 +126,7 @@ impl Reader {
         if !missing.is_empty() {
             return Err(format!("missing required arguments: {}", missing.join(", ")));
         }
-        for rule in A::rules() {
+        for rule in rules {
             let (names, wanted) = match rule {
                 Rule::Exclusive(names) => (names, "parameters are mutually exclusive: "),
                 Rule::OneOf(names) => (names, "one of the following is required: "),
@@ -153,15 +181,14 @@ impl Reader {
                 }
             }
         }
-        Ok(Self { values, spec, warnings })
+        Ok(Self { values, spec, warnings, problem: RefCell::default() })
     }
 
-    /// Reads one argument.
-    ///
-    /// # Errors
-    /// When it is of another type.
-    pub fn take<T: FromArg>(&self, name: &str) -> Result<T, String> {
-        match self.values.get(name).filter(|v| !v.is_none()) {
+    /// Reads one argument. One that cannot be read is as good as none: [`Self::problem`] tells of it when all are read, so
+    /// that not every argument of every module has a way out of its own.
+    #[inline(never)]
+    pub fn take<T: FromArg>(&self, name: &str) -> T {
+        let read = match self.values.get(name).filter(|v| !v.is_none()) {
             Some(value) => T::from_arg(&value).map_err(|problem| {
                 format!(
                     "argument '{name}' is of type {} and we were unable to convert to {}: {problem}",
@@ -170,7 +197,16 @@ impl Reader {
                 )
             }),
             None => T::absent().ok_or_else(|| format!("missing required arguments: {name}")),
-        }
+        };
+        read.unwrap_or_else(|problem| {
+            self.problem.borrow_mut().get_or_insert(problem);
+            T::default()
+        })
+    }
+
+    /// Ansible's sentence about the first argument that could not be read.
+    pub fn problem(&self) -> Option<String> {
+        self.problem.borrow().clone()
     }
 
     /// A result without the secrets that it was asked with (`remove_values` in `ansible/module_utils/basic.py`).
@@ -241,7 +277,7 @@ fn python_type(value: &Value) -> String {
 }
 
 /// A type that an argument can have.
-pub trait FromArg: Sized {
+pub trait FromArg: Default {
     /// Ansible's name of the type.
     const KIND: &'static str;
     /// Converts as Ansible does.

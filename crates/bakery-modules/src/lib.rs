@@ -12,6 +12,7 @@ pub mod disk;
 pub mod facts;
 pub mod host;
 pub mod http;
+mod init;
 mod lvm;
 mod modules;
 mod outcome;
@@ -19,6 +20,7 @@ pub mod passwords;
 mod rabbitmq;
 mod registry;
 mod rpm;
+mod tls;
 mod xml;
 
 pub use host::{Host, Phase};

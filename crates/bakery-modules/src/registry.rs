@@ -2,7 +2,7 @@
 
 use bakery_lang::{Map, Value};
 
-use crate::args::{ArgSpec, ModuleArgs, Reader};
+use crate::args::{ArgSpec, ModuleArgs, Part, Reader, Rule, flattened};
 use crate::{Host, Outcome, Run, modules};
 
 /// A module: its name and what to call.
@@ -57,7 +57,7 @@ macro_rules! module {
 pub(crate) use module;
 
 pub(crate) fn doc<A: ModuleArgs>() -> ModuleDoc {
-    ModuleDoc { summary: A::SUMMARY, args: A::spec() }
+    ModuleDoc { summary: A::SUMMARY, args: flattened(A::PARTS) }
 }
 
 pub(crate) fn call<A: ModuleArgs>(
@@ -66,6 +66,24 @@ pub(crate) fn call<A: ModuleArgs>(
     host: &mut Host,
     run: fn(A, &mut Host) -> Run,
 ) -> Value {
+    called(name, given, host, A::PARTS, A::RULES, &mut |reader, host| {
+        let args = A::read(reader);
+        match reader.problem() {
+            Some(problem) => Err(problem),
+            None => Ok(run(args, host)),
+        }
+    })
+}
+
+/// What all modules have done for them around their own work.
+fn called(
+    name: &str,
+    given: &Map,
+    host: &mut Host,
+    parts: &'static [Part],
+    rules: &'static [Rule],
+    run: &mut dyn FnMut(&Reader, &mut Host) -> Result<Run, String>,
+) -> Value {
     let failed = |msg: String| {
         let map = Map::new();
         map.set("failed", true);
@@ -73,31 +91,28 @@ pub(crate) fn call<A: ModuleArgs>(
         map.set("msg", msg);
         map
     };
-    let reader = match Reader::new::<A>(name, given) {
+    let reader = match Reader::new(name, given, parts, rules) {
         Ok(reader) => reader,
         Err(message) => return failed(message).into(),
     };
     for warning in &reader.warnings {
         host.warn(warning.as_str());
     }
-    let args = match A::read(&reader) {
-        Ok(args) => args,
-        Err(message) => return failed(message).into(),
-    };
     let by_environment = || {
         let own = host.environment.iter().find(|(name, _)| name == "ANSIBLE_UNSAFE_WRITES");
         own.map(|(_, value)| value.as_str().into())
     };
     let is_unsafe = given.get("unsafe_writes").filter(|v| !v.is_none()).or_else(by_environment);
     host.unsafe_writes = is_unsafe.is_some_and(|value| crate::args::boolean(&value).unwrap_or(false));
-    let result = match run(args, host) {
-        Ok(Outcome { changed, fields }) => {
+    let result = match run(&reader, host) {
+        Err(message) => return failed(message).into(),
+        Ok(Ok(Outcome { changed, fields })) => {
             let map = Map::new();
             map.set("changed", changed);
             map.extend(&fields);
             map
         }
-        Err(failure) => {
+        Ok(Err(failure)) => {
             let map = failed(failure.msg);
             map.extend(&failure.fields);
             map

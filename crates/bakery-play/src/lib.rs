@@ -14,6 +14,7 @@ mod listing;
 mod minimal_output;
 mod options;
 mod shown;
+mod unified;
 mod vault;
 
 use std::io::Write;

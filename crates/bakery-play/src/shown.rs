@@ -4,9 +4,9 @@
 use bakery_ansible::Settings;
 use bakery_ansible::callback::TaskInfo;
 use bakery_lang::{Map, Value, json, yaml};
-use similar::TextDiff;
 
 use crate::Colour;
+use crate::unified::unified;
 
 /// What is said instead of a result that is secret.
 const CENSORED: &str =
@@ -139,11 +139,7 @@ impl Format {
                 diff.get(&format!("{side}_header"))
                     .map_or_else(|| side.to_owned(), |h| format!("{side}: {h}"))
             };
-            let unified = TextDiff::from_lines(&before, &after)
-                .unified_diff()
-                .context_radius(3)
-                .header(&header("before"), &header("after"))
-                .to_string();
+            let unified = unified(&before, &after, [&header("before"), &header("after")]);
             for line in unified.lines() {
                 let painted = match line.chars().next() {
                     Some('+') => colour.green(line),

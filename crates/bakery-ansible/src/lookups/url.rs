@@ -2,7 +2,7 @@
 
 use bakery_jinja::{Error, Result, Scope as _};
 use bakery_lang::{Map, Value};
-use bakery_modules::args::{boolean, text};
+use bakery_modules::args::{boolean, string_list, text};
 use bakery_modules::http::{LARGEST_TEXT, Redirects, Request, masked, send};
 
 use crate::templar::Templar;
@@ -41,6 +41,8 @@ pub(super) fn url(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
     let password = get("password").map(|v| text(&v)).unwrap_or_default();
     let follow = get("follow_redirects").map_or_else(|| "urllib2".to_owned(), |v| text(&v));
     let ca = get("ca_path").map(|path| bakery_host::fs::read(text(&path))).transpose();
+    let words = |name: &str| get(name).map(|list| string_list(&list)).transpose().map_err(Error::new);
+    let unredirected = words("unredirected_headers")?.unwrap_or_default();
     let plain = Request {
         headers,
         timeout: get("timeout").and_then(|v| text(&v).parse().ok()).unwrap_or(10),
@@ -55,6 +57,10 @@ pub(super) fn url(templar: &Templar, terms: &[Value], options: &Map) -> Result<V
         use_netrc: flag("use_netrc", true),
         login: get("username").map(|user| (text(&user), password, always)),
         ca: ca.map_err(|e| Error::new(e.to_string()))?,
+        unredirected: unredirected.iter().map(|name| name.to_lowercase()).collect(),
+        ciphers: words("ciphers")?.map(|ciphers| ciphers.join(":")),
+        unix_socket: get("unix_socket").map(|path| text(&path).into()),
+        use_gssapi: flag("use_gssapi", false),
         ..Request::get("")
     };
     let agent = get("http_agent").map_or_else(|| plain.agent.clone(), |v| text(&v));

@@ -254,7 +254,7 @@ fn general(name: &GeneralName, encoding: &str) -> Result<String, String> {
         GeneralName::OtherName(other) => {
             format!("otherName:{};{}", other.type_id, colons(&other.value.to_der().map_err(text)?))
         }
-        other => return Err(format!("Cannot decode name \"{other:?}\"")),
+        GeneralName::EdiPartyName(_) => return Err("Cannot decode the name of a party of EDI".into()),
     })
 }
 

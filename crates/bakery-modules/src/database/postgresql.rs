@@ -9,6 +9,7 @@ use bakery_macros::ModuleArgs;
 use postgres::config::SslMode;
 use postgres::{SimpleQueryMessage, types::Type};
 
+use crate::tls::{self, Verifier};
 use crate::{Failure, Host};
 
 /// How to reach the server.
@@ -267,8 +268,8 @@ fn tls(
     login: &Login,
     mode: &str,
 ) -> Result<Option<tokio_postgres_rustls::MakeRustlsConnect>, String> {
+    use rustls::pki_types::PrivateKeyDer;
     use rustls::pki_types::pem::PemObject as _;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
     if matches!(mode, "disable" | "allow") {
         return Ok(None);
     }
@@ -279,30 +280,24 @@ fn tls(
     let path = |given: &Option<String>, name: &str| {
         given.clone().or_else(|| parameter(login, name)).map(|path| host.path(&path))
     };
-    let certificates = |file: &std::path::Path| -> Result<Vec<CertificateDer<'static>>, String> {
-        let all = CertificateDer::pem_file_iter(file).map_err(|e| format!("{}: {e}", file.display()))?;
-        all.collect::<Result<_, _>>().map_err(|e| format!("{}: {e}", file.display()))
+    let certificates = |file: &std::path::Path| {
+        let failed = |error: String| format!("{}: {error}", file.display());
+        let text = bakery_host::fs::read(file).map_err(|error| error.to_string())?;
+        tls::certificates(&text).map_err(failed)
     };
-    let mut roots = rustls::RootCertStore::empty();
     let ca = path(&login.ca_cert, "sslrootcert");
-    if let Some(file) = &ca {
-        for certificate in certificates(file)? {
-            roots.add(certificate).map_err(|e| e.to_string())?;
-        }
-    }
-    // libpq checks certificates where it is told to, or given one to check against.
+    let trusted = ca.as_deref().map_or(Ok(vec![]), certificates)?;
+    // libpq checks certificates where it is told to, or given one to check against: the chain alone, or the name, too.
     let checks = mode.starts_with("verify-") || ca.is_some();
-    if checks && roots.is_empty() {
+    if checks && trusted.is_empty() {
         return Err("root certificate file is needed for sslmode verify-ca and verify-full (ca_cert)".into());
     }
-    let verifier: Arc<dyn rustls::client::danger::ServerCertVerifier> = if checks {
-        let inner = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
-            .build()
-            .map_err(|e| e.to_string())?;
-        Arc::new(Verifier { inner: Some(inner), name_counts: mode == "verify-full" })
+    let verifier = if checks {
+        Verifier::of(trusted, mode == "verify-full", provider)?
     } else {
-        Arc::new(Verifier { inner: None, name_counts: false })
+        Verifier::unchecked(provider)
     };
+    let verifier = Arc::new(verifier);
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     let config = match (path(&login.ssl_cert, "sslcert"), path(&login.ssl_key, "sslkey")) {
         (Some(cert), Some(key)) => {
@@ -312,60 +307,6 @@ fn tls(
         _ => builder.with_no_client_auth(),
     };
     Ok(Some(tokio_postgres_rustls::MakeRustlsConnect::new(config)))
-}
-
-/// Checks certificates as far as libpq's modes do: not at all, the chain alone, or the name, too.
-#[derive(Debug)]
-struct Verifier {
-    inner: Option<Arc<rustls::client::WebPkiServerVerifier>>,
-    name_counts: bool,
-}
-
-impl rustls::client::danger::ServerCertVerifier for Verifier {
-    fn verify_server_cert(
-        &self,
-        end_entity: &rustls::pki_types::CertificateDer<'_>,
-        intermediates: &[rustls::pki_types::CertificateDer<'_>],
-        server_name: &rustls::pki_types::ServerName<'_>,
-        ocsp_response: &[u8],
-        now: rustls::pki_types::UnixTime,
-    ) -> Result<rustls::client::danger::ServerCertVerified, rustls::Error> {
-        use rustls::CertificateError::{NotValidForName, NotValidForNameContext};
-        let accepted = Ok(rustls::client::danger::ServerCertVerified::assertion());
-        let Some(inner) = &self.inner else { return accepted };
-        match inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
-            Err(rustls::Error::InvalidCertificate(NotValidForName | NotValidForNameContext { .. }))
-                if !self.name_counts =>
-            {
-                accepted
-            }
-            other => other,
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let known = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &rustls::pki_types::CertificateDer<'_>,
-        dss: &rustls::DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        let known = rustls::crypto::ring::default_provider().signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// A cell in the type of its column, as the Python driver and Ansible's results have it.

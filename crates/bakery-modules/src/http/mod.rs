@@ -1,10 +1,14 @@
 //! The http client of modules and lookups.
 
+mod ciphers;
 mod credentials;
 mod proxy;
+mod tls;
+mod unix;
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
@@ -57,6 +61,12 @@ pub struct Request {
     pub ca: Option<Vec<u8>>,
     /// PEM of the client's certificate and of its key.
     pub client: Option<(Vec<u8>, Vec<u8>)>,
+    /// The ciphers that may be used, as OpenSSL's lists name them.
+    pub ciphers: Option<String>,
+    /// The socket to connect to, whatever the address's host is.
+    pub unix_socket: Option<PathBuf>,
+    /// Whether Kerberos is asked for, which is refused.
+    pub use_gssapi: bool,
 }
 
 impl Request {
@@ -92,6 +102,9 @@ impl Request {
             use_netrc: true,
             ca: None,
             client: None,
+            ciphers: None,
+            unix_socket: None,
+            use_gssapi: false,
         }
     }
 }
@@ -147,31 +160,6 @@ impl Answer {
     }
 }
 
-fn tls(request: &Request) -> Result<ureq::tls::TlsConfig, String> {
-    use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
-    let certificates = |pem: &[u8]| -> Result<Vec<Certificate<'static>>, String> {
-        let mut found = Vec::new();
-        for item in parse_pem(pem) {
-            if let PemItem::Certificate(certificate) = item.map_err(|e| e.to_string())? {
-                found.push(certificate);
-            }
-        }
-        Ok(found)
-    };
-    // The machine's own authorities: a company's may be among them, and a task before this one may have added it.
-    let mut config = TlsConfig::builder()
-        .root_certs(RootCerts::PlatformVerifier)
-        .disable_verification(!request.validate_certs);
-    if let Some(ca) = &request.ca {
-        config = config.root_certs(RootCerts::new_with_certs(&certificates(ca)?));
-    }
-    if let Some((certificate, key)) = &request.client {
-        let key = PrivateKey::from_pem(key).map_err(|e| e.to_string())?;
-        config = config.client_cert(Some(ClientCert::new_with_certs(&certificates(certificate)?, key)));
-    }
-    Ok(config.build())
-}
-
 /// An address without the login in it, to be shown.
 pub fn masked(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
@@ -214,6 +202,9 @@ const REDIRECTIONS: usize = 10;
 /// # Errors
 /// What the network says; an answer of any status is none.
 pub fn send(request: &Request) -> Result<Answer, String> {
+    if request.use_gssapi {
+        return Err("use_gssapi: Kerberos is not spoken here; `command: curl --negotiate -u : …` does".into());
+    }
     if let Some(path) = request.url.strip_prefix("file://") {
         let body = bakery_host::fs::read(path).map_err(|e| e.to_string())?;
         return Ok(Answer { status: 200, headers: vec![], body, url: request.url.clone() });
@@ -258,7 +249,9 @@ pub fn send(request: &Request) -> Result<Answer, String> {
 }
 
 fn agent(request: &Request, url: &Url) -> Result<ureq::Agent, String> {
-    let proxy = if request.use_proxy { proxy::of(url, &|name| request.variable(name))? } else { None };
+    let is_direct = !request.use_proxy || request.unix_socket.is_some();
+    let proxy = if is_direct { None } else { proxy::of(url, &|name| request.variable(name))? };
+    let is_sealed_proxy = proxy.as_ref().is_some_and(|proxy| proxy.uri().scheme_str() == Some("https"));
     let wait = Duration::from_secs(request.timeout.max(1));
     let config = ureq::Agent::config_builder()
         .timeout_connect(Some(wait))
@@ -272,9 +265,23 @@ fn agent(request: &Request, url: &Url) -> Result<ureq::Agent, String> {
         .max_redirects(0)
         .max_redirects_will_error(false)
         .user_agent(&request.agent)
-        .proxy(proxy)
-        .tls_config(tls(request)?);
-    Ok(config.build().into())
+        .proxy(proxy);
+    let config = config.build();
+    use ureq::unversioned::resolver::DefaultResolver;
+    use ureq::unversioned::transport::{ConnectProxyConnector, Connector, TcpConnector};
+    let is_sealed = url.scheme() == "https" || is_sealed_proxy;
+    let seal = tls::Seal(is_sealed.then(|| tls::config(request)).transpose()?.map(Arc::new));
+    Ok(match &request.unix_socket {
+        None => {
+            let connector =
+                ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default()).chain(seal);
+            ureq::Agent::with_parts(config, connector, DefaultResolver::default())
+        }
+        Some(path) => {
+            let socket = <unix::Socket as Connector<()>>::chain(unix::Socket(path.clone()), seal);
+            ureq::Agent::with_parts(config, socket, unix::Anywhere)
+        }
+    })
 }
 
 /// What is asked for, after redirections.

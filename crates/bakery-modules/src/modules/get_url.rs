@@ -59,11 +59,11 @@ struct Args {
     client_cert: Option<String>,
     /// The client's key, in PEM; if not given, it is with the certificate.
     client_key: Option<String>,
-    /// Accepted; what rustls takes for safe is used.
+    /// Ciphers that may be used, as OpenSSL's lists name them, of those that the TLS library has.
     ciphers: Option<Vec<String>>,
     /// Headers that are not sent to where the server redirects to.
     unredirected_headers: Option<Vec<String>>,
-    /// Accepted; Kerberos is not spoken.
+    /// Kerberos, which is refused.
     use_gssapi: bool,
     /// Whether `.netrc` says who to be where nothing else does.
     #[arg(default = "true")]
@@ -82,6 +82,8 @@ fn request(host: &Host, url: &str, args: Option<&Args>) -> Request {
         request.validate_certs = args.validate_certs;
         request.use_proxy = args.use_proxy;
         request.use_netrc = args.use_netrc;
+        request.ciphers = args.ciphers.as_ref().map(|ciphers| ciphers.join(":"));
+        request.use_gssapi = args.use_gssapi;
         let unredirected = args.unredirected_headers.iter().flatten();
         request.unredirected = unredirected.map(|name| name.to_lowercase()).collect();
         let headers = args.headers.iter().flat_map(Map::pairs);

@@ -77,5 +77,5 @@ pub(crate) const MODULE: Module = Module::new(
     "package",
     "ansible.builtin",
     |_, args, host| call(args, host),
-    || ModuleDoc { summary: Args::SUMMARY, args: Args::spec() },
+    || ModuleDoc { summary: Args::SUMMARY, args: crate::args::flattened(Args::PARTS) },
 );

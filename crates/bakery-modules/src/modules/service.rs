@@ -1,12 +1,15 @@
-//! `service`: services through systemd; and what `systemd` shares with it.
+//! `service`: services through systemd, and by scripts where there is none (`init`); and what `systemd` shares with it.
 //!
 //! While an image is baked, a service is enabled by the very links that `systemctl enable` would make, and starting
 //! is left to its boot. On a running machine the links are made the same way first: systemctl would start a Perl
 //! program for packages that also have a System V script, which costs seconds.
 
+use std::path::Path;
+
 use bakery_host::fs;
 use bakery_macros::ModuleArgs;
 
+use crate::init;
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Phase, Run};
 
@@ -22,21 +25,41 @@ struct Args {
     state: Option<String>,
     /// Whether it starts at boot.
     enabled: Option<bool>,
-    /// Accepted for other service managers.
-    runlevel: Option<String>,
-    /// Seconds between stop and start for other service managers.
+    /// The runlevel that it starts in, for OpenRC.
+    #[arg(default = "default")]
+    runlevel: String,
+    /// Seconds between stop and start, where scripts start services.
     sleep: Option<i64>,
-    /// A pattern in the process list for other service managers.
+    /// What a line of the list of processes holds while it runs, for scripts that do not say.
     pattern: Option<String>,
-    /// Arguments for other service managers.
-    #[arg(alias = "args")]
-    arguments: Option<String>,
-    /// The service manager; systemd is known.
+    /// Words for the script.
+    #[arg(alias = "args", default = "")]
+    arguments: String,
+    /// The service manager: what the machine has, or `systemd` or `sysvinit`.
     #[arg(name = "use", default = "auto")]
     manager: String,
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    let live = host.phase == Phase::Live;
+    // A machine that runs has the manager that was booted, an image the one that will be.
+    let has_systemd = if live {
+        Path::new("/run/systemd/system").exists()
+    } else {
+        UNIT_FOLDERS.iter().any(|folder| Path::new(folder).is_dir())
+    };
+    if !has_systemd && init::script(&args.name).is_some() {
+        let wanted = init::Wanted {
+            name: &args.name,
+            state: args.state.as_deref(),
+            enabled: args.enabled,
+            runlevel: &args.runlevel,
+            pattern: args.pattern.as_deref(),
+            arguments: &args.arguments,
+            sleep: args.sleep.and_then(|seconds| seconds.try_into().ok()).unwrap_or(0),
+        };
+        return init::apply(host, &wanted, live);
+    }
     let wanted = Wanted { state: args.state, enabled: args.enabled, ..Wanted::default() };
     apply(host, &args.name, &wanted)
 }
@@ -85,10 +108,7 @@ pub(super) fn unit_file(unit: &str) -> Option<std::path::PathBuf> {
         format!("{head}@.{suffix}")
     });
     [Some(unit.to_owned()), template].into_iter().flatten().find_map(|name| {
-        UNIT_FOLDERS
-            .iter()
-            .map(|f| std::path::Path::new(f).join(&name))
-            .find(|p| p.symlink_metadata().is_ok())
+        UNIT_FOLDERS.iter().map(|f| Path::new(f).join(&name)).find(|p| p.symlink_metadata().is_ok())
     })
 }
 
@@ -141,14 +161,13 @@ pub(super) fn install_links(unit: &str) -> Result<Vec<(String, String)>, Failure
 /// Enables or disables a unit by its links; whether that was a change.
 pub(super) fn set_enabled(host: &Host, unit: &str, enabled: bool) -> Result<bool, Failure> {
     let links = install_links(unit)?;
-    let has_sysv =
-        unit.strip_suffix(".service").is_some_and(|n| std::path::Path::new("/etc/init.d").join(n).exists());
+    let has_sysv = unit.strip_suffix(".service").is_some_and(|n| Path::new("/etc/init.d").join(n).exists());
     if links.is_empty() && !has_sysv && enabled {
         return Ok(false);
     }
     let mut changed = false;
     for (link, target) in &links {
-        let there = std::path::Path::new(link).symlink_metadata().is_ok();
+        let there = Path::new(link).symlink_metadata().is_ok();
         if there == enabled {
             continue;
         }
@@ -157,7 +176,7 @@ pub(super) fn set_enabled(host: &Host, unit: &str, enabled: bool) -> Result<bool
             continue;
         }
         if enabled {
-            if let Some(folder) = std::path::Path::new(link).parent() {
+            if let Some(folder) = Path::new(link).parent() {
                 fs::create_dir_all(folder)?;
             }
             fs::symlink(target, link)?;
@@ -166,60 +185,6 @@ pub(super) fn set_enabled(host: &Host, unit: &str, enabled: bool) -> Result<bool
         }
     }
     Ok(changed)
-}
-
-/// Brings a service of a machine without systemd to the wanted state, by its script in `/etc/init.d`.
-fn by_script(host: &Host, name: &str, wanted: &Wanted) -> Run {
-    let mut changed = false;
-    let mut outcome = Outcome::unchanged().with("name", name);
-    if let Some(enabled) = wanted.enabled {
-        let starts = |folder: &std::path::PathBuf| {
-            fs::read_dir(folder).unwrap_or_default().iter().any(|link| {
-                let file = link.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-                file.starts_with('S') && file.get(3..) == Some(name)
-            })
-        };
-        let levels = ["/etc/rc2.d", "/etc/rc3.d", "/etc/rc5.d", "/etc/rc.d/rc3.d"];
-        let is = levels.iter().any(|level| starts(&level.into()));
-        if is != enabled {
-            changed = true;
-            let chkconfig = bakery_host::command::find_program("update-rc.d").is_none();
-            let verbs: &[&[&str]] = match (chkconfig, enabled) {
-                (true, true) => &[&["chkconfig", name, "on"]],
-                (true, false) => &[&["chkconfig", name, "off"]],
-                (false, true) => &[&["update-rc.d", name, "defaults"], &["update-rc.d", name, "enable"]],
-                (false, false) => &[&["update-rc.d", name, "disable"]],
-            };
-            for argv in verbs.iter().filter(|_| !host.check) {
-                host.run(argv)?;
-            }
-        }
-        outcome = outcome.with("enabled", enabled);
-    }
-    if let Some(state) = wanted.state.as_deref() {
-        let status = host.try_run(&["service", name, "status"])?;
-        let text = format!("{}{}", status.text(), status.error_text()).to_lowercase();
-        let active = status.success() && !text.contains("not running") && !text.contains("is stopped");
-        let verb = match state {
-            "started" if !active => Some("start"),
-            "stopped" if active => Some("stop"),
-            "restarted" => Some("restart"),
-            "reloaded" => Some(if active { "reload" } else { "start" }),
-            _ => None,
-        };
-        if let Some(verb) = verb {
-            changed = true;
-            if !host.check {
-                host.run(&["service", name, verb]).map_err(|f| Failure {
-                    msg: format!("Unable to {verb} service {name}: {}", f.msg),
-                    ..f
-                })?;
-            }
-        }
-        outcome = outcome.with("state", if state == "stopped" { "stopped" } else { "started" });
-    }
-    outcome.changed = changed;
-    Ok(outcome)
 }
 
 /// Brings a unit to the wanted state.
@@ -247,11 +212,7 @@ pub(super) fn apply(host: &mut Host, name: &str, wanted: &Wanted) -> Run {
             }
         }
     }
-    let running = host.phase == Phase::Live && std::path::Path::new("/run/systemd/system").exists();
-    let script = std::path::Path::new("/etc/init.d").join(name);
-    if host.phase == Phase::Live && !running && wanted.masked.is_none() && !wanted.user && script.exists() {
-        return by_script(host, name, wanted);
-    }
+    let running = host.phase == Phase::Live && Path::new("/run/systemd/system").exists();
     let known = unit_file(&unit).is_some();
     if !known && wanted.masked.is_none() {
         let stopping = wanted.state.as_deref() == Some("stopped") && wanted.enabled != Some(true);

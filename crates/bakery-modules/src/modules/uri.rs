@@ -74,19 +74,19 @@ struct Args {
     /// Whether caches on the way are told not to answer.
     #[arg(alias = "thirsty")]
     force: bool,
-    /// A socket to connect to; not supported.
+    /// A socket to connect to, in place of the address's host.
     unix_socket: Option<String>,
     /// Headers that are not sent to where the server redirects to.
     unredirected_headers: Option<Vec<String>>,
     /// Whether a compressed answer is unpacked.
     #[arg(default = "true")]
     decompress: bool,
-    /// Accepted; the ciphers are those of the TLS library.
+    /// Ciphers that may be used, as OpenSSL's lists name them, of those that the TLS library has.
     ciphers: Option<Vec<String>>,
     /// Whether `.netrc` says who to be where nothing else does.
     #[arg(default = "true")]
     use_netrc: bool,
-    /// Accepted; Kerberos is not supported.
+    /// Kerberos, which is refused.
     use_gssapi: bool,
     /// Used internally: `src` in base64, from the controller.
     #[arg(name = "_data")]
@@ -292,6 +292,9 @@ fn request(args: &Args, host: &Host) -> Result<Request, Failure> {
         use_netrc: args.use_netrc,
         ca: file(&args.ca_path)?,
         client: certificate.map(|certificate| (certificate.clone(), key.unwrap_or(certificate))),
+        ciphers: args.ciphers.as_ref().map(|ciphers| ciphers.join(":")),
+        unix_socket: args.unix_socket.as_ref().map(|path| host.path(path)),
+        use_gssapi: args.use_gssapi,
         ..Request::by(host, &args.url)
     })
 }
@@ -327,9 +330,6 @@ fn run(args: Args, host: &mut Host) -> Run {
         // It is the action that says so, in other words than modules do.
         let message = "This action (uri) does not support check mode.";
         return Ok(Outcome::unchanged().with("skipped", true).msg(message));
-    }
-    if args.unix_socket.is_some() {
-        return Err("unix_socket is not supported; `command: curl --unix-socket …` is".into());
     }
     let statuses: Vec<i64> = match &args.status_code {
         None => vec![200],

@@ -1,8 +1,12 @@
-"""A web server on a port of its own, for cases: says what it was asked."""
+"""A web server on a port of its own, for cases: says what it was asked. A socket that is named behind the port answers, too, and so
+do the next ports with TLS, by the certificates and keys of the files behind it."""
 
 import http.server
 import json
+import socketserver
+import ssl
 import sys
+import threading
 import urllib.parse
 
 
@@ -42,4 +46,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Nothing is said."""
 
 
-http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+port = int(sys.argv[1])
+servers = [http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)]
+if sys.argv[2:]:
+    servers.append(socketserver.ThreadingUnixStreamServer(sys.argv[2], Handler))
+for number, file in enumerate(sys.argv[3:], 1):
+    sealed = http.server.ThreadingHTTPServer(("127.0.0.1", port + number), Handler)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM+AES128")
+    context.load_cert_chain(file)
+    sealed.socket = context.wrap_socket(sealed.socket, server_side=True)
+    servers.append(sealed)
+for server in servers:
+    threading.Thread(target=server.serve_forever).start()
