@@ -33,10 +33,16 @@ pub(super) fn service(args: &Map, templar: &Templar, modules: &mut dyn Modules) 
     let own = bakery_modules::find("service").map(|module| module.doc().args).unwrap_or_default();
     let is_own = |name: &str| own.iter().any(|arg| arg.name == name || arg.aliases.contains(&name));
     let is_others = args.keys().iter().any(|name| !is_own(&name.to_string()));
-    if !is_others && !has_defaults(SERVICE, templar, modules)? {
+    let is_named = args.get("use").is_some_and(|named| named.to_string() == "sysvinit");
+    if !is_others && !is_named && !has_defaults(SERVICE, templar, modules)? {
         return super::module(modules, "service", args);
     }
     let manager = manager("service_mgr", None, args, templar, modules)?;
+    if manager == "sysvinit" {
+        let args = with_defaults("sysvinit", args, templar, modules)?.copied();
+        args.remove("use");
+        return super::module(modules, "sysvinit", &args);
+    }
     if manager != "systemd" {
         let args = with_defaults(&manager, args, templar, modules)?;
         return super::module(modules, "service", &args);

@@ -379,7 +379,8 @@ fn mounts(scene: &Scene<'_>) -> Vec<Value> {
     mounts
 }
 
-fn add_size(info: &Map, size: &rustix::fs::StatVfs) {
+/// What a file system has of room.
+pub(crate) fn add_size(info: &Map, size: &rustix::fs::StatVfs) {
     info.set("size_total", size.f_frsize * size.f_blocks);
     info.set("size_available", size.f_frsize * size.f_bavail);
     info.set("block_size", size.f_bsize);
@@ -392,7 +393,7 @@ fn add_size(info: &Map, size: &rustix::fs::StatVfs) {
 }
 
 /// `\040` and the like, as the kernel writes white space in names.
-fn unescaped(field: &str) -> String {
+pub(crate) fn unescaped(field: &str) -> String {
     let mut out = String::new();
     let mut rest = field;
     while let Some(at) = rest.find('\\') {

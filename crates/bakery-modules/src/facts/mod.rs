@@ -5,7 +5,7 @@
 
 mod devices;
 mod distribution;
-mod hardware;
+pub(crate) mod hardware;
 mod local;
 mod network;
 mod platform;

@@ -55,6 +55,7 @@ mod mail;
 mod make;
 mod modprobe;
 mod mount;
+mod mount_facts;
 mod mysql_db;
 mod mysql_info;
 mod mysql_query;
@@ -111,10 +112,12 @@ mod setup;
 mod shell;
 mod slurp;
 mod stat;
+mod subversion;
 mod supervisorctl;
 mod synchronize;
 mod sysctl;
 mod systemd;
+mod sysvinit;
 mod tempfile;
 mod timezone;
 mod ufw;
@@ -185,6 +188,7 @@ pub(crate) static ALL: &[&Module] = &[
     &make::MODULE,
     &modprobe::MODULE,
     &mount::MODULE,
+    &mount_facts::MODULE,
     &mysql_db::MODULE,
     &mysql_info::MODULE,
     &mysql_query::MODULE,
@@ -241,10 +245,12 @@ pub(crate) static ALL: &[&Module] = &[
     &shell::MODULE,
     &slurp::MODULE,
     &stat::MODULE,
+    &subversion::MODULE,
     &supervisorctl::MODULE,
     &synchronize::MODULE,
     &sysctl::MODULE,
     &systemd::MODULE,
+    &sysvinit::MODULE,
     &tempfile::MODULE,
     &timezone::MODULE,
     &ufw::MODULE,
