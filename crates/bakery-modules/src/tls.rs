@@ -135,6 +135,12 @@ impl ServerCertVerifier for Verifier {
         let Some(inner) = &self.inner else { return Ok(ServerCertVerified::assertion()) };
         let error = match inner.verify_server_cert(shown, intermediates, server, ocsp_response, now) {
             Ok(good) => return Ok(good),
+            // One that may sign others, and that nobody else has signed: what people know as self-signed.
+            Err(Error::InvalidCertificate(CertificateError::Other(why)))
+                if why.to_string().contains("CaUsedAsEndEntity") =>
+            {
+                CertificateError::UnknownIssuer.into()
+            }
             Err(error) => error,
         };
         let is_other_name = matches!(

@@ -3,7 +3,7 @@
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
-use crate::rabbitmq::api::{Api, Server, json_of, refused, text_of};
+use crate::rabbitmq::api::{Api, Server, json_of};
 use crate::registry::module;
 use crate::{Host, Outcome, Run};
 
@@ -50,17 +50,8 @@ fn plugin(kind: &str) -> Option<&'static str> {
 fn run(args: Args, host: &mut Host) -> Run {
     let api = Api::of(host, &args.server)?;
     let path = ["exchanges", args.server.vhost.as_str(), args.name.as_str()];
-    let answer = api.send("GET", &path, None)?;
-    let now = match answer.status {
-        200 => Some(json_of(&answer)?),
-        404 => None,
-        _ => {
-            return Err(refused(
-                &answer,
-                "Invalid response from RESTAPI when trying to check if exchange exists",
-            ));
-        }
-    };
+    let (now, details) =
+        api.find(&path, "Invalid response from RESTAPI when trying to check if exchange exists")?;
     let arguments = args.arguments.unwrap_or_default();
     let attributes = [
         ("durable", Value::from(args.durable)),
@@ -78,19 +69,15 @@ fn run(args: Args, host: &mut Host) -> Run {
     let changed = is_wanted != now.is_some();
     let outcome = Outcome::changed(changed).with("name", args.name.as_str());
     if host.check {
-        let details = now.unwrap_or_else(|| text_of(&answer).into());
         return Ok(outcome.with("details", details).with("arguments", arguments));
     }
     if changed {
         let body: Map = attributes.into_iter().collect();
         body.set("arguments", arguments);
-        let body = body.into();
-        let (method, body) = if is_wanted { ("PUT", Some(&body)) } else { ("DELETE", None) };
-        let answer = api.send(method, &path, body)?;
-        if !matches!(answer.status, 201 | 204) {
-            let reason = json_of(&answer).ok().and_then(|said| said.get("reason")).unwrap_or_default();
-            let kind = &args.exchange_type;
-            let what = match (reason.to_string().starts_with("unknown exchange type"), plugin(kind)) {
+        let kind = args.exchange_type.as_str();
+        let told = |answer: &_| {
+            let reason = json_of(answer).ok().and_then(|said| said.get("reason")).unwrap_or_default();
+            match (reason.to_string().starts_with("unknown exchange type"), plugin(kind)) {
                 (true, Some(plugin)) => format!(
                     "Error creating exchange. You may need to enable the '{plugin}' plugin for exchange type {kind}"
                 ),
@@ -101,9 +88,9 @@ fn run(args: Args, host: &mut Host) -> Run {
                 }
                 (false, _) if is_wanted => "Error creating exchange".to_owned(),
                 (false, _) => "Error deleting exchange".to_owned(),
-            };
-            return Err(refused(&answer, &what));
-        }
+            }
+        };
+        api.keep(&path, is_wanted.then_some(&body.into()), told)?;
     }
     Ok(outcome)
 }

@@ -3,7 +3,7 @@
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
-use crate::rabbitmq::api::{Api, Server, json_of, refused, text_of};
+use crate::rabbitmq::api::{Api, Server};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -56,17 +56,8 @@ fn compare(name: &str, now: Option<&Value>, wanted: Option<&Value>) -> Result<()
 fn run(args: Args, host: &mut Host) -> Run {
     let api = Api::of(host, &args.server)?;
     let path = ["queues", args.server.vhost.as_str(), args.name.as_str()];
-    let answer = api.send("GET", &path, None)?;
-    let now = match answer.status {
-        200 => Some(json_of(&answer)?),
-        404 => None,
-        _ => {
-            return Err(refused(
-                &answer,
-                "Invalid response from RESTAPI when trying to check if queue exists",
-            ));
-        }
-    };
+    let (now, details) =
+        api.find(&path, "Invalid response from RESTAPI when trying to check if queue exists")?;
     let options = [
         ("x-message-ttl", Value::from(args.message_ttl)),
         ("x-expires", Value::from(args.auto_expires)),
@@ -91,7 +82,6 @@ fn run(args: Args, host: &mut Host) -> Run {
     let changed = is_wanted != now.is_some();
     let outcome = Outcome::changed(changed).with("name", args.name.as_str());
     if host.check {
-        let details = now.unwrap_or_else(|| text_of(&answer).into());
         return Ok(outcome.with("details", details).with("arguments", arguments));
     }
     if changed {
@@ -100,14 +90,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             ("auto_delete", args.auto_delete.into()),
             ("arguments", arguments.into()),
         ]);
-        let (method, body) = if is_wanted { ("PUT", Some(&body)) } else { ("DELETE", None) };
-        let answer = api.send(method, &path, body)?;
-        if !matches!(answer.status, 201 | 204) {
-            return Err(refused(
-                &answer,
-                if is_wanted { "Error creating queue" } else { "Error deleting queue" },
-            ));
-        }
+        let told = |_: &_| if is_wanted { "Error creating queue" } else { "Error deleting queue" }.to_owned();
+        api.keep(&path, is_wanted.then_some(&body), told)?;
     }
     Ok(outcome)
 }

@@ -193,12 +193,35 @@ impl<'a> Api<'a> {
     /// # Errors
     /// The status and what the server says, behind `what` was tried.
     pub fn get(&self, path: &[&str], what: &str) -> Result<Option<Value>, Failure> {
+        self.find(path, what).map(|(found, _)| found)
+    }
+
+    /// As [`Self::get`], with what the server says of it, as the results of check mode have it.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn find(&self, path: &[&str], what: &str) -> Result<(Option<Value>, Value), Failure> {
         let answer = self.send("GET", path, None)?;
         match answer.status {
-            404 => Ok(None),
-            status if status < 300 => json_of(&answer).map(Some),
+            404 => Ok((None, text_of(&answer).into())),
+            status if status < 300 => json_of(&answer).map(|found| (Some(found.clone()), found)),
             _ => Err(refused(&answer, what)),
         }
+    }
+
+    /// Makes what is under these names, of a body, or removes it without one.
+    ///
+    /// # Errors
+    /// The answer, behind what `told` makes of it.
+    pub fn keep(
+        &self,
+        path: &[&str],
+        body: Option<&Value>,
+        told: impl FnOnce(&Answer) -> String,
+    ) -> Result<(), Failure> {
+        let answer = self.send(if body.is_some() { "PUT" } else { "DELETE" }, path, body)?;
+        // It was 204 alone before RabbitMQ 3.6.7.
+        if matches!(answer.status, 201 | 204) { Ok(()) } else { Err(refused(&answer, &told(&answer))) }
     }
 }
 

@@ -1,5 +1,5 @@
-//! What the modules of RabbitMQ share (`community.rabbitmq`): its command line, its management API, and where a virtual
-//! host's permissions stand.
+//! What the modules of RabbitMQ share (`community.rabbitmq`): its command line, its management API, and what users may do by
+//! either.
 
 pub mod api;
 pub mod permissions;
@@ -74,7 +74,7 @@ impl<'a> Ctl<'a> {
         Ok(lines.map(|line| line.split('\t').map(str::to_owned).collect()).collect())
     }
 
-    /// What a command says in JSON, of which nothing is null; with words of another kind before it.
+    /// What a command says in JSON; null where it says nothing.
     ///
     /// # Errors
     /// As [`Self::ask`], and when it is no JSON.
