@@ -29,7 +29,6 @@ const WITHOUT_CASE: &[(&str, &str)] = &[
     ("git", "has a test of its own, over repositories"),
     ("hostname", "wants systemd"),
     ("parted", "wants a block device; the boot tests make one"),
-    ("service", "wants a service manager"),
     ("setup", "facts are compared by ansible-core's own targets"),
     ("systemd", "wants systemd"),
 ];
