@@ -167,9 +167,11 @@ impl Scope<'_> {
                 return Some(Found { name: full.to_owned(), action: route.action });
             }
         }
-        let native = bakery_modules::find(rest).map(|module| module.collection);
-        let is_native = native.is_some_and(|own| own.split_once('.') == Some((namespace, collection)));
-        if is_native { found(full.to_owned()) } else { None }
+        if bakery_modules::has(&format!("{namespace}.{collection}"), rest) {
+            found(full.to_owned())
+        } else {
+            None
+        }
     }
 
     fn action_named(&self, full: &str, redirects: usize) -> Option<String> {

@@ -26,4 +26,4 @@ mod xml;
 pub use host::{Host, Phase};
 pub use modules::async_wrapper::{VERB as BACKGROUND_VERB, background};
 pub use outcome::{Failure, Outcome, Run};
-pub use registry::{Module, ModuleDoc, all, canonical_name, find, is_known_elsewhere, moved_to, run};
+pub use registry::{Module, ModuleDoc, all, canonical_name, find, has, is_known_elsewhere, moved_to, run};

@@ -40,6 +40,16 @@ impl Module {
     pub fn doc(&self) -> ModuleDoc {
         (self.doc)()
     }
+
+    /// Its name with its collection, `ansible.builtin.file`.
+    pub fn full_name(&self) -> String {
+        format!("{}.{}", self.collection, self.name)
+    }
+
+    /// Whether tasks may leave its collection out.
+    fn is_found_by_short_name(&self) -> bool {
+        PREFIXES.iter().any(|prefix| prefix.strip_suffix('.') == Some(self.collection))
+    }
 }
 
 /// Makes a `MODULE` constant out of a name, a collection, an arguments type and a function.
@@ -163,6 +173,8 @@ const PREFIXES: &[&str] = &[
     "ansible.windows.",
     "community.general.",
     "community.crypto.",
+    "ansible.mysql.",
+    "ansible.mariadb.",
     "community.mysql.",
     "community.postgresql.",
     "community.rabbitmq.",
@@ -172,22 +184,51 @@ const PREFIXES: &[&str] = &[
     "community.mongodb.",
     "ansible.utils.",
     "ansible.netcommon.",
+    "bakery.internal.",
 ];
 
-/// The name without a collection that modules are searched under, with today's name for renamed ones.
+/// Collections that have the modules of another one: `community.mysql` redirects to the first since its release 5, and
+/// the second was cloned from it.
+const SAME_MODULES: &[(&str, &str)] =
+    &[("ansible.mysql", "community.mysql"), ("ansible.mariadb", "community.mysql")];
+
+/// The name that modules are searched under, with today's name for renamed ones: without its collection, if that is one of
+/// those whose modules may be named so.
 pub fn canonical_name(name: &str) -> &str {
     let short = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     match short {
         "systemd_service" => "systemd",
         "yum" | "yum4" | "dnf4" | "dnf5" => "dnf",
+        // `ansible.mariadb` has the modules of `ansible.mysql` under names of its own.
+        "mariadb_db" => "mysql_db",
+        "mariadb_info" => "mysql_info",
+        "mariadb_query" => "mysql_query",
+        "mariadb_replication" => "mysql_replication",
+        "mariadb_user" => "mysql_user",
+        "mariadb_variables" => "mysql_variables",
         other => other,
     }
 }
 
 /// The module of a name, with or without its collection.
 pub fn find(name: &str) -> Option<&'static Module> {
-    let short = canonical_name(name);
-    all().iter().copied().find(|module| module.name == short)
+    let searched = canonical_name(name);
+    let (collection, short) = searched.rsplit_once('.').unwrap_or(("", searched));
+    all().iter().copied().find(|module| {
+        module.name == short
+            && if collection.is_empty() {
+                module.is_found_by_short_name()
+            } else {
+                module.collection == collection
+            }
+    })
+}
+
+/// Whether a collection, `community.general`, has a module that is native.
+pub fn has(collection: &str, name: &str) -> bool {
+    let same = SAME_MODULES.iter().find_map(|(other, own)| (*other == collection).then_some(*own));
+    find(&format!("{collection}.{name}"))
+        .is_some_and(|module| module.collection == same.unwrap_or(collection))
 }
 
 /// The collection that a module's old name means, and its name there, as ansible-core routes it: `amazon.aws` and `ec2_ami`

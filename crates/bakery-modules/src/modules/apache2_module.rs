@@ -50,11 +50,12 @@ fn identifier(name: &str) -> String {
     }
 }
 
-fn is_on(args: &Args, host: &mut Host, identifier: &str) -> Result<bool, Failure> {
+/// Whether Apache lists the module; `None` if its configuration has errors, which are no obstacle.
+fn is_on(args: &Args, host: &mut Host, identifier: &str) -> Result<Option<bool>, Failure> {
     let control = control(host)?;
     let output = host.try_run(&[control.as_str(), "-M"])?;
     if output.success() {
-        return Ok(output.text().contains(&format!(" {identifier}")));
+        return Ok(Some(output.text().contains(&format!(" {identifier}"))));
     }
     let said = output.error_text();
     let message = format!("Error executing {control}: {said}");
@@ -66,7 +67,7 @@ fn is_on(args: &Args, host: &mut Host, identifier: &str) -> Result<bool, Failure
     } else if args.warn_mpm_absent {
         host.warn("No MPM module loaded! apache2 reload AND other module actions will fail if no MPM module is loaded immediately.");
     }
-    Ok(false)
+    Ok(None)
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
@@ -81,7 +82,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let identifier = args.identifier.clone().unwrap_or_else(|| identifier(&args.name));
     let done = format!("Module {} {}", args.name, if on { "enabled" } else { "disabled" });
-    if is_on(&args, host, &identifier)? == on {
+    if is_on(&args, host, &identifier)?.unwrap_or(false) == on {
         return Ok(Outcome::unchanged().with("result", done));
     }
     if host.check {
@@ -99,8 +100,19 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     argv.push(&args.name);
     let output = host.try_run(&argv)?;
-    if is_on(&args, host, &identifier)? == on {
+    if !output.success() {
+        let (text, error) = (output.text(), output.error_text());
+        let msg = format!("Failed to run {program} for module {}:\n{text}\n{error}", args.name);
+        return Err(Failure::new(msg).with_output(&output));
+    }
+    let is_now = is_on(&args, host, &identifier)?;
+    if is_now.unwrap_or(false) == on {
         return Ok(Outcome::changed(true).with("result", done));
+    }
+    if is_now.is_none() {
+        // Apache says nothing of its modules; the program that switches them does.
+        let already = if on { "already enabled" } else { "already disabled" };
+        return Ok(Outcome::changed(!output.text().contains(already)).with("result", done));
     }
     Err(Failure::new(format!(
         "Failed to set module {} to {}:\n{}\nMaybe the module identifier ({identifier}) was guessed incorrectly.Consider setting the \"identifier\" option.",

@@ -90,9 +90,10 @@ impl Apk<'_> {
 /// Names of packages in lines such as `(1/2) Installing name (1.0-r0)`.
 fn packages(text: &str) -> Vec<String> {
     let name = |line: &str| {
-        let mut words = line.split_whitespace();
-        let counted = words.next()?.strip_prefix('(')?.strip_suffix(')')?.contains('/');
-        words.nth(1).filter(|_| counted).map(str::to_owned)
+        // Since apk-tools 3, `( 1/12)` has the numbers right-aligned.
+        let (count, rest) = line.strip_prefix('(')?.split_once(')')?;
+        let is_counted = count.contains('/') && rest.starts_with(char::is_whitespace);
+        rest.split_whitespace().nth(1).filter(|_| is_counted).map(str::to_owned)
     };
     text.lines().filter_map(name).collect()
 }
@@ -131,8 +132,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     if upgrade {
         let words: &[&str] = if args.available { &["upgrade", "--available"] } else { &["upgrade"] };
         let mut outcome = apk.change(words, &[], "failed to upgrade packages")?;
-        let said = outcome.fields.get("stdout").map(|v| v.to_string()).unwrap_or_default();
-        outcome.changed = !said.lines().any(|line| line.starts_with("OK"));
+        // What hooks of the system print besides is none of it.
+        outcome.changed = outcome.fields.get("packages").is_some_and(|names| names.is_true());
         let msg = if outcome.changed { "upgraded packages" } else { "packages already upgraded" };
         return Ok(outcome.msg(msg));
     }
@@ -200,5 +201,8 @@ mod tests {
         let said =
             "(1/2) Installing libfoo (1.2-r0)\n(2/2) Installing foo (1.2-r0)\nOK: 8 MiB in 16 packages\n";
         assert_eq!(packages(said), ["libfoo", "foo"]);
+        let said =
+            "( 1/12) Upgrading foo (1.2-r0 -> 1.3-r0)\n(12/12) Upgrading bar (1-r0 -> 2-r0)\nOK: 8 MiB\n";
+        assert_eq!(packages(said), ["foo", "bar"]);
     }
 }

@@ -20,7 +20,7 @@ struct Args {
     /// The archive; needed unless one file is only compressed.
     dest: Option<String>,
     /// How it is compressed.
-    #[arg(default = "gz", choices = "bz2,gz,tar,xz,zip")]
+    #[arg(default = "gz", choices = "bz2,gz,tar,xz,zip,zstd")]
     format: String,
     /// What to leave out.
     exclude_path: Option<Vec<String>>,
@@ -59,7 +59,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     let mut archived: Vec<PathBuf> = Vec::new();
     let mut changed = false;
     let before = fs::read(&dest).ok();
-    let compressed = !must_archive && matches!(args.format.as_str(), "gz" | "bz2" | "xz");
+    let compressed = !must_archive && matches!(args.format.as_str(), "gz" | "bz2" | "xz" | "zstd");
     if there.is_empty() {
         // Nothing to put in: an archive of an earlier run stays as it is.
     } else if host.check {
@@ -193,8 +193,8 @@ fn compress(host: &Host, format: &str, plain: &[u8]) -> Result<Vec<u8>, Failure>
             let done = encoder.write_all(plain).and_then(|()| encoder.finish());
             done.map_err(|e| Failure::new(e.to_string()))
         }
-        "bz2" | "xz" => {
-            let program = if format == "bz2" { "bzip2" } else { "xz" };
+        "bz2" | "xz" | "zstd" => {
+            let program = if format == "bz2" { "bzip2" } else { format };
             Ok(host.cmd(program).arg("-c").input(plain).run()?.stdout)
         }
         _ => Ok(plain.to_vec()),

@@ -11,7 +11,7 @@ struct Args {
     /// The program.
     #[arg(required, alias = "key")]
     path: String,
-    /// The capability with its flags, such as `cap_net_bind_service+ep`.
+    /// The capability with its flags, such as `cap_net_bind_service+ep`; several have commas between their names, or blanks between them.
     #[arg(required, alias = "cap")]
     capability: String,
     /// Whether it has it.
@@ -19,18 +19,13 @@ struct Args {
     state: String,
 }
 
-/// Name, operator and flags; flags in one order, so that they can be compared.
-fn parse(text: &str) -> Result<(String, char, String), Failure> {
-    let at = text.find(['=', '-', '+']);
-    let at = at
-        .ok_or_else(|| Failure::new(format!("Couldn't find operator (one of: ['=', '-', '+']) in {text}")))?;
-    let mut flags: Vec<char> = text[at + 1..].chars().collect();
-    flags.sort_unstable();
-    Ok((text[..at].to_lowercase(), char::from(text.as_bytes()[at]), flags.into_iter().collect()))
-}
+const OPERATORS: [char; 3] = ['=', '-', '+'];
+
+/// A capability's name, and its operator with the flags.
+type Capability = (String, String);
 
 /// What getcap(8) says of a path, in either of its two forms.
-fn current(host: &Host, path: &str) -> Result<Vec<String>, Failure> {
+fn current(host: &Host, path: &str) -> Result<Vec<Capability>, Failure> {
     let output = host.try_run(&["getcap", "-v", path])?;
     let text = output.text();
     if !output.success() || !output.stderr.is_empty() || text.trim().ends_with(')') {
@@ -42,49 +37,60 @@ fn current(host: &Host, path: &str) -> Result<Vec<String>, Failure> {
     let rest = rest.strip_prefix('=').map_or(rest, str::trim);
     let mut out = Vec::new();
     // `cap_a,cap_b=ep` is one word for two.
-    for word in rest.split_whitespace() {
-        let at = word.find(['=', '+', '-']).unwrap_or(word.len());
-        out.extend(word[..at].split(',').map(|name| format!("{name}{}", &word[at..])));
+    for word in rest.to_lowercase().split_whitespace() {
+        let at = word.find(OPERATORS).unwrap_or(word.len());
+        out.extend(word[..at].split(',').map(|name| (name.to_owned(), word[at..].to_owned())));
     }
     Ok(out)
 }
 
+/// The names in `cap_a,cap_b+ep cap_c=p`.
+fn names(capability: &str) -> Vec<&str> {
+    let words = capability.split_whitespace().map(|word| &word[..word.find(OPERATORS).unwrap_or(word.len())]);
+    words.flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).collect()
+}
+
 fn run(args: Args, host: &mut Host) -> Run {
+    host.program("getcap")?;
+    host.program("setcap")?;
     let path = host.path(args.path.trim()).display().to_string();
+    let wanted = args.capability.trim().to_lowercase();
     let present = args.state == "present";
-    let wanted = match parse(args.capability.trim()) {
-        // What is taken away needs no flags.
-        Err(_) if !present => (args.capability.trim().to_lowercase(), '=', String::new()),
-        parsed => parsed?,
+    if present && !wanted.contains(OPERATORS) {
+        return Err(format!("Couldn't find operator (one of: {OPERATORS:?})").into());
+    }
+    let unchanged = Outcome::unchanged().with("state", args.state.as_str());
+    let mut before = current(host, &path)?;
+    let names = names(&wanted);
+    if !present && before.iter().all(|(name, _)| !names.contains(&name.as_str())) {
+        return Ok(unchanged);
+    }
+    // What the file has besides stays.
+    let kept = before.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+    let mut clauses: Vec<String> = kept.map(|(name, flags)| format!("{name}{flags}")).collect();
+    clauses.extend(present.then_some(wanted.clone()));
+    let clauses = clauses.join(" ");
+    // setcap(8) knows whether two ways to write capabilities mean the same.
+    let is_so = if clauses.is_empty() {
+        before.is_empty()
+    } else {
+        host.try_run(&["setcap", "-v", &clauses, &path])?.success()
     };
-    let now = current(host, &path)?;
-    let mut parsed = now.iter().map(|c| parse(c)).collect::<Result<Vec<_>, _>>()?;
-    let named = parsed.iter().position(|(name, ..)| *name == wanted.0);
-    let differs = match (named, present) {
-        (Some(at), true) => parsed[at].2 != wanted.2,
-        (None, true) => true,
-        (at, false) => at.is_some(),
-    };
-    if !differs {
-        return Ok(Outcome::unchanged().with("state", args.state));
+    if is_so {
+        return Ok(unchanged);
     }
-    if let Some(at) = named {
-        parsed.remove(at);
-    }
-    if present {
-        parsed.push(wanted);
-    }
-    let list: Vec<String> =
-        parsed.iter().map(|(name, operator, flags)| format!("{name}{operator}{flags}")).collect();
-    let outcome = Outcome::changed(true).msg("capabilities changed");
+    let outcome = Outcome::changed(true).with("state", args.state.as_str()).msg("capabilities changed");
     if host.check {
         return Ok(outcome);
     }
-    let output = host.run(&["setcap", &list.join(" "), &path]).map_err(|f| {
+    let output = host.run(&["setcap", &clauses, &path]).map_err(|f| {
         let why = f.fields.get("stderr").unwrap_or_default();
         Failure::new(format!("Unable to set capabilities of {path}")).with("stderr", why)
     })?;
-    Ok(outcome.with("state", args.state).with("stdout", output.text()))
+    let mut after = current(host, &path)?;
+    before.sort();
+    after.sort();
+    Ok(Outcome { changed: before != after, ..outcome }.with("stdout", output.text()))
 }
 
 module!("capabilities", "community.general", Args, run);

@@ -1,5 +1,7 @@
 //! `composer`: packages of PHP (community.general `composer.py`).
 
+use std::path::PathBuf;
+
 use bakery_lang::json;
 use bakery_macros::ModuleArgs;
 
@@ -42,6 +44,8 @@ struct Args {
     classmap_authoritative: bool,
     /// Whether what the platform has is not looked at.
     ignore_platform_reqs: bool,
+    /// Whether `create-project` is run where a project is already.
+    force: bool,
     /// The program `composer`.
     composer_executable: Option<String>,
 }
@@ -55,7 +59,7 @@ fn composer(
     args: &Args,
     host: &Host,
     words: &[&str],
-    options: &[String],
+    arguments: &str,
 ) -> Result<bakery_host::Output, Failure> {
     let program = |given: &Option<String>, name: &str| match given {
         Some(path) => Ok(host.path(path).display().to_string()),
@@ -63,16 +67,24 @@ fn composer(
     };
     let mut command = host.cmd(&program(&args.executable, "php")?);
     command = command.arg(program(&args.composer_executable, "composer")?);
-    if args.global_command {
-        command = command.arg("global");
+    match &args.working_dir {
+        _ if args.global_command => command = command.arg("global"),
+        Some(folder) => command = command.arg(format!("--working-dir={}", host.path(folder).display())),
+        None => {}
     }
-    command = command.args(words).args(options);
-    if let (Some(folder), false) = (&args.working_dir, args.global_command) {
-        command = command.arg("--working-dir").arg(host.path(folder));
-    }
-    Ok(command
-        .args(super::command::split_line(if words[0] == "help" { "" } else { &args.arguments })?)
-        .output()?)
+    Ok(command.args(words).args(super::command::split_line(arguments)?).output()?)
+}
+
+/// The files that the command `config` changes, with what is in them.
+fn config_files(args: &Args, host: &Host) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+    let folder = match &args.working_dir {
+        Some(folder) if !args.global_command => host.path(folder),
+        _ => {
+            let home = composer(args, host, &["config", "--no-interaction", "home"], "")?;
+            PathBuf::from(home.text().trim())
+        }
+    };
+    ["composer.json", "auth.json"].into_iter().map(|name| host.read_optional(&folder.join(name))).collect()
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
@@ -82,8 +94,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.command.contains(char::is_whitespace) {
         return Err("Use the 'arguments' param for passing arguments with the 'command'".into());
     }
-    let asked = ["--no-interaction".to_owned(), "--format=json".to_owned()];
-    let help = composer(&args, host, &["help", &args.command], &asked)?;
+    let help = composer(&args, host, &["help", &args.command, "--no-interaction", "--format=json"], "")?;
     if !help.success() {
         return Err(Failure::new(in_one_line(&help.error_text())));
     }
@@ -105,23 +116,41 @@ fn run(args: Args, host: &mut Host) -> Run {
         (args.ignore_platform_reqs, "ignore-platform-reqs"),
     ];
     let chosen = wanted.into_iter().filter(|(on, option)| *on && known(option));
-    let mut options: Vec<String> = chosen.map(|(_, option)| format!("--{option}")).collect();
+    let options: Vec<String> = chosen.map(|(_, option)| format!("--{option}")).collect();
+    let mut words = vec![args.command.as_str()];
+    words.extend(options.iter().map(String::as_str));
+    if args.command == "create-project"
+        && !args.force
+        && args.working_dir.as_ref().is_some_and(|folder| host.path(folder).join("composer.json").exists())
+    {
+        let msg = "composer.json already exists in working_dir, skipping create-project";
+        return Ok(Outcome::unchanged().msg(msg));
+    }
     if host.check {
         if !known("dry-run") {
             let msg = format!("command '{}' does not support check mode, skipping", args.command);
             return Ok(Outcome::unchanged().with("skipped", true).msg(msg));
         }
-        options.push("--dry-run".into());
+        words.push("--dry-run");
     }
-    let output = composer(&args, host, &[&args.command], &options)?;
+    // This command says nothing of what it changed.
+    let configures = args.command == "config" && !host.check;
+    let before = configures.then(|| config_files(&args, host)).transpose()?;
+    let output = composer(&args, host, &words, &args.arguments)?;
+    let said = output.error_text();
+    for line in said.lines().filter(|line| line.contains("Do not run Composer as root/super user")) {
+        host.warn(in_one_line(line));
+    }
     if !output.success() {
-        let said = output.error_text();
         return Err(Failure::new(in_one_line(&said)).with("stdout", said));
     }
-    let said = output.text() + &output.error_text();
+    let said = output.text() + &said;
     let msg = in_one_line(&said);
     let nothing = ["Nothing to install or update", "Nothing to install, update or remove"];
-    let changed = !nothing.iter().any(|sentence| msg.contains(sentence));
+    let changed = match before {
+        Some(before) => before != config_files(&args, host)?,
+        None => !nothing.iter().any(|sentence| msg.contains(sentence)),
+    };
     Ok(Outcome::changed(changed).msg(msg).with("stdout", said))
 }
 

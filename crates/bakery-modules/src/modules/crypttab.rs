@@ -46,7 +46,7 @@ struct Device {
 fn options(text: Option<&str>) -> Options {
     let mut all = Options::new();
     for option in text.iter().flat_map(|text| text.split(',')) {
-        let mut parts = option.split('=');
+        let mut parts = option.splitn(2, '=');
         let name = parts.next().unwrap_or_default();
         set(&mut all, name, parts.next().map(str::to_owned));
     }

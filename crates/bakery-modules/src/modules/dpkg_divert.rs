@@ -1,4 +1,4 @@
-//! `dpkg_divert`: files of packages that go elsewhere (community.general and debops.debops `dpkg_divert.py`).
+//! `dpkg_divert`: files of packages that go elsewhere (community.general `dpkg_divert.py`).
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::{Failure, Host, Outcome, Run};
 #[derive(ModuleArgs)]
 struct Args {
     /// The file.
-    #[arg(required, alias = "name")]
+    #[arg(required)]
     path: String,
     /// Whether it shall be diverted.
     #[arg(default = "present", choices = "absent,present")]
@@ -24,7 +24,6 @@ struct Args {
     /// Whether the file itself is renamed.
     rename: bool,
     /// Whether a file that is in the way is removed.
-    #[arg(alias = "delete")]
     force: bool,
 }
 

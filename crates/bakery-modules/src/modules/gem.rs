@@ -28,6 +28,8 @@ struct Args {
     /// Whether it goes into the user's home.
     #[arg(default = "true")]
     user_install: bool,
+    /// Whether the user's folder that `gem environment` names is given, where the system's own settings would have another.
+    override_platform_install_dir: bool,
     /// The folder it goes into.
     install_dir: Option<String>,
     /// The folder its programs go into.
@@ -55,6 +57,8 @@ struct Gem<'a> {
     program: Vec<String>,
     /// The version of the program.
     rubygems: (u32, u32, u32),
+    /// The user's folder that is given instead of the system's own settings.
+    user_folder: Option<String>,
 }
 
 impl Gem<'_> {
@@ -79,13 +83,23 @@ impl Gem<'_> {
         words
     }
 
+    /// The options that say which folders are meant.
+    fn folders(&self, programs: Option<&String>) -> Vec<String> {
+        let gems = self.user_folder.as_ref().or(self.args.install_dir.as_ref());
+        let given = [("--install-dir", gems), ("--bindir", programs)];
+        let given = given.into_iter().filter_map(|(name, folder)| Some((name, folder?)));
+        given
+            .flat_map(|(name, folder)| [name.to_owned(), self.host.path(folder).display().to_string()])
+            .collect()
+    }
+
     fn versions(&self, remote: bool) -> Result<Vec<String>, Failure> {
-        let mut words = self.words("query");
+        let mut words = self.words("list");
         if remote {
             words.push("--remote".into());
             words.extend(self.args.repository.iter().flat_map(|r| ["--source".to_owned(), r.clone()]));
         }
-        words.extend(["-n".to_owned(), format!("^{}$", self.args.name)]);
+        words.push(format!("^{}$", self.args.name));
         let text = self.run(&words)?.text();
         let inside = |line: &str| -> Option<String> {
             let (_, rest) = line.split_once('(')?;
@@ -117,12 +131,10 @@ impl Gem<'_> {
         let mut flag = |on: bool, name: &str| words.extend(on.then(|| name.to_owned()));
         flag(!args.include_dependencies, "--ignore-dependencies");
         flag(args.include_dependencies && is_old, "--include-dependencies");
-        flag(true, if args.user_install { "--user-install" } else { "--no-user-install" });
-        for (name, folder) in [("--install-dir", &args.install_dir), ("--bindir", &args.bindir)] {
-            if let Some(folder) = folder {
-                words.extend([name.to_owned(), self.host.path(folder).display().to_string()]);
-            }
-        }
+        let by_user = args.user_install && self.user_folder.is_none();
+        flag(true, if by_user { "--user-install" } else { "--no-user-install" });
+        let programs = self.user_folder.as_ref().map(|folder| format!("{folder}/bin"));
+        words.extend(self.folders(args.bindir.as_ref().or(programs.as_ref())));
         let mut flag = |on: bool, name: &str| words.extend(on.then(|| name.to_owned()));
         flag(args.pre_release, "--pre");
         flag(!args.include_doc && is_old, "--no-rdoc");
@@ -142,11 +154,7 @@ impl Gem<'_> {
     fn uninstall(&self) -> Result<(), Failure> {
         let args = self.args;
         let mut words = self.words("uninstall");
-        for (name, folder) in [("--install-dir", &args.install_dir), ("--bindir", &args.bindir)] {
-            if let Some(folder) = folder {
-                words.extend([name.to_owned(), self.host.path(folder).display().to_string()]);
-            }
-        }
+        words.extend(self.folders(args.bindir.as_ref()));
         match &args.version {
             Some(version) => words.extend(["--version".to_owned(), version.clone()]),
             None => words.push("--all".into()),
@@ -176,15 +184,23 @@ fn run(args: Args, host: &mut Host) -> Run {
     if args.user_install && args.install_dir.is_some() {
         return Err("install_dir requires user_install=false".into());
     }
+    if args.override_platform_install_dir && !args.user_install {
+        return Err("override_platform_install_dir requires user_install=true".into());
+    }
     let program = match &args.executable {
         Some(executable) => executable.split(' ').map(str::to_owned).collect(),
         None => vec![host.program("gem")?],
     };
-    let mut gem = Gem { args: &args, host, program, rubygems: (0, 0, 0) };
+    let mut gem = Gem { args: &args, host, program, rubygems: (0, 0, 0), user_folder: None };
     let version = gem.run(&["--version".to_owned()])?.text();
     let mut numbers = version.trim().split('.').map(|n| n.parse().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
     gem.rubygems = (next(), next(), next());
+    if args.override_platform_install_dir {
+        let environment = gem.run(&["environment".to_owned()])?.text();
+        let folder = environment.lines().find_map(|line| line.split_once("USER INSTALLATION DIRECTORY:"));
+        gem.user_folder = folder.map(|(_, folder)| folder.trim().to_owned());
+    }
     let latest = if args.state == "latest" { gem.versions(true)?.into_iter().next() } else { None };
     let version = args.version.clone().or(latest);
     let there = gem.is_there(version.as_ref())?;

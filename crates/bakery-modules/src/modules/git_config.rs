@@ -43,9 +43,6 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err(missing("state is present", "value"));
     }
     let value = args.value.clone().unwrap_or_default();
-    if !unset && value.is_empty() {
-        return Err("If state=present, a value must be specified. Use the community.general.git_config_info module to read a config value.".into());
-    }
     let git = host.program("git")?;
     let folder = match (scope, &args.repo) {
         ("local", Some(repo)) => host.path(repo),
@@ -68,7 +65,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Err(Failure::new(output.error_text()).with("rc", output.code).with("cmd", line));
     }
     let text = output.text();
-    let before: Vec<String> = text.trim_end().lines().map(str::to_owned).collect();
+    let before: Vec<String> = text.lines().map(str::to_owned).collect();
     if unset && text.is_empty() {
         return Ok(Outcome::unchanged().msg("no setting to unset"));
     }

@@ -38,12 +38,16 @@ fn hashed(password: &str, scheme: &str) -> Result<String, Failure> {
     let algorithm = match scheme {
         "plaintext" => return Ok(password.to_owned()),
         "ldap_sha1" => return Ok(passwords::ldap_sha1(password)),
-        // What passlib takes for them.
-        "portable" | "portable_apache22" | "portable_apache_22" => "apr_md5_crypt",
-        "portable_apache24" | "portable_apache_24" | "host_apache24" | "host_apache_24" => "bcrypt",
+        // What passlib takes for them where bcrypt is there (`_init_default_schemes` in `passlib/apache.py`).
+        "portable_apache_22" => "apr_md5_crypt",
+        "linux_apache_22" => "sha256_crypt",
+        "portable" | "portable_apache_24" | "host" | "host_apache_22" | "host_apache_24"
+        | "linux_apache_24" => "bcrypt",
         other => other,
     };
-    passwords::hash(password, &Wanted { algorithm: algorithm.into(), ..Wanted::default() })
+    // Apache's own library knows no other name of bcrypt.
+    let ident = (algorithm == "bcrypt").then(|| "2y".to_owned());
+    passwords::hash(password, &Wanted { algorithm: algorithm.into(), ident, ..Wanted::default() })
         .map_err(|why| Failure::new(format!("{why} ({scheme})")))
 }
 

@@ -144,6 +144,13 @@ impl Edit<'_> {
         (plain || self.args.modify_inactive_option).then(|| value.to_owned())
     }
 
+    /// Whether a line sets the option, or did before it was commented out. A comment that only names it does not.
+    fn sets(&self, option: &str, at: usize) -> bool {
+        let line = self.lines[at].trim_matches([' ', '\t']);
+        let is_remark = line.starts_with(['#', ';']) && line.ends_with(option);
+        self.matches(option, at).is_some_and(|value| !(is_remark && value.is_empty()))
+    }
+
     fn set(&mut self, option: &str, at: usize, line: String) {
         self.done[at] = true;
         let same = match (matching(option, &self.lines[at]), matching(option, &line)) {
@@ -174,13 +181,13 @@ impl Edit<'_> {
         }
         if self.args.exclusive && !self.args.allow_no_value {
             for at in 0..self.lines.len() {
-                if !values.is_empty() && !self.done[at] && self.matches(option, at).is_some() {
+                if !values.is_empty() && !self.done[at] && self.sets(option, at) {
                     let line = self.assignment(option, &values.remove(0));
                     self.set(option, at, line);
                 }
             }
             for at in (1..self.lines.len()).rev() {
-                if !self.done[at] && self.matches(option, at).is_some() {
+                if !self.done[at] && self.sets(option, at) {
                     self.lines.remove(at);
                     self.done.remove(at);
                     self.changed = true;

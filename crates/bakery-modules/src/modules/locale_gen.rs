@@ -35,8 +35,36 @@ fn there(host: &Host, name: &str) -> Result<bool, Failure> {
     Ok(all.lines().any(|l| plain(l) == plain(name)))
 }
 
+/// Whether a line, commented or not, names a locale and its charset.
+fn names(line: &str, name: &str) -> bool {
+    let line = line.trim_start().trim_start_matches('#').trim();
+    let mut words = line.split_whitespace();
+    words.next() == Some(name) && words.next().is_some() && words.next().is_none()
+}
+
 fn run(args: Args, host: &mut Host) -> Run {
     let present = args.state == "present";
+    let path = Path::new("/etc/locale.gen");
+    if !path.exists() {
+        return Err("/etc/locale.gen is missing. Is the package \"locales\" installed?".into());
+    }
+    let mut supported = String::new();
+    for path in ["/usr/share/i18n/SUPPORTED", "/usr/local/share/i18n/SUPPORTED"] {
+        let text = host.read_optional(Path::new(path))?.unwrap_or_default();
+        supported.push_str(&String::from_utf8_lossy(&text));
+    }
+    let mut missing = Vec::new();
+    for name in &args.name {
+        // Some are there without being listed, such as C.UTF-8.
+        if !supported.lines().any(|line| names(line, name)) && !there(host, name)? {
+            missing.push(name.as_str());
+        }
+    }
+    if !missing.is_empty() {
+        let missing = missing.join(", ");
+        let why = "The following locales you have entered are not available on your system";
+        return Err(format!("{why}: {missing}").into());
+    }
     let mut changes = Vec::new();
     for name in &args.name {
         if there(host, name)? != present {
@@ -50,22 +78,13 @@ fn run(args: Args, host: &mut Host) -> Run {
     if changes.is_empty() {
         return Ok(outcome);
     }
-    let path = Path::new("/etc/locale.gen");
     let text = host.read_optional(path)?;
-    let text = text.ok_or("/etc/locale.gen and /var/lib/locales/supported.d/local are missing. Is the package \"locales\" installed?")?;
-    let supported = host.read_optional(Path::new("/usr/share/i18n/SUPPORTED"))?.unwrap_or_default();
-    let supported = String::from_utf8_lossy(&supported).into_owned();
+    let text = text.unwrap_or_default();
     let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
     for name in &changes {
-        // A line, commented or not, names the locale and its charset.
-        let is_it = |line: &str| {
-            let line = line.trim_start().trim_start_matches('#').trim();
-            let mut words = line.split_whitespace();
-            words.next() == Some(name) && words.next().is_some() && words.next().is_none()
-        };
         let mut any = false;
         for line in &mut lines {
-            if !is_it(line) {
+            if !names(line, name) {
                 continue;
             }
             any = true;
@@ -73,11 +92,8 @@ fn run(args: Args, host: &mut Host) -> Run {
             *line = if present { bare } else { format!("# {bare}") };
         }
         if present && !any {
-            let known = supported.lines().find(|l| l.split_whitespace().next() == Some(name));
-            let known = known.ok_or_else(|| {
-                Failure::new(format!("The locale you've entered is not available on your system: {name}"))
-            })?;
-            lines.push(known.to_owned());
+            // Where the file lists none, as on Gentoo.
+            lines.extend(supported.lines().find(|line| names(line, name)).map(|line| line.trim().to_owned()));
         }
     }
     let new: String = lines.iter().map(|l| format!("{l}\n")).collect();

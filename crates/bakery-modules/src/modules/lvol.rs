@@ -158,8 +158,9 @@ fn run(args: Args, host: &mut Host) -> Run {
             let flag = if args.active { "-ay" } else { "-an" };
             let argv = ["lvchange", flag, &format!("{}/{}", args.vg, volume.name)].map(str::to_owned);
             let verb = if args.active { "activate" } else { "deactivate" };
-            // In check mode nothing is activated; ansible-core's module does it nevertheless.
-            if !host.check {
+            // In check mode nothing is activated; ansible-core's module does it nevertheless. Of a snapshot that is as it
+            // shall be, lvchange(8) would ask.
+            if !host.check && is_on != args.active {
                 let name = args.lv.as_deref().unwrap_or("None");
                 change(host, &argv, || format!("Failed to {verb} logical volume {name}"))?;
             }
@@ -227,7 +228,9 @@ fn create(args: &Args, host: &Host, volumes: &[Volume], size: Option<&Size>) -> 
                 }
                 *option = "-V";
             }
-            (lv.map(name).into_iter().flatten().collect(), vec!["-T".to_owned(), format!("{vg}/{pool}")])
+            let mut back = vec!["-T".to_owned(), format!("{vg}/{pool}")];
+            back.extend(args.pvs.iter().flatten().filter(|_| lv.is_none()).cloned());
+            (lv.map(name).into_iter().flatten().collect(), back)
         }
         (None, None) => {
             let places = args.pvs.clone().unwrap_or_default();

@@ -38,6 +38,8 @@ struct Args {
     bcc: Vec<String>,
     /// Files that come with it.
     attach: Vec<String>,
+    /// Images that the text shows by the address `cid:NAME`: `path`, `cid`, and `mime_type` unless the file's name tells it.
+    inline: Vec<Map>,
     /// Further headers, as `Name=value`.
     headers: Vec<String>,
     /// Accepted; a text is sent as UTF-8, which every reader understands.
@@ -242,6 +244,21 @@ fn log_in(args: &Args, connection: &mut SmtpConnection, host: &mut Host) -> Resu
     Ok(())
 }
 
+/// The type of an image, by its name's ending.
+fn image_type(path: &std::path::Path) -> Option<&'static str> {
+    Some(match path.extension()?.to_ascii_lowercase().to_str()? {
+        "png" => "image/png",
+        "jpg" | "jpeg" | "jpe" => "image/jpeg",
+        "gif" => "image/gif",
+        "svg" => "image/svg+xml",
+        "webp" => "image/webp",
+        "bmp" => "image/bmp",
+        "ico" => "image/vnd.microsoft.icon",
+        "tif" | "tiff" => "image/tiff",
+        _ => return None,
+    })
+}
+
 /// The message as it is sent.
 fn compose(
     args: &Args,
@@ -288,6 +305,24 @@ fn compose(
         })?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         parts = parts.singlepart(Attachment::new(name).body(content, kind("application/octet-stream")?));
+    }
+    for image in &args.inline {
+        let text =
+            |name: &str| image.get(name).filter(|value| !value.is_none()).map(|value| value.to_string());
+        let wanted = |name: &str| {
+            text(name).ok_or_else(|| failure(format!("missing required arguments: {name} found in inline")))
+        };
+        let (file, cid) = (wanted("path")?, wanted("cid")?);
+        let path = host.path(&file);
+        let mime = text("mime_type").or_else(|| image_type(&path).map(str::to_owned)).ok_or_else(|| {
+            failure(format!(
+                "Could not determine the MIME type of '{file}'; please set the mime_type suboption."
+            ))
+        })?;
+        let content =
+            fs::read(&path).map_err(|error| failure(format!("Error while embedding '{file}': {error}")))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        parts = parts.singlepart(Attachment::new_inline_with_name(cid, name).body(content, kind(&mime)?));
     }
     let mut message = headers.to_string().into_bytes();
     message.extend(parts.formatted());

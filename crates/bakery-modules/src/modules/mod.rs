@@ -24,6 +24,7 @@ mod cron;
 mod crypttab;
 mod deb822_repository;
 mod debconf;
+mod debops_dpkg_divert;
 mod deploy_helper;
 mod django_manage;
 mod dnf;
@@ -157,6 +158,7 @@ pub(crate) static ALL: &[&Module] = &[
     &crypttab::MODULE,
     &deb822_repository::MODULE,
     &debconf::MODULE,
+    &debops_dpkg_divert::MODULE,
     &deploy_helper::MODULE,
     &django_manage::MODULE,
     &dnf::MODULE,

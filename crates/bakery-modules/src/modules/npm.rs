@@ -101,7 +101,13 @@ impl Npm<'_> {
     /// What is there, by name and by name and version, and whether something is missing.
     fn list(&self) -> Result<(Vec<String>, bool), Failure> {
         let said = self.run(&["list", "--json", "--long"], false, false)?;
-        let data = json::parse(if said.is_empty() { "{}" } else { &said }).map_err(|_| {
+        // Warnings and notices may stand around it, each on lines of its own.
+        let start = said.lines().position(|line| line.trim_start_matches([' ', '\t']).starts_with('{'));
+        let lines: Vec<&str> = said.lines().skip(start.unwrap_or(0)).collect();
+        let end =
+            lines.iter().rposition(|line| line.trim_end().ends_with('}')).map_or(lines.len(), |at| at + 1);
+        let told = lines[..end].join("\n");
+        let data = json::parse(if said.is_empty() { "{}" } else { &told }).map_err(|_| {
             Failure::new(format!("Failed to parse NPM output with error: it is no JSON: {}", said.trim()))
         })?;
         let Some(dependencies) = data.get("dependencies") else { return Ok((vec![], true)) };

@@ -39,6 +39,12 @@ struct Args {
     /// Further options for upgrading.
     #[arg(default = "")]
     upgrade_extra_args: String,
+    /// The folder of another system whose packages are meant.
+    root: Option<String>,
+    /// The folder with packages that were fetched; for another `root` only.
+    cachedir: Option<String>,
+    /// Another configuration than the system's.
+    config: Option<String>,
     /// Whether a package is kept for its own sake, or because another needs it.
     #[arg(choices = "explicit,dependency")]
     reason: Option<String>,
@@ -68,7 +74,8 @@ struct Wanted {
 struct Pacman<'a> {
     args: &'a Args,
     host: &'a Host,
-    program: String,
+    /// The program, and the options that all commands get.
+    base: Vec<String>,
     result: Outcome,
     messages: Vec<String>,
     stdout: Vec<String>,
@@ -76,12 +83,16 @@ struct Pacman<'a> {
 }
 
 impl Pacman<'_> {
+    fn argv<'w>(&'w self, words: &[&'w str]) -> Vec<&'w str> {
+        self.base.iter().map(String::as_str).chain(words.iter().copied()).collect()
+    }
+
     fn try_run(&self, words: &[&str]) -> Result<bakery_host::Output, Failure> {
-        self.host.try_run(&[&[self.program.as_str()], words].concat())
+        self.host.try_run(&self.argv(words))
     }
 
     fn text(&self, words: &[&str]) -> Result<String, Failure> {
-        Ok(self.host.run(&[&[self.program.as_str()], words].concat())?.text())
+        Ok(self.host.run(&self.argv(words))?.text())
     }
 
     /// Does something, and keeps what was said for the result.
@@ -89,7 +100,7 @@ impl Pacman<'_> {
         let output = self.try_run(words)?;
         if !output.success() {
             return Err(Failure::new(failed)
-                .with("cmd", Value::strings([&[self.program.as_str()], words].concat()))
+                .with("cmd", Value::strings(self.argv(words)))
                 .with("stdout", output.text())
                 .with("stderr", output.error_text()));
         }
@@ -139,7 +150,12 @@ impl Pacman<'_> {
                 .with("stderr", upgrades.error_text()));
         }
         for line in upgrades.text().lines().filter(|line| !line.contains("[ignored")) {
-            let words: Vec<&str> = line.split_whitespace().collect();
+            // Helpers for packages of users add how old one is: `[9d2h]`.
+            let is_age = |word: &str| {
+                word.starts_with('[') && ["d]", "h]", "m]"].iter().any(|end| word.ends_with(end))
+            };
+            let mut words: Vec<&str> = line.split_whitespace().collect();
+            words.truncate(words.len() - usize::from(words.len() == 5 && is_age(words[4])));
             if let [name, now, _, then] = words[..] {
                 known.upgradable.insert(name.into(), (now.into(), then.into()));
             }
@@ -360,9 +376,18 @@ impl Pacman<'_> {
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
+    let mut base = vec![host.program(&args.executable)?];
+    let cachedir = args.cachedir.as_ref().filter(|_| args.root.is_some());
+    for (option, path) in
+        [("--config", args.config.as_ref()), ("--root", args.root.as_ref()), ("--cachedir", cachedir)]
+    {
+        base.extend(
+            path.into_iter().flat_map(|path| [option.to_owned(), host.path(path).display().to_string()]),
+        );
+    }
     let mut pacman = Pacman {
         args: &args,
-        program: host.program(&args.executable)?,
+        base,
         host,
         result: Outcome::unchanged(),
         messages: vec![],

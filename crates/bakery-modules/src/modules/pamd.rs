@@ -64,8 +64,8 @@ struct Rule {
 
 enum Line {
     Rule(Rule),
-    /// An inclusion.
-    Include(String),
+    /// An inclusion, or what is no rule: the directives of authselect's templates.
+    Other(String),
     /// A comment, or nothing.
     Note(String),
 }
@@ -149,10 +149,10 @@ fn read(text: &str) -> Result<Vec<Line>, Failure> {
             return Ok(Line::Note(line.to_owned()));
         }
         if line.trim_start().starts_with("@include") {
-            return Ok(Line::Include(line.to_owned()));
+            return Ok(Line::Other(line.to_owned()));
         }
         let found = pattern.captures(line).ok().flatten();
-        let found = found.ok_or_else(|| format!("Rule is not valid {line}"))?;
+        let Some(found) = found else { return Ok(Line::Other(line.to_owned())) };
         let part = |at: usize| found.get(at).map_or("", |part| part.as_str());
         Ok(Line::Rule(Rule::new(part(1), part(2), part(3), words(part(4)))))
     };
@@ -163,7 +163,7 @@ fn read(text: &str) -> Result<Vec<Line>, Failure> {
 fn write(lines: &[Line]) -> String {
     let text = |line: &Line| match line {
         Line::Rule(rule) => rule.text(),
-        Line::Include(text) | Line::Note(text) => text.clone(),
+        Line::Other(text) | Line::Note(text) => text.clone(),
     };
     let mut texts: Vec<String> = lines.iter().map(text).collect();
     let mark = format!("# Updated by Ansible - {}", jiff::Zoned::now().strftime("%Y-%m-%dT%H:%M:%S%.6f"));

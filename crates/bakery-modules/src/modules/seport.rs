@@ -13,7 +13,7 @@ struct Args {
     #[arg(required)]
     ports: Vec<String>,
     /// The protocol.
-    #[arg(required, choices = "tcp,udp")]
+    #[arg(required, choices = "tcp,udp,dccp,sctp")]
     proto: String,
     /// The type.
     #[arg(required)]
@@ -41,6 +41,18 @@ fn records(listing: &str) -> Vec<(String, String, Vec<String>)> {
     listing.lines().filter_map(parse).collect()
 }
 
+/// The first and the last port of `80` or `8008-8010`.
+fn range(ports: &str) -> Option<(u32, u32)> {
+    let (low, high) = ports.split_once('-').unwrap_or((ports, ports));
+    Some((low.trim().parse().ok()?, high.trim().parse().ok()?))
+}
+
+/// Whether ports have the type already, alone or among others.
+fn is_covered(port: &str, known: &[String]) -> bool {
+    let Some((low, high)) = range(port) else { return known.iter().any(|other| other == port) };
+    known.iter().filter_map(|other| range(other)).any(|(from, to)| from <= low && high <= to)
+}
+
 fn run(args: Args, host: &mut Host) -> Run {
     let enabled = super::selinux::is_enabled();
     if !enabled && !args.ignore_selinux_state {
@@ -60,7 +72,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
     let known = of_type(&list(args.local)?);
     let present = args.state == "present";
-    let todo: Vec<&String> = args.ports.iter().filter(|port| known.contains(port) != present).collect();
+    let is_known = |port: &String| if present { is_covered(port, &known) } else { known.contains(port) };
+    let todo: Vec<&String> = args.ports.iter().filter(|port| is_known(port) != present).collect();
     if !host.check && !todo.is_empty() {
         let all = list(false)?;
         for port in &todo {
@@ -97,6 +110,8 @@ mod tests {
             "http_port_t                    tcp      80, 81, 443, 8008-8010\nntp_port_t   udp      123\n";
         let read = records(listing);
         assert_eq!(read[0].2, ["80", "81", "443", "8008-8010"]);
+        assert!(is_covered("8009", &read[0].2) && is_covered("8008-8009", &read[0].2));
+        assert!(!is_covered("8009-8011", &read[0].2) && !is_covered("79", &read[0].2));
         assert_eq!((read[1].0.as_str(), read[1].1.as_str()), ("ntp_port_t", "udp"));
     }
 }

@@ -124,7 +124,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         supervisor.run(&["update"], true)?;
     }
     let processes = supervisor.processes()?;
-    let running = |state: &str| matches!(state, "RUNNING" | "STARTING");
+    // One that is tried again and again is at work, too.
+    let running = |state: &str| matches!(state, "RUNNING" | "STARTING" | "BACKOFF");
     let added = |word: &str, said: String| {
         if said.contains(&format!("{name}: {word} process group")) {
             Ok(supervisor.outcome(true))
@@ -147,7 +148,28 @@ fn run(args: Args, host: &mut Host) -> Run {
             let (verb, word) = if args.state == "present" { ("add", "added") } else { ("remove", "removed") };
             return added(word, supervisor.run(&[verb, name], false)?);
         }
-        _ if processes.is_empty() => {
+        "started" | "stopped" | "restarted" if args.name == "all" => {
+            let concerns = |state: &str| match args.state.as_str() {
+                "started" => !running(state),
+                "stopped" => running(state),
+                _ => true,
+            };
+            let concerned =
+                processes.iter().filter(|(_, state)| concerns(state)).map(|(name, _)| name.clone());
+            let affected: Vec<String> = concerned.collect();
+            let outcome = supervisor.outcome(!affected.is_empty());
+            if affected.is_empty() || host.check {
+                return Ok(outcome);
+            }
+            let verb = match args.state.as_str() {
+                "stopped" => "stop",
+                "started" => "start",
+                _ => "restart",
+            };
+            supervisor.run(&[verb, "all"], true)?;
+            return Ok(outcome.with("affected", Value::strings(affected)));
+        }
+        _ if processes.is_empty() && args.name != "all" => {
             return Err(Failure::new("ERROR (no such process)").with("name", name));
         }
         _ => {}

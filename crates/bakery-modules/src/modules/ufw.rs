@@ -139,17 +139,16 @@ impl Ufw<'_> {
             .lines()
             .filter_map(|line| {
                 let (inside, _) = line.strip_prefix('[')?.split_once("] ")?;
-                Some((inside.trim().parse().ok()?, line.contains("(v6)")))
+                Some((inside.trim().parse().ok()?, line.contains("(v6)") || has_v6(line)))
             })
             .collect();
         let last = rules.iter().map(|(number, _)| *number).max().unwrap_or(0);
         let last_v4 = rules.iter().filter(|(_, v6)| !v6).map(|(number, _)| *number).max();
-        let has_v6 = rules.iter().any(|(_, v6)| *v6);
+        let of_v6 = || rules.iter().filter(|(_, v6)| *v6).map(|(number, _)| *number);
         let from = match relative_to {
             "last-ipv4" => last_v4.unwrap_or(1),
-            "first-ipv6" => last_v4.map_or(1, |number| number + 1),
-            "last-ipv6" if has_v6 => last,
-            "last-ipv6" => last + 1,
+            "first-ipv6" => of_v6().min().unwrap_or_else(|| last_v4.map_or(1, |number| number + 1)),
+            "last-ipv6" => of_v6().max().unwrap_or(last + 1),
             _ => 1,
         };
         // ufw refuses a number above that of the last rule.
@@ -280,14 +279,15 @@ fn run(args: Args, host: &mut Host) -> Run {
             return Err("For default, direction must be one of \"outgoing\", \"incoming\" and \"routed\", or direction must not be specified.".into());
         }
         let direction = args.direction.as_deref().unwrap_or("incoming");
+        let line = state_before.lines().find_map(|line| line.strip_prefix("Default: "));
+        let now = line.and_then(|line| {
+            let mut parts = line.split(", ");
+            parts.find_map(|part| part.trim().strip_suffix(&format!(" ({direction})")))
+        });
+        let is_set = now.is_some_and(|now| now == policy || now == "disabled");
         if check {
-            let line = state_before.lines().find_map(|line| line.strip_prefix("Default: "));
-            let now = line.and_then(|line| {
-                let mut parts = line.split(", ");
-                parts.find_map(|part| part.trim().strip_suffix(&format!(" ({direction})")))
-            });
-            changed |= now.is_none_or(|now| now != policy && now != "disabled");
-        } else {
+            changed |= !is_set;
+        } else if !is_set {
             let direction: &[&str] =
                 args.direction.as_deref().map_or(&[], |_| std::slice::from_ref(&direction));
             ufw.said(&[&["default", policy.as_str()], direction].concat())?;

@@ -30,6 +30,11 @@ struct Args {
     state: String,
     /// The text of the elements, or the value of their attribute.
     value: Option<Value>,
+    /// Whether an element that is not there is made to have the value.
+    #[arg(default = "true")]
+    create_if_missing: bool,
+    /// Accepted; there are no limits to be lifted.
+    huge_tree: bool,
     /// The attribute that the value is for.
     attribute: Option<Value>,
     /// Elements that come behind those that are there.
@@ -208,10 +213,9 @@ impl Work<'_> {
             let paths: Vec<String> =
                 self.elements(xpath)?.into_iter().map(|id| self.document.path(id)).collect();
             let shown = serde_json::to_string(&paths).unwrap_or_default().replace("\",\"", "\", \"");
-            return Ok(Said {
-                msg: Some(format!("selector '{xpath}' match: {shown}").into()),
-                ..Said::default()
-            });
+            let matches = paths.into_iter().map(Value::from).collect();
+            let msg = format!("selector '{xpath}' match: {shown}");
+            return Ok(Said { msg: Some(msg.into()), matches, ..Said::default() });
         }
         if args.count {
             let Object::Number(number) = self.ask(self.document.root(), &format!("count(/{xpath})"))? else {
@@ -231,7 +235,7 @@ impl Work<'_> {
         } else if let Some(children) = args.add_children.as_ref().filter(|children| !children.is_empty()) {
             self.add_children(xpath, children)?;
         } else if let Some(value) = &args.value {
-            self.set(xpath, &value.to_string())?;
+            self.set(xpath, value)?;
         } else if !self.is_node(self.document.root(), xpath)? {
             self.make_target(self.document.root(), xpath)?;
         }
@@ -374,15 +378,23 @@ impl Work<'_> {
         }
     }
 
-    fn set(&mut self, xpath: &str, value: &str) -> Result<(), Failure> {
+    fn set(&mut self, xpath: &str, value: &Value) -> Result<(), Failure> {
         let root = self.document.root();
         if !self.is_node(root, xpath)? {
+            if !self.args.create_if_missing {
+                return Ok(());
+            }
             self.make_target(root, xpath)?;
         }
         if !self.is_node(root, xpath)? {
             let shown = self.document.shown(root);
             return Err(Failure::new(format!("Xpath {xpath} does not reference a node! tree is {shown}")));
         }
+        let Some(value) = value.as_str() else {
+            return Err(Failure::new(format!(
+                "A non-string value {value} was parsed for {xpath}: what looks like a boolean or a number may be written otherwise than you mean. Quote it."
+            )));
+        };
         for id in self.elements(xpath)? {
             match &self.args.attribute {
                 Some(attribute) if attribute.is_true() => {

@@ -34,6 +34,8 @@ struct Args {
     /// Whether only what is needed is installed.
     #[arg(default = "true")]
     disable_recommends: bool,
+    /// Whether what is recommended is installed; goes before `disable_recommends`.
+    install_recommends: Option<bool>,
     /// Whether it is installed again.
     force: bool,
     /// Whether zypper finds a way out itself.
@@ -80,7 +82,7 @@ impl Wanted {
             None if removing => '-',
             None => '+',
         };
-        let versions = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-');
+        let versions = |c: char| c.is_alphanumeric() || "_.:+~-".contains(c);
         let at = rest.find(['<', '>', '=']);
         let split = at.filter(|at| rest[*at..].trim_start_matches(['<', '>', '=']).chars().all(versions));
         let (name, version) = rest.split_at(split.unwrap_or(rest.len()));
@@ -142,7 +144,9 @@ fn command(args: &Args, host: &Host, verb: &str, oldpackage: bool) -> Result<Vec
     }
     flag(host.check && verb != "search", "--dry-run");
     flag(installs, "--auto-agree-with-licenses");
-    flag(installs && args.disable_recommends, "--no-recommends");
+    let recommended = args.install_recommends.or((args.disable_recommends).then_some(false));
+    flag(installs && recommended == Some(true), "--recommends");
+    flag(installs && recommended == Some(false), "--no-recommends");
     flag(installs && args.force, "--force");
     flag(installs && args.force_resolution, "--force-resolution");
     flag(installs && (args.oldpackage || oldpackage), "--oldpackage");
@@ -334,6 +338,7 @@ mod tests {
         assert_eq!(read("vim"), ('+', "vim".into(), String::new()));
         assert_eq!(read("-exim"), ('-', "exim".into(), String::new()));
         assert_eq!(read("docker>=1.10"), ('+', "docker".into(), ">=1.10".into()));
-        assert_eq!(read("a=b"), ('+', "a=b".into(), String::new()));
+        assert_eq!(read("a=2.1~rc1-lp153.1"), ('+', "a".into(), "=2.1~rc1-lp153.1".into()));
+        assert_eq!(read("a=b/c"), ('+', "a=b/c".into(), String::new()));
     }
 }

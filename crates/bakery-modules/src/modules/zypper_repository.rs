@@ -22,15 +22,14 @@ struct Args {
     /// Its name for people.
     description: Option<String>,
     /// Whether its signatures are not checked.
-    disable_gpg_check: bool,
+    disable_gpg_check: Option<bool>,
     /// Whether its lists are fetched whenever they are needed.
-    #[arg(default = "true", alias = "refresh")]
-    autorefresh: bool,
+    #[arg(alias = "refresh")]
+    autorefresh: Option<bool>,
     /// Its priority; lower ones come first.
     priority: Option<i64>,
     /// Whether it is used.
-    #[arg(default = "true")]
-    enabled: bool,
+    enabled: Option<bool>,
     /// Whether it takes the place of several others.
     overwrite_multiple: bool,
     /// Whether keys are taken as they come.
@@ -163,14 +162,21 @@ impl Zypper<'_> {
     }
 }
 
-/// What a `.repo` file says: its only section, and its options.
-fn repo_file(host: &Host, address: &str) -> Result<(String, Vec<(String, String)>), Failure> {
+/// A repository's file: its only section, and its options.
+type RepoFile = (String, Vec<(String, String)>);
+
+/// What a `.repo` file says; or why it could not be got.
+fn repo_file(host: &Host, address: &str) -> Result<Result<RepoFile, &'static str>, Failure> {
     let bytes = if address.starts_with("http://") || address.starts_with("https://") {
-        let answer = http::send(&Request::by(host, address)).ok().filter(|answer| answer.status == 200);
-        answer.ok_or("Error downloading .repo file from provided URL")?.body
+        match http::send(&Request::by(host, address)) {
+            Ok(answer) if answer.status == 200 => answer.body,
+            _ => return Ok(Err("Could not download .repo file from")),
+        }
     } else {
-        bakery_host::fs::read(host.path(address))
-            .map_err(|_| Failure::new("Error opening .repo file from provided path"))?
+        match bakery_host::fs::read(host.path(address)) {
+            Ok(bytes) => bytes,
+            Err(_) => return Ok(Err("Could not open .repo file at")),
+        }
     };
     let file = ini::parse(&String::from_utf8_lossy(&bytes), ini::Rules::default())
         .map_err(|_| Failure::new("Invalid format, .repo file could not be parsed"))?;
@@ -189,7 +195,7 @@ fn repo_file(host: &Host, address: &str) -> Result<(String, Vec<(String, String)
     if options.iter().all(|(name, _)| name != "baseurl") {
         return Err("No baseurl found in .repo file".into());
     }
-    Ok((section.to_owned(), options))
+    Ok(Ok((section.to_owned(), options)))
 }
 
 fn run(args: Args, host: &mut Host) -> Run {
@@ -204,10 +210,16 @@ fn run(args: Args, host: &mut Host) -> Run {
         ("alias", optional(&args.name)),
         ("name", optional(&args.description)),
         ("priority", args.priority.map_or(Value::None, Value::from)),
-        ("enabled", bit(args.enabled).into()),
-        ("gpgcheck", bit(!args.disable_gpg_check).into()),
-        ("autorefresh", bit(args.autorefresh).into()),
     ]);
+    for (name, is_on) in [
+        ("enabled", args.enabled),
+        ("gpgcheck", args.disable_gpg_check.map(|off| !off)),
+        ("autorefresh", args.autorefresh),
+    ] {
+        if let Some(is_on) = is_on {
+            data.set(name, bit(is_on));
+        }
+    }
     let mut import_keys = args.auto_import_keys;
     if args.repo.as_deref() == Some("*") || args.name.as_deref() == Some("*") {
         if !args.runrefresh {
@@ -217,6 +229,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         return Ok(Outcome::unchanged().with("runrefresh", true));
     }
     let present = args.state == "present";
+    let mut warnings = Vec::new();
     match (&args.repo, &args.name) {
         (None, _) if present => return Err("Module option state=present requires repo".into()),
         (None, None) => return Err("Alias or repo parameter required when state=absent".into()),
@@ -229,15 +242,33 @@ fn run(args: Args, host: &mut Host) -> Run {
         _ => {}
     }
     if let Some(repo) = args.repo.as_ref().filter(|repo| repo.ends_with(".repo")) {
-        let (section, options) = repo_file(host, repo)?;
-        data.set("alias", section);
-        for (name, value) in options {
-            match name.as_str() {
-                "baseurl" => data.set("url", value),
-                "gpgkey" => import_keys = true,
-                "name" | "enabled" | "autorefresh" | "gpgcheck" => data.set(&name, value),
-                _ => {}
+        match repo_file(host, repo)? {
+            Ok((section, options)) => {
+                data.set("alias", section);
+                for (name, value) in options {
+                    match name.as_str() {
+                        "baseurl" => data.set("url", value),
+                        "gpgkey" => import_keys = true,
+                        "name" => data.set("name", value),
+                        "enabled" | "autorefresh" | "gpgcheck" if !data.contains(&name) => {
+                            data.set(&name, value)
+                        }
+                        _ => {}
+                    }
+                }
             }
+            // To remove it, its name is enough.
+            Err(why) if !present => {
+                warnings.push(format!("{why} '{repo}'; will try to identify repository by alias"));
+                let name = repo.rsplit('/').next().unwrap_or_default();
+                data.set("alias", name.strip_suffix(".repo").unwrap_or(name));
+            }
+            Err(why) => return Err(format!("{why} {repo}").into()),
+        }
+    }
+    for name in ["enabled", "gpgcheck", "autorefresh"] {
+        if !data.contains(name) {
+            data.set(name, "1");
         }
     }
     let alias = data.get("alias").filter(Value::is_true);
@@ -256,7 +287,6 @@ fn run(args: Args, host: &mut Host) -> Run {
             .with("repodata", Value::Map(data.clone()))
             .with("state", args.state.as_str())
     };
-    let mut warnings = Vec::new();
     let output = if present {
         let differs =
             old.len() > 1 || old.first().is_none_or(|held| zypper.differs(held, &data).unwrap_or(true));

@@ -11,10 +11,8 @@ use crate::terminal;
 
 pub(crate) fn doc(module: Option<&str>, list: bool) -> Outcome {
     let Some(name) = module.filter(|_| !list) else {
-        let rows: Vec<Vec<String>> = bakery_modules::all()
-            .iter()
-            .map(|m| vec![format!("{}.{}", m.collection, m.name), m.doc().summary.to_owned()])
-            .collect();
+        let rows: Vec<Vec<String>> =
+            bakery_modules::all().iter().map(|m| vec![m.full_name(), m.doc().summary.to_owned()]).collect();
         terminal::table(&rows);
         return Ok(exit::OK);
     };
@@ -23,7 +21,7 @@ pub(crate) fn doc(module: Option<&str>, list: bool) -> Outcome {
         ..Failure::new(format!("there is no module `{name}`"))
     })?;
     let doc = module.doc();
-    terminal::say(&format!("{}.{}\n\n{}\n", module.collection, module.name, doc.summary));
+    terminal::say(&format!("{}\n\n{}\n", module.full_name(), doc.summary));
     for arg in doc.args.iter().filter(|a| !a.name.starts_with('_')) {
         let mut notes = vec![arg.kind.to_owned()];
         if arg.required {

@@ -24,11 +24,9 @@ const WITHOUT_CASE: &[(&str, &str)] = &[
     ("async_status", "what async tasks are asked with; it runs by `async` in the case `command`"),
     ("async_wrapper", "what `async` runs by"),
     ("apt_key", "wants a server of keys; ansible-core's own target runs"),
-    ("filesystem", "wants a block device; the boot tests make one"),
     ("foreign", "how modules that are not native are run"),
     ("git", "has a test of its own, over repositories"),
     ("hostname", "wants systemd"),
-    ("parted", "wants a block device; the boot tests make one"),
     ("setup", "facts are compared by ansible-core's own targets"),
     ("systemd", "wants systemd"),
 ];

@@ -1,5 +1,7 @@
 //! Partition tables of disks: reading, adding a partition at the end, growing the last one.
 
+pub(crate) mod parted;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
