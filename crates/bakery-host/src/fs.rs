@@ -105,29 +105,154 @@ fn writing() -> RwLockReadGuard<'static, ()> {
 /// or a device such as `/dev/null` is written to: nothing takes its place.
 pub fn write_atomic(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
     let path = path.as_ref();
-    let existing = std::fs::metadata(path).ok();
-    let mode = existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777);
-    replace(path, bytes.as_ref(), Some(mode), existing.as_ref())
+    write_from(path, &mut bytes.as_ref(), Keep::All)
+}
+
+/// What becomes of a file's attributes when it gets another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// They stay; a new file is made with mode 0644.
+    All,
+    /// A new file as programs make it, with what the process's mask leaves of `rw` for all.
+    Nothing,
+    /// A new file with a mode.
+    Mode(u32),
+}
+
+/// Gives a file what a reader gives, unless it has that already; whether it was another content. Of any size: nothing but
+/// a piece of it is held at a time. Killed at any point, the old or the new content is there.
+pub fn write_changed(path: impl AsRef<Path>, new: &mut dyn std::io::Read, keep: Keep) -> Result<bool> {
+    let path = path.as_ref();
+    let Some(Difference { equal, piece }) = difference(path, new)? else { return Ok(false) };
+    let rest = std::io::Cursor::new(piece).chain(new);
+    // What was found to be the same is taken from the old file, for the reader has given it away.
+    match equal {
+        0 => write_from(path, &mut { rest }, keep)?,
+        _ => write_from(path, &mut open(path)?.take(equal).chain(rest), keep)?,
+    }
+    Ok(true)
+}
+
+/// Gives a file what a reader gives, of any size and in a moment.
+pub fn write_from(path: impl AsRef<Path>, new: &mut dyn std::io::Read, keep: Keep) -> Result<()> {
+    let path = path.as_ref();
+    let (mode, existing) = keep.of(path);
+    replace(path, new, mode, existing.as_ref())
+}
+
+/// A file in a folder, for its owner alone, that is to take another one's place in that folder; it goes when it is dropped.
+pub fn stage(folder: impl AsRef<Path>) -> Result<tempfile::NamedTempFile> {
+    let folder = folder.as_ref();
+    tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write into", folder)
+}
+
+/// Lets a file that was written in the same folder take another one's place, in a moment.
+pub fn write_staged(path: impl AsRef<Path>, staged: tempfile::NamedTempFile, keep: Keep) -> Result<()> {
+    let path = path.as_ref();
+    if takes_nothing_in_its_place(path) {
+        return write_from(path, &mut open(staged.path())?, keep);
+    }
+    let (mode, existing) = keep.of(path);
+    // As programs make it: what the process's mask leaves of `rw` for all.
+    let mode = mode.unwrap_or_else(|| 0o666 & !umask());
+    let _open = writing();
+    settle(staged, path, Some(mode), existing.as_ref())
+}
+
+/// The process's mask, which can only be asked for by setting it; the kernel tells it, too.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
+}
+
+impl Keep {
+    /// The mode that a new file gets, unless that is left to the process's mask, and the old one whose attributes stay.
+    fn of(self, path: &Path) -> (Option<u32>, Option<std::fs::Metadata>) {
+        match self {
+            Self::All => {
+                let existing = std::fs::metadata(path).ok();
+                (Some(existing.as_ref().map_or(0o644, |m| m.mode() & 0o7777)), existing)
+            }
+            Self::Nothing => (None, None),
+            Self::Mode(mode) => (Some(mode), None),
+        }
+    }
+}
+
+/// Whether a file has what a reader gives, which is read to where it differs.
+pub fn differs(path: impl AsRef<Path>, new: &mut dyn std::io::Read) -> Result<bool> {
+    Ok(difference(path.as_ref(), new)?.is_some())
+}
+
+/// Where a file and a reader differ: so many bytes are equal, then the reader gave a piece that is not.
+struct Difference {
+    equal: u64,
+    piece: Vec<u8>,
+}
+
+fn difference(path: &Path, new: &mut dyn std::io::Read) -> Result<Option<Difference>> {
+    const PIECE: usize = 256 << 10;
+    // Neither a pipe nor a device is read; what is no file is another content in any case.
+    let mut old = std::fs::metadata(path)
+        .is_ok_and(|meta| meta.is_file())
+        .then(|| std::fs::File::open(path))
+        .transpose()
+        .at("open", path)?;
+    let mut equal = 0;
+    let (mut piece, mut held) = (vec![0; PIECE], vec![0; PIECE]);
+    loop {
+        let count = fill(new, &mut piece).at("read the new content of", path)?;
+        let same = match &mut old {
+            Some(old) => {
+                let there = fill(old, &mut held[..count.max(1)]).at("read", path)?;
+                there == count && held[..there] == piece[..count]
+            }
+            None => false,
+        };
+        if !same {
+            piece.truncate(count);
+            return Ok(Some(Difference { equal, piece }));
+        }
+        if count == 0 {
+            return Ok(None);
+        }
+        equal += count as u64;
+    }
+}
+
+/// Reads until a buffer is full or nothing is left; how much was read.
+fn fill(from: &mut dyn std::io::Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match from.read(&mut buffer[count..]) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
 }
 
 /// The same for a file as programs make it: with what the process's mask leaves of `rw` for all, and nothing kept of an
 /// old one.
 pub fn write_new(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
-    replace(path.as_ref(), bytes.as_ref(), None, None)
+    write_from(path, &mut bytes.as_ref(), Keep::Nothing)
 }
 
 /// Writes over a file that is there, where it cannot be replaced: the mount of one file, or a folder that cannot be written.
 /// Killed in the middle, half of it is there.
-pub fn write_in_place(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+pub fn write_in_place(path: impl AsRef<Path>, new: &mut dyn std::io::Read) -> Result<()> {
     let path = path.as_ref();
     let _open = writing();
     let mut file = std::fs::File::options().write(true).truncate(true).open(path).at("open", path)?;
-    file.write_all(bytes.as_ref()).and_then(|()| file.sync_all()).at("write", path)
+    std::io::copy(new, &mut file).and_then(|_| file.sync_all()).at("write", path)
 }
 
 /// The same with a mode for the new file, and nothing kept of an old one.
 pub fn write_atomic_mode(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32) -> Result<()> {
-    replace(path.as_ref(), bytes.as_ref(), Some(mode), None)
+    write_from(path, &mut bytes.as_ref(), Keep::Mode(mode))
 }
 
 /// The same for what can be made again: nobody waits until it is on the disk, so a power cut may leave it empty.
@@ -143,16 +268,36 @@ pub fn write_lightly(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>, mode: u32)
 }
 
 /// Without a mode, the new file has what the process's mask leaves of `rw` for all.
-fn replace(path: &Path, bytes: &[u8], mode: Option<u32>, like: Option<&std::fs::Metadata>) -> Result<()> {
-    let kind = std::fs::symlink_metadata(path).map(|m| m.file_type());
-    if kind.is_ok_and(|kind| kind.is_char_device() || kind.is_fifo()) {
+fn replace(
+    path: &Path,
+    new: &mut dyn std::io::Read,
+    mode: Option<u32>,
+    like: Option<&std::fs::Metadata>,
+) -> Result<()> {
+    if takes_nothing_in_its_place(path) {
         let mut file = std::fs::File::options().write(true).open(path).at("open", path)?;
-        return file.write_all(bytes).at("write", path);
+        return std::io::copy(new, &mut file).map(drop).at("write", path);
     }
     let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let _open = writing();
     let mut file = scratch(path, folder, if mode.is_some() { 0o600 } else { 0o666 }).at("write", path)?;
-    file.write_all(bytes).at("write", path)?;
+    std::io::copy(new, &mut file).at("write", path)?;
+    settle(file, path, mode, like)
+}
+
+/// Whether a path is a pipe or a device such as `/dev/null`, which is written to.
+fn takes_nothing_in_its_place(path: &Path) -> bool {
+    let kind = std::fs::symlink_metadata(path).map(|m| m.file_type());
+    kind.is_ok_and(|kind| kind.is_char_device() || kind.is_fifo())
+}
+
+/// Gives a file its attributes and then its name.
+fn settle(
+    file: tempfile::NamedTempFile,
+    path: &Path,
+    mode: Option<u32>,
+    like: Option<&std::fs::Metadata>,
+) -> Result<()> {
     if let Some(like) = like {
         match std::os::unix::fs::fchown(file.as_file(), Some(like.uid()), Some(like.gid())) {
             // Who may replace another one's file becomes its owner, as in Ansible.

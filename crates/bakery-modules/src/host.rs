@@ -81,6 +81,29 @@ pub struct Replace {
     pub secret: bool,
 }
 
+/// From how many bytes on a content is not shown as a difference, nor held as a whole.
+const SHOWN: u64 = 1 << 20;
+
+/// A file with a new content for another one.
+#[derive(Debug)]
+pub enum Content<'a> {
+    /// One that stays.
+    Of(&'a Path),
+    /// One that may take the other's place: it was made in that one's folder.
+    Staged(tempfile::NamedTempFile),
+}
+
+impl Replace {
+    /// The path that is written to, and whether that is a link which goes.
+    fn place(&self, path: &Path) -> (PathBuf, bool) {
+        let instead = self.instead_of_link && path.is_symlink();
+        match fs::canonicalize(path) {
+            Ok(real) if !instead => (real, false),
+            _ => (path.to_path_buf(), instead),
+        }
+    }
+}
+
 impl FileAttributes {
     /// A mode, and nothing else.
     pub fn of_mode(mode: impl Into<Value>) -> Self {
@@ -105,7 +128,7 @@ impl Host {
             return;
         }
         let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-            Ok(text) if bytes.len() < 1024 * 1024 => text.to_owned(),
+            Ok(text) if (bytes.len() as u64) < SHOWN => text.to_owned(),
             _ => "(the content is binary or large)\n".to_owned(),
         };
         let name = path.display().to_string();
@@ -267,11 +290,8 @@ impl Host {
         content: &[u8],
         how: &Replace,
     ) -> Result<(bool, Option<PathBuf>), Failure> {
-        let instead = how.instead_of_link && path.is_symlink();
-        let path = &match fs::canonicalize(path) {
-            Ok(real) if !instead => real,
-            _ => path.to_path_buf(),
-        };
+        let (path, instead) = &how.place(path);
+        let instead = *instead;
         let before = self.read_optional(path)?;
         let existed = before.is_some();
         if before.as_deref() == Some(content) && !instead {
@@ -297,7 +317,58 @@ impl Host {
         };
         match written {
             Err(_) if self.unsafe_writes && existed && !instead => {
-                fs::write_in_place(path, content)?;
+                fs::write_in_place(path, &mut &*content)?;
+            }
+            written => written?,
+        }
+        Ok((true, backup))
+    }
+
+    /// The same with a file that has the content, of any size: nothing but a piece of it is held at a time.
+    ///
+    /// # Errors
+    /// As for [`Host::replace`].
+    pub fn replace_by(
+        &mut self,
+        path: &Path,
+        content: Content<'_>,
+        how: &Replace,
+    ) -> Result<(bool, Option<PathBuf>), Failure> {
+        let source = match &content {
+            Content::Of(path) => (*path).to_path_buf(),
+            Content::Staged(file) => file.path().to_path_buf(),
+        };
+        if fs::metadata(&source)?.len() < SHOWN {
+            return self.replace(path, &fs::read(&source)?, how);
+        }
+        let (path, instead) = &how.place(path);
+        let is_kept = path.is_file() && !instead;
+        if is_kept && !fs::differs(path, &mut fs::open(&source)?)? {
+            return Ok((false, None));
+        }
+        if !how.secret {
+            let large = [0xff];
+            self.record_diff(path, if path.exists() { &large } else { &[] }, &large);
+        }
+        if self.check {
+            return Ok((true, None));
+        }
+        if let Some(command) = &how.validate {
+            self.validated(command, &source)?;
+        }
+        let backup = if path.exists() && how.backup { Some(Self::back_up(path)?) } else { None };
+        let keep = match (is_kept, how.secret) {
+            (true, _) => fs::Keep::All,
+            (false, true) => fs::Keep::Mode(0o600),
+            (false, false) => fs::Keep::Nothing,
+        };
+        let written = match content {
+            Content::Staged(file) if !(self.unsafe_writes && is_kept) => fs::write_staged(path, file, keep),
+            _ => fs::write_from(path, &mut fs::open(&source)?, keep),
+        };
+        match written {
+            Err(_) if self.unsafe_writes && is_kept => {
+                fs::write_in_place(path, &mut fs::open(&source)?)?;
             }
             written => written?,
         }
@@ -316,12 +387,17 @@ impl Host {
     }
 
     fn validate(&self, command: &str, path: &Path, content: &[u8]) -> Result<(), Failure> {
-        if !command.contains("%s") {
-            return Err(Failure::new(format!("validate must contain %s: {command}")));
-        }
         let folder = tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?;
         let file = folder.path().join(path.file_name().unwrap_or("content".as_ref()));
         fs::write_atomic_mode(&file, content, 0o600)?;
+        self.validated(command, &file)
+    }
+
+    /// Runs the command that must accept a file.
+    fn validated(&self, command: &str, file: &Path) -> Result<(), Failure> {
+        if !command.contains("%s") {
+            return Err(Failure::new(format!("validate must contain %s: {command}")));
+        }
         let line = command.replace("%s", &file.display().to_string());
         let output = self.try_run(&["/bin/sh", "-c", &line])?;
         if output.success() {

@@ -34,6 +34,23 @@ pub(super) fn source(path: &Path, args: &Map, modules: &mut dyn Modules) -> Resu
     loader.open_vault(&bytes).map_err(|e| fail(format!("{} ({name})", e.diagnostic.message)))
 }
 
+/// From how many bytes on a file is not put into a call where the module can read it itself.
+const LARGE: u64 = 4 << 20;
+
+/// Gives a call what is in a file of the controller; or, where the module runs beside it and the file is large, its path.
+fn carry(call: &Map, path: &Path, args: &Map, modules: &mut dyn Modules) -> Result<(), Trouble> {
+    let is_ours = modules.shares_files() && modules.becomes().is_none_or(|user| user == "root");
+    let is_large = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() >= LARGE);
+    // What a vault holds is known here alone.
+    if is_ours && is_large && !fs::read_start(path, 64).is_ok_and(|start| crate::vault::is_encrypted(&start)) {
+        let path = fs::canonicalize(path).map_err(|e| fail(e.to_string()))?;
+        call.set("_path", path.display().to_string());
+    } else {
+        call.set("_data", encode(&source(path, args, modules)?));
+    }
+    Ok(())
+}
+
 pub(super) fn text(args: &Map, name: &str) -> Option<String> {
     args.get(name).filter(|v| !v.is_none()).map(|v| v.to_string())
 }
@@ -310,7 +327,7 @@ pub(super) fn copy(args: &Map, templar: &Templar, modules: &mut dyn Modules) -> 
     if path.is_dir() {
         return super::folder::copy(&src, &path, &call, modules);
     }
-    call.set("_data", encode(&source(&path, args, modules)?));
+    carry(&call, &path, args, modules)?;
     call.set(
         "_original_basename",
         path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default(),
@@ -335,7 +352,7 @@ pub(super) fn unarchive(args: &Map, templar: &Templar, modules: &mut dyn Modules
     if !path.exists() && modules.controller_file(&path).is_none() {
         return Err(fail(format!("Could not find or access '{src}' on the Ansible Controller.")));
     }
-    call.set("_data", encode(&source(&path, args, modules)?));
+    carry(&call, &path, args, modules)?;
     module(modules, "unarchive", &call)
 }
 

@@ -70,6 +70,8 @@ pub(crate) trait Modules {
     fn on_controller(&mut self, name: &str, args: &Map) -> Result<Value, Unreachable>;
     /// Where the task's target is.
     fn place(&self) -> Place;
+    /// Whether modules see the controller's files under their own paths.
+    fn shares_files(&self) -> bool;
     /// Closes the connection to the target; the next module opens another one.
     fn reset(&mut self);
     /// The host that the task is delegated to.

@@ -9,7 +9,7 @@ use bakery_lang::{Diagnostic, Map, Value, json};
 use super::interpreters::{Found, Python, clean};
 use crate::actions::{self, Modules, Place, failure};
 use crate::bundle::{self, Bundle};
-use crate::connection::{Call, Connections, Endpoint, Escalation, Unreachable};
+use crate::connection::{Call, Connections, Endpoint, Escalation, Target, Unreachable};
 use crate::playbook::Loader;
 use crate::{Templar, foreign};
 
@@ -201,7 +201,7 @@ impl Modules for Calls<'_> {
     }
 
     fn controller_file(&mut self, path: &Path) -> Option<Vec<u8>> {
-        if matches!(self.connections.controller, crate::connection::Target::Local { .. }) {
+        if matches!(self.connections.controller, Target::Local { .. }) {
             return bakery_host::fs::read(path).ok();
         }
         let args = Map::from_iter([("src", Value::from(path.display().to_string()))]);
@@ -229,6 +229,18 @@ impl Modules for Calls<'_> {
             Ok(Endpoint::Target) if self.connections.phase == bakery_modules::Phase::Bake => Place::Image,
             _ => Place::Here,
         }
+    }
+
+    fn shares_files(&self) -> bool {
+        let is_local = |target: &Target| matches!(target, Target::Local { .. });
+        // What was done while baking is known by what calls have in them.
+        self.connections.phase != bakery_modules::Phase::Bake
+            && is_local(&self.connections.controller)
+            && match &self.endpoint {
+                Ok(Endpoint::Target) => is_local(&self.connections.target),
+                Ok(Endpoint::Controller) => true,
+                _ => false,
+            }
     }
 
     fn reset(&mut self) {

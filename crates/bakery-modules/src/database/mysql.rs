@@ -104,6 +104,8 @@ pub struct Session {
     connection: mysql::Conn,
     /// What the server calls its version.
     pub version: String,
+    /// Whether dates with times are told as Python's `str` has them, not with a `T` as in ISO 8601.
+    pub has_plain_dates: bool,
 }
 
 impl Session {
@@ -148,7 +150,7 @@ impl Session {
             }
         };
         let connection = mysql::Conn::new(options)?;
-        let mut session = Self { connection, version: String::new() };
+        let mut session = Self { connection, version: String::new(), has_plain_dates: false };
         session.version =
             session.rows("SELECT VERSION()")?.first().map(ToString::to_string).unwrap_or_default();
         Ok(session)
@@ -163,10 +165,11 @@ impl Session {
         let mut answer = Answer::default();
         let columns = result.columns().as_ref().to_vec();
         let affected = result.affected_rows();
+        let is_plain = self.has_plain_dates;
         answer.columns = columns.iter().map(|column| column.name_str().into_owned()).collect();
         for row in result.by_ref() {
             let cells = row?.unwrap().into_iter().zip(&columns);
-            answer.rows.push(cells.map(|(cell, column)| value(cell, column)).collect());
+            answer.rows.push(cells.map(|(cell, column)| value(cell, column, is_plain)).collect());
         }
         answer.count = if columns.is_empty() { affected } else { answer.rows.len() as u64 };
         Ok(answer)
@@ -258,7 +261,7 @@ pub fn client_options(host: &Host, file: &str) -> Vec<(String, String)> {
 }
 
 /// A cell of a table, in the type that its column has.
-fn value(cell: mysql::Value, column: &mysql::Column) -> Value {
+fn value(cell: mysql::Value, column: &mysql::Column, has_plain_dates: bool) -> Value {
     let bytes = match cell {
         mysql::Value::NULL => return Value::None,
         mysql::Value::Bytes(bytes) => bytes,
@@ -279,7 +282,7 @@ fn value(cell: mysql::Value, column: &mysql::Column) -> Value {
         ColumnType::MYSQL_TYPE_FLOAT | ColumnType::MYSQL_TYPE_DOUBLE => {
             text.parse::<f64>().map_or_else(|_| text.into(), Value::from)
         }
-        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP => {
+        ColumnType::MYSQL_TYPE_DATETIME | ColumnType::MYSQL_TYPE_TIMESTAMP if !has_plain_dates => {
             text.replacen(' ', "T", 1).into()
         }
         _ => text.into(),

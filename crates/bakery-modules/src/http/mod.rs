@@ -6,7 +6,7 @@ mod proxy;
 mod tls;
 mod unix;
 
-use std::io::Read as _;
+use std::io::{Read, Seek as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -202,11 +202,31 @@ const REDIRECTIONS: usize = 10;
 /// # Errors
 /// What the network says; an answer of any status is none.
 pub fn send(request: &Request) -> Result<Answer, String> {
+    send_with(request, None)
+}
+
+/// Sends a request; what is answered with success goes into a file, which may be of any size, and not into the answer.
+///
+/// # Errors
+/// As for [`send`], and what the file system says.
+pub fn send_into(request: &Request, file: &mut std::fs::File) -> Result<Answer, String> {
+    let emptied = file.set_len(0).and_then(|()| file.rewind());
+    emptied.map_err(|e| e.to_string())?;
+    send_with(request, Some(file))
+}
+
+fn send_with(request: &Request, mut into: Option<&mut std::fs::File>) -> Result<Answer, String> {
     if request.use_gssapi {
         return Err("use_gssapi: Kerberos is not spoken here; `command: curl --negotiate -u : …` does".into());
     }
     if let Some(path) = request.url.strip_prefix("file://") {
-        let body = bakery_host::fs::read(path).map_err(|e| e.to_string())?;
+        let mut file = bakery_host::fs::open(path).map_err(|e| e.to_string())?;
+        let mut body = Vec::new();
+        let out: &mut dyn Write = match into {
+            Some(into) => into,
+            None => &mut body,
+        };
+        std::io::copy(&mut file, out).map_err(|e| format!("{path}: {e}"))?;
         return Ok(Answer { status: 200, headers: vec![], body, url: request.url.clone() });
     }
     let mut url = Url::parse(&request.url).map_err(|e| format!("{e}: {}", masked(&request.url)))?;
@@ -237,7 +257,9 @@ pub fn send(request: &Request) -> Result<Answer, String> {
         let next = location
             .filter(|_| follows && left > 0)
             .and_then(|location| Url::parse(&joined(url.as_str(), location)).ok());
-        let Some(next) = next else { return received(request, response, &method, url.as_str()) };
+        let Some(next) = next else { 
+            return received(request, response, &method, url.as_str(), into.as_deref_mut());
+        };
         url = next;
         left -= 1;
         // What is asked for by another method is fetched where it lies; 307 and 308 ask the same again.
@@ -353,6 +375,7 @@ fn received(
     mut response: ureq::http::Response<ureq::Body>,
     method: &str,
     url: &str,
+    into: Option<&mut std::fs::File>,
 ) -> Result<Answer, String> {
     let headers: Vec<(String, String)> = response
         .headers()
@@ -363,30 +386,55 @@ fn received(
         .collect();
     let encoding =
         headers.iter().find(|(name, _)| name == "content-encoding").map(|(_, value)| value.to_lowercase());
-    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, v)| v.parse().ok());
+    let length: Option<u64> =
+        headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, v)| v.parse().ok());
     let status = response.status().as_u16();
-    let mut body = Vec::new();
-    let read = response.body_mut().with_config().limit(request.most).reader().read_to_end(&mut body);
-    read.map_err(|error| match ureq::Error::from(error) {
-        ureq::Error::Timeout(ureq::Timeout::PerRead) => {
-            format!("{url} sent nothing for {} seconds in the middle of its answer", request.timeout.max(1))
-        }
-        error => format!("Incomplete read: the answer of {url} was cut off: {error}"),
-    })?;
     let bodiless = method == "HEAD" || matches!(status, 204 | 304);
-    if let Some(length) = length.filter(|length| !bodiless && body.len() < *length) {
+    let mut body = Vec::new();
+    let out: &mut dyn Write = match into.filter(|_| (200..300).contains(&status)) {
+        Some(file) => file,
+        None => &mut body,
+    };
+    let mut packed = Counted { inner: response.body_mut().with_config().limit(request.most).reader(), count: 0 };
+    let is_packed = request.decompress && !bodiless && encoding.as_deref() == Some("gzip");
+    let copied = if is_packed {
+        // A stream may be of several parts, one after the other.
+        let mut plain = flate2::read::MultiGzDecoder::new(&mut packed).take(request.most);
+        std::io::copy(&mut plain, out)
+    } else {
+        std::io::copy(&mut packed, out)
+    };
+    copied.map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput if is_packed => format!("the answer of {url} is no gzip: {error}"),
+        std::io::ErrorKind::StorageFull => format!("there is no room for the answer of {url}: {error}"),
+        _ => match ureq::Error::from(error) {
+            ureq::Error::Timeout(ureq::Timeout::PerRead) => {
+                format!("{url} sent nothing for {} seconds in the middle of its answer", request.timeout.max(1))
+            }
+            error => format!("Incomplete read: the answer of {url} was cut off: {error}"),
+        },
+    })?;
+    if let Some(length) = length.filter(|length| !bodiless && packed.count < *length) {
         return Err(format!(
             "Incomplete read: the answer of {url} was cut off after {} of {length} bytes",
-            body.len()
+            packed.count
         ));
     }
-    if request.decompress && !bodiless && encoding.as_deref() == Some("gzip") {
-        let packed = std::mem::take(&mut body);
-        // A stream may be of several parts, one after the other.
-        let mut reader = flate2::read::MultiGzDecoder::new(packed.as_slice()).take(request.most);
-        reader.read_to_end(&mut body).map_err(|e| format!("the answer of {url} is no gzip: {e}"))?;
-    }
     Ok(Answer { status, headers, body, url: url.to_owned() })
+}
+
+/// A reader that knows how much it gave.
+struct Counted<R> {
+    inner: R,
+    count: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.count += count as u64;
+        Ok(count)
+    }
 }
 
 /// The body of a successful answer, of 64 MiB at most and within 30 seconds.

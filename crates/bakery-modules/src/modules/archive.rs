@@ -1,13 +1,15 @@
 //! `archive`: files and folders into an archive (community.general `archive.py`).
 
-use std::io::Write as _;
+use std::fs::File;
+use std::io::Write;
+use std::process::Stdio;
 use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_lang::Value;
 use bakery_macros::ModuleArgs;
 
-use crate::host::{FileAttributes, Replace};
+use crate::host::{Content, FileAttributes, Replace};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run};
 
@@ -38,7 +40,9 @@ struct Args {
 fn run(args: Args, host: &mut Host) -> Run {
     let given: Vec<PathBuf> = args.path.iter().flat_map(|p| expanded(host, p)).collect();
     let exclude: Vec<PathBuf> = args.exclude_path.iter().flatten().flat_map(|p| expanded(host, p)).collect();
-    let roots: Vec<PathBuf> = given.iter().filter(|p| !exclude.contains(p)).cloned().collect();
+    let mut roots: Vec<PathBuf> = given.iter().filter(|p| !exclude.contains(p)).cloned().collect();
+    roots.sort();
+    roots.dedup();
     let (there, missing): (Vec<&PathBuf>, Vec<&PathBuf>) =
         roots.iter().partition(|p| p.symlink_metadata().is_ok());
     if roots.is_empty() {
@@ -58,25 +62,31 @@ fn run(args: Args, host: &mut Host) -> Run {
     let plan = Plan { args: &args, arcroot: &arcroot, dest: &dest, exclude: &exclude };
     let mut archived: Vec<PathBuf> = Vec::new();
     let mut changed = false;
-    let before = fs::read(&dest).ok();
     let compressed = !must_archive && matches!(args.format.as_str(), "gz" | "bz2" | "xz" | "zstd");
     if there.is_empty() {
         // Nothing to put in: an archive of an earlier run stays as it is.
     } else if host.check {
-        changed = must_archive || before.is_none();
+        changed = must_archive || !dest.is_file();
     } else {
-        let bytes = if compressed {
-            archived.push(roots[0].clone());
-            compress(host, &args.format, &fs::read(&roots[0])?)?
-        } else {
+        let folder = dest.parent().unwrap_or(Path::new("/"));
+        let mut staged = fs::stage(folder)?;
+        if !compressed {
             archived = plan.members(&there)?;
-            let bytes =
-                if args.format == "zip" { zip(&plan, &archived)? } else { tarball(&plan, &archived)? };
-            compress(host, &args.format, &bytes)?
-        };
+        }
+        if args.format == "zip" {
+            zip(&plan, &archived, staged.as_file_mut())?;
+        } else {
+            let mut packer = Packer::new(host, &args.format, staged.as_file())?;
+            if compressed {
+                archived.push(roots[0].clone());
+                std::io::copy(&mut fs::open(&roots[0])?, &mut packer).map_err(failed)?;
+            } else {
+                tarball(&plan, &archived, &mut packer)?;
+            }
+            packer.finish()?;
+        }
         // The same files give the same bytes: nothing of the time of packing is in them.
-        changed = before.as_ref() != Some(&bytes);
-        host.replace(&dest, &bytes, &Replace::default())?;
+        (changed, _) = host.replace_by(&dest, Content::Staged(staged), &Replace::default())?;
         if args.remove {
             for path in archived.iter().chain(roots.iter().filter(|p| p.is_dir())) {
                 fs::remove_all(path)?;
@@ -152,10 +162,15 @@ impl Plan<'_> {
     }
 }
 
-fn tarball(plan: &Plan<'_>, members: &[PathBuf]) -> Result<Vec<u8>, Failure> {
-    let failed = |e: std::io::Error| Failure::new(format!("cannot write the archive: {e}"));
-    let mut builder = tar::Builder::new(Vec::new());
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(format!("cannot write the archive: {error}"))
+}
+
+fn tarball(plan: &Plan<'_>, members: &[PathBuf], out: &mut Packer) -> Result<(), Failure> {
+    let mut builder = tar::Builder::new(out);
     builder.follow_symlinks(false);
+    // Not everybody who unpacks it knows of files with holes.
+    builder.sparse(false);
     for path in members {
         if path.is_dir() && !path.is_symlink() {
             builder.append_dir(plan.name(path).join(""), path).map_err(failed)?;
@@ -163,41 +178,81 @@ fn tarball(plan: &Plan<'_>, members: &[PathBuf]) -> Result<Vec<u8>, Failure> {
             builder.append_path_with_name(path, plan.name(path)).map_err(failed)?;
         }
     }
-    builder.into_inner().map_err(failed)
+    builder.finish().map_err(failed)
 }
 
-fn zip(plan: &Plan<'_>, members: &[PathBuf]) -> Result<Vec<u8>, Failure> {
+fn zip(plan: &Plan<'_>, members: &[PathBuf], out: &mut File) -> Result<(), Failure> {
     use std::os::unix::fs::MetadataExt as _;
-    let failed = |e: zip::result::ZipError| Failure::new(format!("cannot write the archive: {e}"));
-    let mut writer = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let mut writer = zip::ZipWriter::new(out);
     for path in members {
         let meta = fs::metadata(path)?;
-        let options = zip::write::SimpleFileOptions::default().unix_permissions(meta.mode() & 0o7777);
+        let options = zip::write::SimpleFileOptions::default()
+            .unix_permissions(meta.mode() & 0o7777)
+            .large_file(meta.len() >= u64::from(u32::MAX));
         let name = plan.name(path).display().to_string();
         if meta.is_dir() {
             writer.add_directory(name, options).map_err(failed)?;
         } else {
             writer.start_file(name, options).map_err(failed)?;
-            writer.write_all(&fs::read(path)?).map_err(|e| Failure::new(e.to_string()))?;
+            std::io::copy(&mut fs::open(path)?, &mut writer).map_err(failed)?;
         }
     }
-    Ok(writer.finish().map_err(failed)?.into_inner())
+    writer.finish().map(drop).map_err(failed)
 }
 
-fn compress(host: &Host, format: &str, plain: &[u8]) -> Result<Vec<u8>, Failure> {
-    match format {
-        "gz" => {
-            // No time and no name in the header.
-            let level = flate2::Compression::new(6);
-            let mut encoder = flate2::GzBuilder::new().mtime(0).write(Vec::new(), level);
-            let done = encoder.write_all(plain).and_then(|()| encoder.finish());
-            done.map_err(|e| Failure::new(e.to_string()))
+/// Where an archive is written to, on its way into a file.
+enum Packer {
+    Plain(File),
+    Gzip(flate2::write::GzEncoder<File>),
+    /// A program that reads what is written to it, and its name.
+    Program(std::process::Child, String),
+}
+
+impl Packer {
+    fn new(host: &Host, format: &str, file: &File) -> Result<Self, Failure> {
+        let file = file.try_clone().map_err(failed)?;
+        match format {
+            "gz" => {
+                // No time and no name in the header.
+                let level = flate2::Compression::new(6);
+                Ok(Self::Gzip(flate2::GzBuilder::new().mtime(0).write(file, level)))
+            }
+            "bz2" | "xz" | "zstd" => {
+                let program = if format == "bz2" { "bzip2" } else { format };
+                let mut cmd = host.cmd(&host.program(program)?).arg("-c");
+                cmd.raw().stdin(Stdio::piped()).stdout(file);
+                Ok(Self::Program(cmd.spawn()?, program.to_owned()))
+            }
+            _ => Ok(Self::Plain(file)),
         }
-        "bz2" | "xz" | "zstd" => {
-            let program = if format == "bz2" { "bzip2" } else { format };
-            Ok(host.cmd(program).arg("-c").input(plain).run()?.stdout)
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Gzip(encoder) => encoder.finish().map(drop).map_err(failed),
+            Self::Program(mut child, program) => {
+                drop(child.stdin.take());
+                let status = child.wait().map_err(failed)?;
+                if status.success() { Ok(()) } else { Err(failed(format!("{program} failed: {status}"))) }
+            }
         }
-        _ => Ok(plain.to_vec()),
+    }
+}
+
+impl Write for Packer {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Plain(file) => file.write(bytes),
+            Self::Gzip(encoder) => encoder.write(bytes),
+            Self::Program(child, _) => {
+                child.stdin.as_mut().map_or(Err(std::io::ErrorKind::BrokenPipe.into()), |pipe| pipe.write(bytes))
+            }
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -8,9 +8,9 @@ use bakery_macros::ModuleArgs;
 use sha1::Digest as _;
 use std::os::unix::fs::MetadataExt as _;
 
-use crate::host::{FileAttributes, Replace, received};
+use crate::host::{Content, FileAttributes, Replace, received};
 use crate::registry::module;
-use crate::{Failure, Host, Outcome, Run};
+use crate::{Failure, Host, Outcome, Run, digests};
 
 /// Puts a file, a folder or given content at a destination.
 #[derive(ModuleArgs)]
@@ -45,6 +45,9 @@ struct Args {
     /// Used internally: content in base64, from the controller.
     #[arg(name = "_data")]
     data: Option<String>,
+    /// Used internally: the file of the controller that has the content, where the module runs beside it.
+    #[arg(name = "_path")]
+    path: Option<String>,
     /// Used internally: the file name of the source.
     #[arg(name = "_original_basename")]
     original_basename: Option<String>,
@@ -67,7 +70,7 @@ pub(super) fn sha1(bytes: &[u8]) -> String {
 fn run(mut args: Args, host: &mut Host) -> Run {
     let mut dest = host.path(&args.dest);
     let source = args.src.as_deref().map(|src| host.path(src));
-    if args.data.is_none() && args.content.is_none() {
+    if args.data.is_none() && args.path.is_none() && args.content.is_none() {
         let Some(source) = &source else { return Err("src (or content) is required".into()) };
         let meta = fs::metadata(source)
             .map_err(|_| Failure::new(format!("Source {} not found", source.display())))?;
@@ -80,10 +83,11 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         }
         args.source_mode = Some(i64::from(meta.mode() & 0o7777));
     }
-    let content = match (&args.data, &args.content, &source) {
-        (Some(data), _, _) => received(data)?,
-        (None, Some(content), _) => content.clone().into_bytes(),
-        (None, None, Some(source)) => fs::read(source)?,
+    let carried = args.path.clone().map(PathBuf::from);
+    let content = match (&args.data, &args.content, carried.as_ref().or(source.as_ref())) {
+        (Some(data), _, _) => Given::Bytes(received(data)?),
+        (None, Some(content), _) => Given::Bytes(content.clone().into_bytes()),
+        (None, None, Some(source)) => Given::File(source),
         (None, None, None) => return Err("src (or content) is required".into()),
     };
     if args.attributes.mode.as_ref().and_then(|m| m.as_str()) == Some("preserve") {
@@ -113,14 +117,10 @@ fn run(mut args: Args, host: &mut Host) -> Run {
     if dest.exists() && !args.force {
         return Ok(base(Outcome::unchanged()).msg("file already exists"));
     }
-    if host.check && !args.remote_src {
-        let now = host.read_optional(&dest)?;
-        if now.as_ref() != Some(&content) {
-            host.record_diff(&dest, &now.unwrap_or_default(), &content);
-            return Ok(Outcome::changed(true));
-        }
+    if host.check && !args.remote_src && content.replace(host, &dest, &Replace::default())?.0 {
+        return Ok(Outcome::changed(true));
     }
-    let sum = sha1(&content);
+    let [sum, md5] = content.sums()?;
     if let Some(wanted) = args.checksum.as_deref().filter(|wanted| *wanted != sum) {
         return Err(Failure::new("Copied file does not match the expected checksum. Transfer failed.")
             .with("checksum", sum)
@@ -141,12 +141,12 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         instead_of_link: true,
         ..Replace::default()
     };
-    let (mut changed, backup) = host.replace(&dest, &content, &how)?;
+    let (mut changed, backup) = content.replace(host, &dest, &how)?;
     if changed && !host.check && args.remote_src && args.attributes.mode.is_none() {
         // What is copied on the target keeps its mode, as `shutil.copystat` does it.
         args.attributes.mode = args.source_mode.map(bakery_lang::Value::from);
     }
-    let outcome = base(Outcome::unchanged()).with("checksum", sum.as_str()).with("md5sum", md5(&content));
+    let outcome = base(Outcome::unchanged()).with("checksum", sum.as_str()).with("md5sum", md5);
     if !changed && !args.remote_src {
         // The module `file` answers for a file that was not copied, with another name for it.
         outcome.fields.set("path", dest.display().to_string());
@@ -158,6 +158,34 @@ fn run(mut args: Args, host: &mut Host) -> Run {
         Some(backup) => outcome.with("backup_file", backup.display().to_string()),
         None => outcome,
     })
+}
+
+/// What is copied: held here, or in a file of any size.
+enum Given<'a> {
+    Bytes(Vec<u8>),
+    File(&'a Path),
+}
+
+impl Given<'_> {
+    fn replace(
+        &self,
+        host: &mut Host,
+        dest: &Path,
+        how: &Replace,
+    ) -> Result<(bool, Option<PathBuf>), Failure> {
+        match self {
+            Self::Bytes(bytes) => host.replace(dest, bytes, how),
+            Self::File(path) => host.replace_by(dest, Content::Of(path), how),
+        }
+    }
+
+    /// SHA-1 and MD5.
+    fn sums(&self) -> Result<[String; 2], Failure> {
+        match self {
+            Self::Bytes(bytes) => Ok([sha1(bytes), md5(bytes)]),
+            Self::File(path) => Ok(digests::of_file(path, ["sha1", "md5"])?.map(Option::unwrap_or_default)),
+        }
+    }
 }
 
 fn make_folders(host: &mut Host, folder: &Path, args: &Args) -> Result<(), Failure> {
@@ -224,11 +252,10 @@ fn copy_folder(args: &Args, host: &mut Host, source: &Path, dest: &Path) -> Run 
                 }
             }
         } else {
-            let content = fs::read(&path)?;
             if target.exists() && !args.force {
                 continue;
             }
-            let (differs, _) = host.replace(&target, &content, &Replace::default())?;
+            let (differs, _) = host.replace_by(&target, Content::Of(&path), &Replace::default())?;
             if differs && !host.check {
                 host.attributes(&target, &mode)?;
             }

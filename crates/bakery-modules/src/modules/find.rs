@@ -284,10 +284,8 @@ fn entry(args: &Args, path: &Path, meta: &std::fs::Metadata) -> Value {
     let map = super::stat::about(meta);
     map.set("path", path.display().to_string());
     if args.get_checksum && meta.is_file() {
-        map.set(
-            "checksum",
-            crate::digests::hex(&args.checksum_algorithm, &fs::read(path).unwrap_or_default()),
-        );
+        let sums = crate::digests::of_file(path, [&args.checksum_algorithm]);
+        map.set("checksum", sums.ok().and_then(|[sum]| sum));
     }
     map.into()
 }

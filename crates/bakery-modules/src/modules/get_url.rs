@@ -7,8 +7,8 @@ use bakery_host::fs;
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
-use crate::host::{FileAttributes, Replace};
-use crate::http::{Answer, Request, masked, send, unless_newer};
+use crate::host::{Content, FileAttributes, Replace};
+use crate::http::{Answer, Request, masked, send, send_into, unless_newer};
 use crate::registry::module;
 use crate::{Failure, Host, Outcome, Run, digests};
 
@@ -101,13 +101,20 @@ fn request(host: &Host, url: &str, args: Option<&Args>) -> Request {
 
 /// Fetches an address, with another try after what may pass: a broken connection, a server's trouble.
 fn fetch(request: &Request) -> Result<Answer, Failure> {
+    attempts(request, &mut || send(request))
+}
+
+fn attempts(
+    request: &Request,
+    send: &mut dyn FnMut() -> Result<Answer, String>,
+) -> Result<Answer, Failure> {
     let url = masked(&request.url);
     let mut last = Failure::new("no attempt was made");
     for attempt in 0..3u64 {
         if attempt > 0 {
             std::thread::sleep(Duration::from_millis(500 << attempt));
         }
-        match send(request) {
+        match send() {
             Ok(answer) if answer.status >= 500 => {
                 last = Failure::new(format!("Request failed: HTTP Error {}", answer.status))
                     .with("status_code", i64::from(answer.status));
@@ -131,9 +138,10 @@ fn fetch(request: &Request) -> Result<Answer, Failure> {
 fn ask(host: &Host, args: &Args) -> Result<Answer, Failure> {
     let request = request(host, &args.url, Some(args));
     if args.url.starts_with("file://") {
-        let mut answer = fetch(&request)?;
-        answer.headers.push(("content-length".into(), answer.body.len().to_string()));
-        return Ok(answer);
+        let path = args.url.trim_start_matches("file://");
+        let length = fs::metadata(path).map_err(|e| Failure::new(format!("Request failed: {e}")))?.len();
+        let headers = vec![("content-length".into(), length.to_string())];
+        return Ok(Answer { status: 200, headers, body: vec![], url: args.url.clone() });
     }
     let url = masked(&args.url);
     let answer = send(&Request { method: "HEAD".into(), ..request })
@@ -147,11 +155,11 @@ fn ask(host: &Host, args: &Args) -> Result<Answer, Failure> {
 /// Fetches an address into a temporary file that stays until the process ends.
 pub(super) fn to_temporary(host: &Host, url: &str, validate_certs: bool) -> Result<PathBuf, Failure> {
     let request = Request { validate_certs, ..request(host, url, None) };
-    let bytes = fetch(&request)?.body;
     let name = url.rsplit('/').next().unwrap_or("download");
     let folder = ::tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?.keep();
     let path = folder.join(name);
-    fs::write_atomic(&path, bytes)?;
+    let mut file = fs::create(&path)?;
+    attempts(&request, &mut || send_into(&request, &mut file))?;
     Ok(path)
 }
 
@@ -209,8 +217,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     let base = |outcome: Outcome, dest: &Path| {
         outcome.with("url", masked(&args.url)).with("dest", dest.display().to_string())
     };
-    if let (false, Some((algorithm, sum)), Ok(Some(now))) = (into_folder, &sum, host.read_optional(&dest))
-        && digests::hex(algorithm, &now).as_ref() == Some(sum)
+    if let (false, Some((algorithm, sum)), true) = (into_folder, &sum, dest.is_file())
+        && digests::of_file(&dest, [algorithm])?[0].as_ref() == Some(sum)
     {
         let changed = host.attributes(&dest, &args.attributes)?;
         return Ok(base(Outcome::changed(changed), &dest).msg("file already exists"));
@@ -234,37 +242,45 @@ fn run(args: Args, host: &mut Host) -> Run {
         // What is there already is sent again only if the server has something newer.
         request.headers.extend(unless_newer(&dest));
     }
-    let answer = fetch(&request)?;
+    // Beside its place, where it has room and can take that in a moment.
+    let beside = folder.unwrap_or(&dest).to_path_buf();
+    let mut staged = fs::stage(&beside).or_else(|_| fs::stage(std::env::temp_dir()))?;
+    let answer = attempts(&request, &mut || send_into(&request, staged.as_file_mut()))?;
     if into_folder {
         dest = dest.join(answer.file_name());
     }
-    let (bytes, status) = (answer.body, answer.status);
+    let status = answer.status;
     if status == 304 {
         let changed = host.attributes(&dest, &args.attributes)?;
         return Ok(base(Outcome::changed(changed), &dest)
             .msg("HTTP Error 304: Not Modified")
             .with("status_code", 304));
     }
-    if let Some((algorithm, sum)) = &sum {
-        let got = digests::hex(algorithm, &bytes).unwrap_or_default();
+    let algorithm = sum.as_ref().map_or("", |(algorithm, _)| algorithm);
+    let [sha1, md5, got] = digests::of_file(staged.path(), ["sha1", "md5", algorithm])?;
+    let length = fs::metadata(staged.path())?.len();
+    if let Some((_, sum)) = &sum {
+        let got = got.unwrap_or_default();
         if got != *sum {
             let url = masked(&args.url);
             return Err(Failure::new(format!("The checksum for {url} did not match {sum}; it was {got}.")));
         }
     }
-    let before = host.read_optional(&dest)?.map(|bytes| super::copy::sha1(&bytes));
-    let (mut changed, backup) = host.replace(
-        &dest,
-        &bytes,
-        &Replace { backup: args.backup, instead_of_link: true, ..Replace::default() },
-    )?;
+    let before = if dest.is_file() { digests::of_file(&dest, ["sha1"])? } else { [None] };
+    let [before] = before;
+    let how = Replace { backup: args.backup, instead_of_link: true, ..Replace::default() };
+    let (mut changed, backup) = if staged.path().parent() == Some(&beside) {
+        host.replace_by(&dest, Content::Staged(staged), &how)?
+    } else {
+        host.replace_by(&dest, Content::Of(staged.path()), &how)?
+    };
     changed |= host.attributes(&dest, &args.attributes)?;
     let mut outcome = base(Outcome::changed(changed), &dest)
         .with("checksum_dest", before)
-        .with("md5sum", super::copy::md5(&bytes))
-        .with("checksum_src", super::copy::sha1(&bytes))
+        .with("md5sum", md5)
+        .with("checksum_src", sha1)
         .with("status_code", if local { Value::None } else { i64::from(status).into() })
-        .msg(format!("OK ({} bytes)", bytes.len()));
+        .msg(format!("OK ({length} bytes)"));
     if let Some(backup) = backup {
         outcome = outcome.with("backup_file", Value::from(backup.display().to_string()));
     }

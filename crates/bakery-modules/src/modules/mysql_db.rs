@@ -60,7 +60,8 @@ struct Args {
     config_overrides_defaults: bool,
     /// The folder to work in.
     chdir: Option<String>,
-    /// Whether a dump fails when any program of its pipe does.
+    /// Whether a dump fails when any program of its pipe does; wants bash.
+    #[arg(default = "true")]
     pipefail: bool,
     /// Whether the change goes to the binary log.
     #[arg(default = "true")]
@@ -161,11 +162,12 @@ fn dump(
     }
     words.extend(args.dump_extra_args.clone());
     let line = words.join(" ");
-    let line = match packer(host, target)? {
-        Some(packer) => format!("{line} | {packer} > {}", shell_word(target)),
-        None => format!("{line} > {}", shell_word(target)),
-    };
-    Ok(if args.pipefail { format!("set -o pipefail && {line}") } else { line })
+    let (packer, target) = (packer(host, target)?, shell_word(target));
+    let tells = if args.pipefail && host.program("bash").is_ok() { "set -o pipefail && " } else { "" };
+    Ok(match packer {
+        Some(packer) => format!("{tells}{line} | {packer} > {target}"),
+        None => format!("{line} > {target}"),
+    })
 }
 
 /// The command line of an import, with the words to log in.
@@ -209,7 +211,8 @@ fn carry(
     let line =
         |hidden: Option<&Path>| make(args, host, server, &login_words(args, host, as_admin, hidden), target);
     let real = line(hidden.as_ref().map(tempfile::NamedTempFile::path))?;
-    let shell = if args.pipefail { "bash" } else { "/bin/sh" };
+    // A packed dump whose first program fails is none; only bash tells.
+    let shell = if args.pipefail && host.program("bash").is_ok() { "bash" } else { "/bin/sh" };
     let output = host.try_run(&[shell, "-c", &real])?;
     if !output.success() {
         return Err(Failure::new(output.error_text()));

@@ -233,7 +233,6 @@ impl Server<'_> {
             }
             if let Some((plugin, hash)) = self.authentication(&user, &at)? {
                 account.set("plugin", plugin);
-                account.set("plugin_auth_string", hash.clone());
                 account.set("plugin_hash_string", hash);
             }
             if text("is_role") == "N" {

@@ -65,6 +65,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         }
     };
     let (mut server, _) = mysql::open(host, &args.login, args.login_db.as_deref(), false)?;
+    server.has_plain_dates = true;
     set_session(&mut server, args.session_vars.as_ref())?;
     if args.single_transaction {
         server.rows("START TRANSACTION")?;

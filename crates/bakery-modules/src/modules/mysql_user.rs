@@ -66,7 +66,8 @@ struct Args {
     /// Variables of the session.
     session_vars: Option<Map>,
     /// Whether the case of columns counts.
-    column_case_sensitive: Option<bool>,
+    #[arg(default = "true")]
+    column_case_sensitive: bool,
     /// When its password is no longer good.
     #[arg(choices = "now,never,default,interval")]
     password_expire: Option<String>,
@@ -123,6 +124,8 @@ struct Done {
     attributes: Value,
 }
 
+const NO_HASHES: &str = "The 'encrypted' option is not supported on MySQL 9.7.0+ because the mysql_native_password plugin has been removed. Use a plaintext password instead.";
+
 /// An account and the server it is on.
 struct Account<'a> {
     args: &'a Args,
@@ -141,6 +144,11 @@ impl Account<'_> {
 
     fn cell(&mut self, statement: &str) -> Result<Option<String>, Refused> {
         Ok(self.with(statement, &[])?.first().filter(|v| !v.is_none()).map(ToString::to_string))
+    }
+
+    /// Whether the server has `mysql_native_password` and its hashes: MySQL lost it with release 9.
+    fn has_native_password(&self) -> bool {
+        self.server.is_mariadb() || !self.server.is_at_least([9, 7, 0])
     }
 
     fn native_hash(&mut self, password: &str) -> Result<String, Refused> {
@@ -175,7 +183,7 @@ impl Account<'_> {
         match (&args.plugin_hash_string, &args.plugin_auth_string) {
             (Some(hash), _) => clause(" AS %s", &[hash]),
             (None, Some(text)) if plugin == "pam" => clause(" USING %s", &[text]),
-            (None, Some(text)) if plugin == "ed25519" => clause(" USING PASSWORD(%s)", &[text]),
+            (None, Some(text)) if matches!(plugin, "ed25519" | "parsec") => clause(" USING PASSWORD(%s)", &[text]),
             (None, Some(text)) => clause(" BY %s", &[text]),
             (None, None) => clause("", &[]),
         }
@@ -209,6 +217,9 @@ impl Account<'_> {
             (Some((plugin, hash)), ..) => {
                 ("IDENTIFIED WITH %s AS %s".to_owned(), vec![plugin.clone(), hash.clone()])
             }
+            (None, Some(_), _) if args.encrypted && !self.has_native_password() => {
+                return Err(NO_HASHES.into());
+            }
             (None, Some(password), _) if args.encrypted => {
                 let by_password = self.server.is_mariadb() || !self.server.is_at_least([8, 0, 0]);
                 (
@@ -216,7 +227,7 @@ impl Account<'_> {
                     vec![password.clone()],
                 )
             }
-            (None, Some(password), _) if self.server.knows_grants_only() => {
+            (None, Some(password), _) if self.server.knows_grants_only() || !self.has_native_password() => {
                 ("IDENTIFIED BY %s".into(), vec![password.clone()])
             }
             (None, Some(password), _) => (native, vec![self.native_hash(password)?]),
@@ -278,6 +289,20 @@ impl Account<'_> {
 
     fn change_password(&mut self, password: &str, done: &mut Done) -> Result<(), Failure> {
         let args = self.args;
+        if !self.has_native_password() {
+            if args.encrypted {
+                return Err(NO_HASHES.into());
+            }
+            // What the server keeps has a salt of its own, so nobody can tell whether it is this one.
+            done.password_changed = Some(true);
+            done.changed = true;
+            done.msg = "Password updated".into();
+            if !self.check {
+                self.with("ALTER USER %s@%s IDENTIFIED BY %s", &[password])?;
+                done.msg = "Password updated (new style)".into();
+            }
+            return Ok(());
+        }
         let columns = self.server.rows(
             "SELECT COLUMN_NAME FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = 'mysql' AND TABLE_NAME = 'user' AND COLUMN_NAME IN ('Password', 'authentication_string') ORDER BY COLUMN_NAME DESC",
         )?;
@@ -602,10 +627,6 @@ fn run(args: Args, host: &mut Host) -> Run {
     }
     let database = args.force_context.then_some("mysql");
     let (mut server, _) = mysql::open(host, &args.login, database, args.check_implicit_admin)?;
-    let columns_have_case = args.column_case_sensitive.unwrap_or_else(|| {
-        host.warn("Option column_case_sensitive is not provided. The default is now false, so the column's name will be uppercased. The default will be changed to true in community.mysql 4.0.0.");
-        false
-    });
     if !args.sql_log_bin {
         server.rows("SET SQL_LOG_BIN=0")?;
     }
@@ -614,7 +635,7 @@ fn run(args: Args, host: &mut Host) -> Run {
         None => None,
         Some(text) => {
             let mode = server.rows("SELECT @@sql_mode")?.first().map(ToString::to_string).unwrap_or_default();
-            Some(privileges::unpack(text, mode.contains("ANSI"), columns_have_case, !args.subtract_privs)?)
+            Some(privileges::unpack(text, mode.contains("ANSI"), args.column_case_sensitive, !args.subtract_privs)?)
         }
     };
     let mut account = Account {

@@ -149,7 +149,8 @@ fn run(args: Args, host: &mut Host) -> Run {
         );
     }
     if kind.is_file() && args.get_checksum {
-        stat.set("checksum", digests::hex(&args.checksum_algorithm, &fs::read(&path)?));
+        let [sum] = digests::of_file(&path, [&args.checksum_algorithm])?;
+        stat.set("checksum", sum);
     }
     if args.get_mime {
         let path = path.display().to_string();

@@ -1,7 +1,9 @@
 //! `unarchive`: an archive into a folder. Nothing in an archive is written outside that folder.
 
-use std::io::Read;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
+use std::process::{Child, Stdio};
 use std::path::{Component, Path, PathBuf};
 
 use bakery_host::{fs, users};
@@ -52,6 +54,9 @@ struct Args {
     /// Used internally: the archive in base64, from the controller.
     #[arg(name = "_data")]
     data: Option<String>,
+    /// Used internally: the archive's path on the controller, where the module runs beside it.
+    #[arg(name = "_path")]
+    path: Option<String>,
     /// Permissions and ownership.
     #[arg(flatten)]
     attributes: FileAttributes,
@@ -76,12 +81,13 @@ fn run(args: Args, host: &mut Host) -> Run {
     if !dest.is_dir() {
         return Err(Failure::new(format!("dest '{}' must be an existing dir", args.dest)));
     }
-    let bytes = match &args.data {
-        Some(data) => received(data)?,
+    let mut archive = match &args.data {
+        Some(data) => fs::in_memory(&received(data)?)?,
+        None if args.path.is_some() => fs::open(args.path.as_deref().unwrap_or_default())?,
         None if args.src.contains("://") => {
-            fs::read(super::get_url::to_temporary(host, &args.src, args.validate_certs)?)?
+            fs::open(super::get_url::to_temporary(host, &args.src, args.validate_certs)?)?
         }
-        None => fs::read(host.path(&args.src)).map_err(|e| {
+        None => fs::open(host.path(&args.src)).map_err(|e| {
             if e.is_not_found() {
                 Failure::new(format!("Source '{}' does not exist", args.src))
             } else {
@@ -89,13 +95,18 @@ fn run(args: Args, host: &mut Host) -> Run {
             }
         })?,
     };
-    let is_zip = bytes.starts_with(b"PK\x03\x04") || bytes.starts_with(b"PK\x05\x06");
+    let mut start = [0; 4];
+    let unreadable = |e: std::io::Error| Failure::new(format!("Source '{}' cannot be read: {e}", args.src));
+    let count = archive.rewind().and_then(|()| archive.read(&mut start)).map_err(unreadable)?;
+    archive.rewind().map_err(unreadable)?;
+    let start = &start[..count];
+    let is_zip = start.starts_with(b"PK\x03\x04") || start.starts_with(b"PK\x05\x06");
     let options = Options::read(args.extra_opts.as_deref().unwrap_or_default(), is_zip)?;
     let mut unpacking = Unpacking { host, args: &args, dest: &dest, options, names: vec![], folders: vec![] };
-    let changed = if is_zip { unpacking.zip(&bytes)? } else { unpacking.tar(&bytes)? };
+    let changed = if is_zip { unpacking.zip(archive)? } else { unpacking.tar(archive, start)? };
     unpacking.date_folders()?;
     let names = unpacking.names;
-    let handler = match &bytes[..bytes.len().min(4)] {
+    let handler = match start {
         [b'P', b'K', 3, 4] => "ZipArchive",
         // GNU tar finds out about the compression itself; the first handler of Ansible's that succeeds is asked.
         [0x1f, 0x8b, ..] => "TgzArchive",
@@ -187,23 +198,45 @@ impl Options {
 }
 
 /// A decompressor by what the bytes start with.
-fn reader<'a>(host: &Host, bytes: &'a [u8]) -> Result<Box<dyn Read + 'a>, Failure> {
-    let through = |program: &str| -> Result<Box<dyn Read>, Failure> {
-        let output = host
-            .cmd(program)
-            .arg("-dc")
-            .input(bytes)
-            .run()
-            .map_err(|e| Failure::new(format!("cannot unpack with {program}: {e}")))?;
-        Ok(Box::new(std::io::Cursor::new(output.stdout)))
+fn reader(host: &Host, archive: File, start: &[u8]) -> Result<Box<dyn Read>, Failure> {
+    let through = |program: &str, archive: File| -> Result<Box<dyn Read>, Failure> {
+        let failed = |e: &dyn std::fmt::Display| Failure::new(format!("cannot unpack with {program}: {e}"));
+        let mut cmd = host.cmd(&host.program(program)?).arg("-dc");
+        cmd.raw().stdin(archive).stdout(Stdio::piped()).stderr(Stdio::null());
+        let child = cmd.spawn().map_err(|e| failed(&e))?;
+        Ok(Box::new(Unpacked { child, program: program.to_owned() }))
     };
-    Ok(match bytes {
-        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(bytes)),
-        [b'B', b'Z', b'h', ..] => through("bzip2")?,
-        [0xfd, b'7', b'z', b'X', b'Z', ..] => through("xz")?,
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => through("zstd")?,
-        _ => Box::new(bytes),
+    Ok(match start {
+        [0x1f, 0x8b, ..] => Box::new(flate2::read::MultiGzDecoder::new(BufReader::new(archive))),
+        [b'B', b'Z', b'h', ..] => through("bzip2", archive)?,
+        [0xfd, b'7', b'z', b'X', ..] => through("xz", archive)?,
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => through("zstd", archive)?,
+        _ => Box::new(BufReader::new(archive)),
     })
+}
+
+/// What a program unpacks.
+struct Unpacked {
+    child: Child,
+    program: String,
+}
+
+impl Read for Unpacked {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.child.stdout.as_mut().map_or(Ok(0), |pipe| pipe.read(buffer))?;
+        // What was cut off is not taken for the end.
+        if count == 0 && !buffer.is_empty() && !self.child.wait()?.success() {
+            return Err(std::io::Error::other(format!("{} cannot unpack it", self.program)));
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Unpacked {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// The path under the folder that an entry is written to, or why it may not be.
@@ -245,9 +278,9 @@ fn inside(dest: &Path, name: &Path, strip: usize) -> Result<Option<PathBuf>, Fai
 }
 
 /// One entry of an archive.
-struct Entry {
+struct Entry<'a> {
     name: PathBuf,
-    kind: Kind,
+    kind: Kind<'a>,
     mode: u32,
     /// The owner and group that it had; archives of some kinds do not say.
     owner: Option<(u32, u32)>,
@@ -255,9 +288,9 @@ struct Entry {
     modified: i64,
 }
 
-enum Kind {
+enum Kind<'a> {
     Folder,
-    File(Vec<u8>),
+    File(&'a mut dyn Read),
     Link(PathBuf),
     Hard(PathBuf),
 }
@@ -287,7 +320,7 @@ impl Unpacking<'_> {
 
     /// Brings what is there to what an entry says; whether that was a change. What counts as one is what `tar --diff`
     /// reports: content, mode, owner, date of a file; mode of a folder; target of a link.
-    fn put(&mut self, entry: &Entry) -> Result<bool, Failure> {
+    fn put(&mut self, mut entry: Entry<'_>) -> Result<bool, Failure> {
         let text = entry.name.display().to_string();
         if !self.is_wanted(&text) {
             return Ok(false);
@@ -307,11 +340,12 @@ impl Unpacking<'_> {
             && meta.mtime() >= entry.modified
         {
             // What is kept is another one than the archive's all the same, which Ansible takes for a change every time.
-            return Ok(
-                matches!(&entry.kind, Kind::File(bytes) if fs::read(&path).ok().as_ref() != Some(bytes)),
-            );
+            return match &mut entry.kind {
+                Kind::File(content) => Ok(fs::differs(&path, content)?),
+                _ => Ok(false),
+            };
         }
-        let changed = match &entry.kind {
+        let changed = match &mut entry.kind {
             Kind::Folder => {
                 let missing = !path.is_dir();
                 if missing && !self.host.check {
@@ -320,7 +354,7 @@ impl Unpacking<'_> {
                 missing || other_mode
             }
             Kind::Link(target) => {
-                let differs = fs::read_link(&path).ok().as_deref() != Some(target);
+                let differs = fs::read_link(&path).ok().as_ref() != Some(target);
                 if differs && !self.host.check {
                     make_parent(&path)?;
                     fs::remove_all(&path)?;
@@ -330,7 +364,7 @@ impl Unpacking<'_> {
             }
             Kind::Hard(target) => {
                 let Some(source) = inside(self.dest, target, self.options.strip)? else { return Ok(false) };
-                let differs = fs::read(&source).ok().is_none_or(|a| fs::read(&path).ok() != Some(a));
+                let differs = !fs::same_bytes(&source, &path);
                 if differs && !self.host.check {
                     fs::remove_all(&path)?;
                     fs::hard_link(&source, &path)?;
@@ -338,21 +372,19 @@ impl Unpacking<'_> {
                 differs
             }
             Kind::File(content) => {
-                let same = self.host.read_optional(&path).ok().flatten().as_ref() == Some(content);
                 let owned = meta.as_ref().is_some_and(|m| {
                     entry.owner.is_none_or(|(uid, gid)| {
                         (own.owner.is_some() || m.uid() == uid) && (own.group.is_some() || m.gid() == gid)
                     })
                 });
                 let dated = meta.as_ref().is_some_and(|m| m.mtime() == entry.modified);
-                if !same && !self.host.check {
+                let differs = if self.host.check {
+                    fs::differs(&path, content)?
+                } else {
                     make_parent(&path)?;
-                    if path.is_symlink() {
-                        fs::remove_file(&path)?;
-                    }
-                    fs::write_atomic_mode(&path, content, entry.mode)?;
-                }
-                !same || other_mode || !owned || !dated
+                    fs::write_changed(&path, content, fs::Keep::Mode(entry.mode))?
+                };
+                differs || other_mode || !owned || !dated
             }
         };
         if changed && !self.host.check {
@@ -379,12 +411,12 @@ impl Unpacking<'_> {
         self.folders.iter().try_for_each(|(path, time)| Ok(fs::set_mtime(path, *time)?))
     }
 
-    fn tar(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+    fn tar(&mut self, archive: File, start: &[u8]) -> Result<bool, Failure> {
         let src = self.args.src.clone();
         let bad = |e: std::io::Error| {
             Failure::new(format!("Failed to find handler for \"{src}\": not a readable archive: {e}"))
         };
-        let mut archive = tar::Archive::new(reader(self.host, bytes)?);
+        let mut archive = tar::Archive::new(reader(self.host, archive, start)?);
         let is_root = rustix::process::geteuid().is_root();
         let mut changed = false;
         for entry in archive.entries().map_err(bad)? {
@@ -398,10 +430,15 @@ impl Unpacking<'_> {
                 Kind::Link(entry.link_name().map_err(bad)?.unwrap_or_default().into_owned())
             } else if kind.is_hard_link() {
                 Kind::Hard(entry.link_name().map_err(bad)?.unwrap_or_default().into_owned())
-            } else if kind.is_file() || kind.is_contiguous() {
-                let mut content = Vec::new();
-                entry.read_to_end(&mut content).map_err(bad)?;
-                Kind::File(content)
+            } else if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+                let records = entry.pax_extensions().map_err(bad)?.into_iter().flatten().flatten();
+                if records.filter_map(|record| record.key().ok()).any(|key| key.starts_with("GNU.sparse.")) {
+                    return Err(Failure::new(format!(
+                        "the archive has a file with holes as only GNU tar writes it into a POSIX archive: {}; pack it with --format=gnu",
+                        name.display()
+                    )));
+                }
+                Kind::File(&mut entry)
             } else if kind.is_block_special() || kind.is_character_special() || kind.is_fifo() {
                 return Err(Failure::new(format!(
                     "the archive has a device or pipe, which is not unpacked: {}",
@@ -415,7 +452,7 @@ impl Unpacking<'_> {
             let group = header.groupname().ok().flatten().and_then(users::find_group).map(|g| g.gid);
             let uid = user.unwrap_or_else(|| header.uid().unwrap_or(0) as u32);
             let gid = group.unwrap_or_else(|| header.gid().unwrap_or(0) as u32);
-            changed |= self.put(&Entry {
+            changed |= self.put(Entry {
                 name,
                 kind,
                 mode: header.mode().unwrap_or(0o644) & 0o7777,
@@ -426,32 +463,30 @@ impl Unpacking<'_> {
         Ok(changed)
     }
 
-    fn zip(&mut self, bytes: &[u8]) -> Result<bool, Failure> {
+    fn zip(&mut self, archive: File) -> Result<bool, Failure> {
         let src = self.args.src.clone();
         let bad = |e: &dyn std::fmt::Display| {
             Failure::new(format!("Failed to find handler for \"{src}\": not a readable zip archive: {e}"))
         };
-        let mut archive = zip::ZipArchive::new(std::io::Cursor::new(bytes)).map_err(|e| bad(&e))?;
+        let mut archive = zip::ZipArchive::new(BufReader::new(archive)).map_err(|e| bad(&e))?;
         let mut changed = false;
         for at in 0..archive.len() {
             let mut file = archive.by_index(at).map_err(|e| bad(&e))?;
             let name = PathBuf::from(file.name());
             let mode = file.unix_mode();
-            let mut content = Vec::new();
-            file.read_to_end(&mut content).map_err(|e| bad(&e))?;
+            let usual = if file.is_dir() { 0o755 } else { 0o644 };
+            let modified = file.last_modified().and_then(local_time).unwrap_or(0);
             let kind = match mode.map(|m| m & 0o170_000) {
                 _ if file.is_dir() => Kind::Folder,
-                Some(0o120_000) => Kind::Link(PathBuf::from(String::from_utf8_lossy(&content).into_owned())),
-                _ => Kind::File(content),
+                Some(0o120_000) => {
+                    let mut target = Vec::new();
+                    file.read_to_end(&mut target).map_err(|e| bad(&e))?;
+                    Kind::Link(PathBuf::from(String::from_utf8_lossy(&target).into_owned()))
+                }
+                _ => Kind::File(&mut file),
             };
-            let usual = if file.is_dir() { 0o755 } else { 0o644 };
-            changed |= self.put(&Entry {
-                name,
-                mode: mode.map_or(usual, |m| m & 0o7777),
-                kind,
-                owner: None,
-                modified: file.last_modified().and_then(local_time).unwrap_or(0),
-            })?;
+            let mode = mode.map_or(usual, |m| m & 0o7777);
+            changed |= self.put(Entry { name, mode, kind, owner: None, modified })?;
         }
         Ok(changed)
     }

@@ -251,7 +251,7 @@ fn run(args: Args, host: &mut Host) -> Run {
                         "gpgkey" => import_keys = true,
                         "name" => data.set("name", value),
                         "enabled" | "autorefresh" | "gpgcheck" if !data.contains(&name) => {
-                            data.set(&name, value)
+                            data.set(&name, value);
                         }
                         _ => {}
                     }

@@ -16,7 +16,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use reference::{collections, programs_of_bakery, programs_of_reference, public_roles};
+use reference::{COLLECTIONS, collections, programs_of_bakery, programs_of_reference, public_roles};
 
 /// Modules that no case names, and why.
 const WITHOUT_CASE: &[(&str, &str)] = &[
@@ -209,7 +209,7 @@ fn compare(case: &Path, venv: &str) -> Result<(), Failed> {
         .env("PROGRAMS", programs_of_bakery())
         .env("COLLECTIONS", collections(&reference)?)
         .env("ROLES", &cache)
-        .env("KEEP", cache.join("oracle"))
+        .env("KEEP", cache.join(format!("oracle-{COLLECTIONS}")))
         .output()?;
     if output.status.success() {
         return Ok(());

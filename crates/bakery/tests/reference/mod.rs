@@ -7,7 +7,7 @@ use std::process::Command;
 use libtest_mimic::Failed;
 
 /// The release of the package `ansible`, which brings the community's collections.
-const COLLECTIONS: &str = "12.3.0";
+pub(crate) const COLLECTIONS: &str = "14.5.0";
 
 /// The release of DebOps, whose 201 roles set up servers on Debian.
 const DEBOPS: &str = "3.3.2";
@@ -95,7 +95,9 @@ fn unpacked(
 }
 
 /// The collections that cases use, of the hundred of the package `ansible`; the rest would only take room.
-const WANTED: [&str; 8] = [
+const WANTED: [&str; 10] = [
+    "ansible/mariadb",
+    "ansible/mysql",
     "ansible/posix",
     "ansible/windows",
     "ansible/utils",
@@ -109,7 +111,7 @@ const WANTED: [&str; 8] = [
 /// Packages of PyPI with roles, besides DebOps: those of the community's collections, of OpenStack's projects, and of people
 /// who keep their machines with them.
 const ROLES: [(&str, &str); 11] = [
-    ("ansible", COLLECTIONS),
+    ("ansible", "12.3.0"),
     ("kolla-ansible", "22.2.0"),
     ("kayobe", "18.6.0"),
     ("tripleo-ansible", "6.0.0"),
@@ -151,7 +153,8 @@ fn debops(reference: &Path) -> Result<PathBuf, Failed> {
 pub(crate) fn collections(reference: &Path) -> Result<String, Failed> {
     let name = format!("collections-{COLLECTIONS}-{}", WANTED.len());
     let package = format!("ansible=={COLLECTIONS}");
-    let community =
-        unpacked(reference, &name, &pip(reference, &[&package]), include_str!("unpack.py"), &WANTED)?;
+    // The package as a whole wants a newer Python than its collections do.
+    let download = pip(reference, &[&package, "--ignore-requires-python"]);
+    let community = unpacked(reference, &name, &download, include_str!("unpack.py"), &WANTED)?;
     Ok(format!("{}:{}", community.display(), debops(reference)?.display()))
 }
