@@ -691,6 +691,50 @@ mod tests {
         assert_eq!(overlay_attribute("user.note"), None);
     }
 
+    /// Wherever the two begin to differ, before, at or after the end of a piece: the file has what the reader gave.
+    #[test]
+    fn a_file_gets_what_a_reader_gives_if_that_is_another_content() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("file");
+        let long: Vec<u8> = (0..600_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+        let at = |at: usize| {
+            let mut other = long.clone();
+            other[at] ^= 0xff;
+            other
+        };
+        let end = 256 << 10;
+        for new in
+            [at(0), at(end - 1), at(end), at(2 * end), at(long.len() - 1), long[..end].to_vec(), vec![]]
+        {
+            for (before, after) in [(&long, &new), (&new, &long)] {
+                std::fs::write(&file, before).expect("written");
+                std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o640)).expect("set");
+                assert!(differs(&file, &mut after.as_slice()).expect("read"));
+                assert!(!differs(&file, &mut before.as_slice()).expect("read"));
+                assert!(write_changed(&file, &mut after.as_slice(), Keep::All).expect("written"));
+                assert_eq!(&std::fs::read(&file).expect("read"), after);
+                assert!(!write_changed(&file, &mut after.as_slice(), Keep::Nothing).expect("compared"));
+                assert_eq!(metadata(&file).expect("there").mode() & 0o777, 0o640);
+            }
+        }
+        // What is no file has another content in any case, and a reader that breaks leaves the old one.
+        let link = folder.path().join("link");
+        symlink("/dev/zero", &link).expect("made");
+        assert!(write_changed(&link, &mut long.as_slice(), Keep::Mode(0o600)).expect("written"));
+        assert!(link.symlink_metadata().expect("there").is_file());
+        struct Broken;
+        impl std::io::Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("broken"))
+            }
+        }
+        let mut broken = std::io::Read::chain(&long[..1000], Broken);
+        std::fs::write(&file, "old").expect("written");
+        assert!(write_changed(&file, &mut broken, Keep::All).is_err());
+        assert_eq!(std::fs::read(&file).expect("read"), b"old");
+        assert_eq!(read_dir(folder.path()).expect("read").len(), 2);
+    }
+
     #[test]
     fn a_pipe_is_written_to_and_stays_one() {
         let folder = tempfile::tempdir().expect("a folder");

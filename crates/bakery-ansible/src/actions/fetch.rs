@@ -48,16 +48,46 @@ pub(super) fn fetch(args: &Map, templar: &Templar, modules: &mut dyn Modules) ->
         return Ok(Map::from_iter([("msg", format!("{message}, not transferring, ignored").into())]));
     }
     let target = target(args, &src, &dest, templar, modules)?;
-    let held = fs::read(&target).ok();
-    let digest = |bytes: &[u8]| bakery_modules::digests::hex("sha1", bytes).unwrap_or_default();
+    let digests = |file: &Path| {
+        let digests = bakery_modules::digests::of_file(file, ["sha1", "md5"]);
+        digests.map_err(|e| fail(e.to_string())).map(|digests| digests.map(Option::unwrap_or_default))
+    };
     let remote = of_stat("checksum");
     let result = ok();
     result.set("dest", target.display().to_string());
-    if let Some(held) = held.as_ref().filter(|held| remote.as_deref() == Some(&digest(held))) {
-        result.set("file", src);
-        result.set("checksum", remote);
-        result.set("md5sum", bakery_modules::digests::hex("md5", held));
-        return Ok(result);
+    if target.is_file() {
+        let [sha1, md5] = digests(&target)?;
+        if remote.as_deref() == Some(&sha1) {
+            result.set("file", src);
+            result.set("checksum", remote);
+            result.set("md5sum", md5);
+            return Ok(result);
+        }
+    }
+    let done = |is_other: bool| {
+        let [sha1, md5] = digests(&target)?;
+        result.set("changed", is_other);
+        result.set("md5sum", md5);
+        result.set("remote_md5sum", Value::None);
+        result.set("remote_checksum", remote.clone().unwrap_or_else(|| sha1.clone()));
+        result.set("checksum", sha1);
+        Ok(result.copied())
+    };
+    let make_folder = || {
+        let folder = target.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(folder).map_err(|e| fail(e.to_string()))
+    };
+    // A file that we see ourselves, as the same user, is copied piece by piece.
+    let is_near = modules.shares_files() && modules.becomes().is_none();
+    let near = Path::new(&src);
+    if is_near
+        && near.is_absolute()
+        && near.is_file()
+        && let Ok(mut file) = fs::open(near)
+    {
+        make_folder()?;
+        let is_other = fs::write_changed(&target, &mut file, fs::Keep::All);
+        return done(is_other.map_err(|e| fail(e.to_string()))?);
     }
     let call = Map::from_iter([("src", Value::from(src.as_str()))]);
     let slurped = module(modules, "slurp", &call)?;
@@ -77,19 +107,9 @@ pub(super) fn fetch(args: &Map, templar: &Templar, modules: &mut dyn Modules) ->
     let bytes = base64::engine::general_purpose::STANDARD
         .decode(slurped.get("content").unwrap_or_default().to_string())
         .map_err(|e| fail(e.to_string()))?;
-    let checksum = digest(&bytes);
-    let is_other = held.is_none_or(|held| held != bytes);
-    if is_other {
-        let folder = target.parent().unwrap_or(Path::new("."));
-        fs::create_dir_all(folder).map_err(|e| fail(e.to_string()))?;
-        fs::write_atomic(&target, &bytes).map_err(|e| fail(e.to_string()))?;
-    }
-    result.set("changed", is_other);
-    result.set("md5sum", bakery_modules::digests::hex("md5", &bytes));
-    result.set("remote_md5sum", Value::None);
-    result.set("remote_checksum", remote.unwrap_or_else(|| checksum.clone()));
-    result.set("checksum", checksum);
-    Ok(result)
+    make_folder()?;
+    let is_other = fs::write_changed(&target, &mut bytes.as_slice(), fs::Keep::All);
+    done(is_other.map_err(|e| fail(e.to_string()))?)
 }
 
 /// The file on the controller: `dest/HOST/path/of/the/file`, or with `flat`, `dest` itself.

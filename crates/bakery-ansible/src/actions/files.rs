@@ -42,7 +42,8 @@ fn carry(call: &Map, path: &Path, args: &Map, modules: &mut dyn Modules) -> Resu
     let is_ours = modules.shares_files() && modules.becomes().is_none_or(|user| user == "root");
     let is_large = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() >= LARGE);
     // What a vault holds is known here alone.
-    if is_ours && is_large && !fs::read_start(path, 64).is_ok_and(|start| crate::vault::is_encrypted(&start)) {
+    if is_ours && is_large && !fs::read_start(path, 64).is_ok_and(|start| crate::vault::is_encrypted(&start))
+    {
         let path = fs::canonicalize(path).map_err(|e| fail(e.to_string()))?;
         call.set("_path", path.display().to_string());
     } else {

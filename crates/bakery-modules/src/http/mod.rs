@@ -257,7 +257,7 @@ fn send_with(request: &Request, mut into: Option<&mut std::fs::File>) -> Result<
         let next = location
             .filter(|_| follows && left > 0)
             .and_then(|location| Url::parse(&joined(url.as_str(), location)).ok());
-        let Some(next) = next else { 
+        let Some(next) = next else {
             return received(request, response, &method, url.as_str(), into.as_deref_mut());
         };
         url = next;
@@ -395,7 +395,8 @@ fn received(
         Some(file) => file,
         None => &mut body,
     };
-    let mut packed = Counted { inner: response.body_mut().with_config().limit(request.most).reader(), count: 0 };
+    let mut packed =
+        Counted { inner: response.body_mut().with_config().limit(request.most).reader(), count: 0 };
     let is_packed = request.decompress && !bodiless && encoding.as_deref() == Some("gzip");
     let copied = if is_packed {
         // A stream may be of several parts, one after the other.
@@ -409,7 +410,10 @@ fn received(
         std::io::ErrorKind::StorageFull => format!("there is no room for the answer of {url}: {error}"),
         _ => match ureq::Error::from(error) {
             ureq::Error::Timeout(ureq::Timeout::PerRead) => {
-                format!("{url} sent nothing for {} seconds in the middle of its answer", request.timeout.max(1))
+                format!(
+                    "{url} sent nothing for {} seconds in the middle of its answer",
+                    request.timeout.max(1)
+                )
             }
             error => format!("Incomplete read: the answer of {url} was cut off: {error}"),
         },

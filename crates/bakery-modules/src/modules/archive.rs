@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::process::Stdio;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use bakery_host::fs;
 use bakery_lang::Value;
@@ -245,9 +245,10 @@ impl Write for Packer {
         match self {
             Self::Plain(file) => file.write(bytes),
             Self::Gzip(encoder) => encoder.write(bytes),
-            Self::Program(child, _) => {
-                child.stdin.as_mut().map_or(Err(std::io::ErrorKind::BrokenPipe.into()), |pipe| pipe.write(bytes))
-            }
+            Self::Program(child, _) => child
+                .stdin
+                .as_mut()
+                .map_or(Err(std::io::ErrorKind::BrokenPipe.into()), |pipe| pipe.write(bytes)),
         }
     }
 

@@ -104,10 +104,7 @@ fn fetch(request: &Request) -> Result<Answer, Failure> {
     attempts(request, &mut || send(request))
 }
 
-fn attempts(
-    request: &Request,
-    send: &mut dyn FnMut() -> Result<Answer, String>,
-) -> Result<Answer, Failure> {
+fn attempts(request: &Request, send: &mut dyn FnMut() -> Result<Answer, String>) -> Result<Answer, Failure> {
     let url = masked(&request.url);
     let mut last = Failure::new("no attempt was made");
     for attempt in 0..3u64 {

@@ -85,7 +85,10 @@ fn run(args: Args, host: &mut Host) -> Run {
             {
                 (format!("{name} already present"), false)
             } else {
-                let line = format!("{name}:{}", hashed(password, &args.hash_scheme)?);
+                // Of a file that is yet to be made nothing is hashed in check mode, there as here.
+                let is_only_said = host.check && old.is_none();
+                let hash = if is_only_said { String::new() } else { hashed(password, &args.hash_scheme)? };
+                let line = format!("{name}:{hash}");
                 match at {
                     Some(at) => lines[at] = line,
                     None => lines.push(line),

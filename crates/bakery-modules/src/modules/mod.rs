@@ -104,6 +104,7 @@ mod raw;
 mod replace;
 mod rpm_key;
 mod seboolean;
+mod sefcontext;
 mod selinux;
 mod selinux_permissive;
 mod seport;
@@ -238,6 +239,7 @@ pub(crate) static ALL: &[&Module] = &[
     &replace::MODULE,
     &rpm_key::MODULE,
     &seboolean::MODULE,
+    &sefcontext::MODULE,
     &selinux::MODULE,
     &selinux_permissive::MODULE,
     &seport::MODULE,
@@ -278,7 +280,10 @@ mod tests {
         for path in bakery_host::fs::read_dir(folder).expect("readable") {
             let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
             let is_of = |m: &&Module| {
-                m.name == name || m.full_name().split_once('.').is_some_and(|(space, _)| format!("{space}_{}", m.name) == name)
+                m.name == name
+                    || m.full_name()
+                        .split_once('.')
+                        .is_some_and(|(space, _)| format!("{space}_{}", m.name) == name)
             };
             assert!(name == "mod" || ALL.iter().any(|m| is_of(m)), "{name} is not in ALL");
         }

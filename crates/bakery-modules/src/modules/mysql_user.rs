@@ -183,7 +183,9 @@ impl Account<'_> {
         match (&args.plugin_hash_string, &args.plugin_auth_string) {
             (Some(hash), _) => clause(" AS %s", &[hash]),
             (None, Some(text)) if plugin == "pam" => clause(" USING %s", &[text]),
-            (None, Some(text)) if matches!(plugin, "ed25519" | "parsec") => clause(" USING PASSWORD(%s)", &[text]),
+            (None, Some(text)) if matches!(plugin, "ed25519" | "parsec") => {
+                clause(" USING PASSWORD(%s)", &[text])
+            }
             (None, Some(text)) => clause(" BY %s", &[text]),
             (None, None) => clause("", &[]),
         }
@@ -635,7 +637,12 @@ fn run(args: Args, host: &mut Host) -> Run {
         None => None,
         Some(text) => {
             let mode = server.rows("SELECT @@sql_mode")?.first().map(ToString::to_string).unwrap_or_default();
-            Some(privileges::unpack(text, mode.contains("ANSI"), args.column_case_sensitive, !args.subtract_privs)?)
+            Some(privileges::unpack(
+                text,
+                mode.contains("ANSI"),
+                args.column_case_sensitive,
+                !args.subtract_privs,
+            )?)
         }
     };
     let mut account = Account {

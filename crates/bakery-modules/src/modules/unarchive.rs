@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::{BufReader, Read, Seek as _};
 use std::os::unix::fs::MetadataExt as _;
-use std::process::{Child, Stdio};
 use std::path::{Component, Path, PathBuf};
+use std::process::{Child, Stdio};
 
 use bakery_host::{fs, users};
 use bakery_lang::Value;
