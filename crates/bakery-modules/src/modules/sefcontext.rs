@@ -1,6 +1,7 @@
 //! `sefcontext`: what the SELinux policy says of paths (community.general `sefcontext.py`), by `semanage`.
 
 use bakery_lang::Value;
+use bakery_lang::quote::shell_word;
 use bakery_macros::ModuleArgs;
 
 use crate::registry::module;
@@ -77,6 +78,29 @@ fn substitute(listing: &str, target: &str) -> Option<String> {
     listing.lines().find_map(|line| Some(line.strip_prefix(target)?.strip_prefix(" = ")?.trim().to_owned()))
 }
 
+/// Puts one path in another's stead, at once: semanage(8) takes several commands for one transaction, but knows none that
+/// changes this.
+fn exchange(
+    args: &Args,
+    host: &Host,
+    semanage: &str,
+    enabled: bool,
+    old: &str,
+    new: &str,
+) -> Result<(), Failure> {
+    if host.check {
+        return Ok(());
+    }
+    let [old, new, target] = [old, new, &args.target].map(shell_word);
+    let commands = format!("fcontext -d -e {old} {target}\nfcontext -a -e {new} {target}\n");
+    let mut cmd = host.cmd(semanage).arg("import").input(commands);
+    if !args.reload || !enabled {
+        cmd = cmd.arg("-N");
+    }
+    let output = cmd.output()?;
+    if output.success() { Ok(()) } else { Err(Failure::new(output.error_text().trim()).with_output(&output)) }
+}
+
 fn run(args: Args, host: &mut Host) -> Run {
     if args.state == "present" && args.setype.is_none() && args.substitute.is_none() {
         return Err("state is present but any of the following are missing: setype, substitute".into());
@@ -126,8 +150,10 @@ fn run(args: Args, host: &mut Host) -> Run {
     let changed = match (&args.substitute, &args.setype) {
         (Some(wanted), _) => {
             let changed = equal.as_ref() != Some(wanted);
-            if changed {
-                change(if equal.is_some() { "--modify" } else { "--add" }, &["--equal", wanted])?;
+            match &equal {
+                Some(equal) if changed => exchange(&args, host, &semanage, enabled, equal, wanted)?,
+                None => change("--add", &["--equal", wanted])?,
+                Some(_) => {}
             }
             changed
         }
