@@ -38,7 +38,7 @@ pub(super) fn source(path: &Path, args: &Map, modules: &mut dyn Modules) -> Resu
 const LARGE: u64 = 4 << 20;
 
 /// Gives a call what is in a file of the controller; or, where the module runs beside it and the file is large, its path.
-fn carry(call: &Map, path: &Path, args: &Map, modules: &mut dyn Modules) -> Result<(), Trouble> {
+pub(super) fn carry(call: &Map, path: &Path, args: &Map, modules: &mut dyn Modules) -> Result<(), Trouble> {
     let is_ours = modules.shares_files() && modules.becomes().is_none_or(|user| user == "root");
     let is_large = fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() >= LARGE);
     // What a vault holds is known here alone.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bakery_host::fs;
 use bakery_lang::Map;
 
-use super::files::{encode, flag, source, text};
+use super::files::{carry, flag, text};
 use super::{Modules, Outcome, Trouble, fail, module, ok};
 
 /// What a folder holds, by the path below the destination.
@@ -109,7 +109,7 @@ pub(super) fn copy(src: &str, path: &Path, call: &Map, modules: &mut dyn Modules
     for (from, to) in &tree.files {
         let args = call.copied();
         args.set("dest", dest.join(to).display().to_string());
-        args.set("_data", encode(&source(from, call, modules)?));
+        carry(&args, from, call, modules)?;
         args.set("_source_mode", fs::metadata(from).map_or(0o644, |m| m.mode() & 0o7777));
         // Links on the target are followed where one file is copied alone.
         if !tree.folders.is_empty() {
