@@ -143,7 +143,7 @@ pub fn write_from(path: impl AsRef<Path>, new: &mut dyn std::io::Read, keep: Kee
 /// A file in a folder, for its owner alone, that is to take another one's place in that folder; it goes when it is dropped.
 pub fn stage(folder: impl AsRef<Path>) -> Result<tempfile::NamedTempFile> {
     let folder = folder.as_ref();
-    tempfile::Builder::new().prefix(".bakery-").tempfile_in(folder).at("write into", folder)
+    scratch(Path::new("staged"), folder, 0o600).at("write into", folder)
 }
 
 /// Lets a file that was written in the same folder take another one's place, in a moment.
@@ -318,27 +318,46 @@ fn settle(
     Ok(())
 }
 
-/// A file beside another one, to be renamed over it. It has a name of its own for each file: what somebody left who was
+/// How many may write the same file at a time under names that are found again.
+const WRITERS: usize = 4;
+
+/// A file beside another one, to be renamed over it. It has names of its own for each file: what somebody left who was
 /// killed is found by whoever writes that file next, and removed. Who writes holds a lock on it.
 fn scratch(path: &Path, folder: &Path, mode: u32) -> std::io::Result<tempfile::NamedTempFile> {
     use rustix::fs::{FlockOperation, flock};
     use std::os::unix::fs::OpenOptionsExt as _;
-    let mut name = std::ffi::OsString::from(".bakery-");
-    name.push(path.file_name().unwrap_or_default());
-    let name = folder.join(name);
-    for _ in 0..2 {
-        let mut options = std::fs::File::options();
-        match options.read(true).write(true).create_new(true).mode(mode).open(&name) {
+    let name = |number: usize| {
+        let mut name = std::ffi::OsString::from(".bakery-");
+        name.push(path.file_name().unwrap_or_default());
+        if number > 0 {
+            name.push(format!(".{number}"));
+        }
+        folder.join(name)
+    };
+    let mut options = std::fs::File::options();
+    options.read(true).write(true).create_new(true).mode(mode);
+    for number in 0..WRITERS {
+        let own = name(number);
+        let mut opened = options.open(&own);
+        let is_there = matches!(&opened, Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists);
+        if is_there && is_left_behind(&own) {
+            std::fs::remove_file(&own)?;
+            opened = options.open(&own);
+        }
+        match opened {
             Ok(file) => {
                 // Where a file system has no locks, nobody takes the file for one that was left.
                 let _ = flock(&file, FlockOperation::LockExclusive);
-                let kept = tempfile::TempPath::try_from_path(&name)?;
+                // Others were at it once, too, and may have been killed.
+                for further in (number + 1..WRITERS).map(name).filter(|name| is_left_behind(name)) {
+                    let _ = std::fs::remove_file(&further);
+                }
+                let kept = tempfile::TempPath::try_from_path(&own)?;
                 return Ok(tempfile::NamedTempFile::from_parts(file, kept));
             }
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && is_left_behind(&name) => {
-                std::fs::remove_file(&name)?;
-            }
-            // Somebody is at it, or the name is too long: any other name does.
+            // Somebody is at it.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            // The name is too long: any other name does.
             Err(_) => break,
         }
     }
