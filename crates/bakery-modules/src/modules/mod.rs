@@ -285,7 +285,7 @@ mod tests {
                         .split_once('.')
                         .is_some_and(|(space, _)| format!("{space}_{}", m.name) == name)
             };
-            assert!(name == "mod" || ALL.iter().any(|m| is_of(m)), "{name} is not in ALL");
+            assert!(name == "mod" || ALL.iter().any(is_of), "{name} is not in ALL");
         }
     }
 
