@@ -42,6 +42,7 @@ pub struct Host {
     diffs: Vec<Value>,
     left_to_boot: Vec<String>,
     warnings: Vec<String>,
+    scratch: std::sync::OnceLock<tempfile::TempDir>,
 }
 
 /// Permissions and ownership, as most file modules take them.
@@ -160,6 +161,23 @@ impl Host {
 
     pub(crate) fn take_warnings(&mut self) -> Vec<String> {
         std::mem::take(&mut self.warnings)
+    }
+
+    /// A new folder for files that are of no use when the module has ended: it goes then.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn scratch(&self) -> Result<PathBuf, Failure> {
+        let failed = |error: std::io::Error| Failure::new(format!("no folder for temporary files: {error}"));
+        if self.scratch.get().is_none() {
+            let _ = self.scratch.set(tempfile::tempdir().map_err(failed)?);
+        }
+        let all = self.scratch.get().map_or(Path::new(""), tempfile::TempDir::path);
+        Ok(tempfile::tempdir_in(all).map_err(failed)?.keep())
+    }
+
+    pub(crate) fn clear_scratch(&mut self) {
+        self.scratch.take();
     }
 
     /// A text with the values of `$NAME` and `${NAME}`, as Python's `expandvars`; what is not set stays as it is.

@@ -114,7 +114,9 @@ fn called(
     };
     let is_unsafe = given.get("unsafe_writes").filter(|v| !v.is_none()).or_else(by_environment);
     host.unsafe_writes = is_unsafe.is_some_and(|value| crate::args::boolean(&value).unwrap_or(false));
-    let result = match run(&reader, host) {
+    let ran = run(&reader, host);
+    host.clear_scratch();
+    let result = match ran {
         Err(message) => return failed(message).into(),
         Ok(Ok(Outcome { changed, fields })) => {
             let map = Map::new();

@@ -8,7 +8,7 @@ use base64::Engine as _;
 
 use crate::host::{FileAttributes, Replace};
 use crate::registry::module;
-use crate::{Failure, Host, Outcome, Run};
+use crate::{Failure, Host, Outcome, Run, digests};
 
 /// Makes a file out of the files of a folder, in the order of their names.
 #[derive(ModuleArgs)]
@@ -108,8 +108,8 @@ fn run(args: Args, host: &mut Host) -> Run {
     outcome = outcome
         .with("src", args.src)
         .with("dest", dest.display().to_string())
-        .with("checksum", super::copy::sha1(&content))
-        .with("md5sum", super::copy::md5(&content));
+        .with("checksum", digests::hex("sha1", &content))
+        .with("md5sum", digests::hex("md5", &content));
     if let Some(diff) = diff {
         outcome = outcome.with("diff", diff);
     }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use bakery_host::fs;
 use bakery_macros::ModuleArgs;
-use sha1::Digest as _;
 use std::os::unix::fs::MetadataExt as _;
 
 use crate::host::{Content, FileAttributes, Replace, received};
@@ -57,14 +56,6 @@ struct Args {
     /// Permissions and ownership.
     #[arg(flatten)]
     attributes: FileAttributes,
-}
-
-pub(super) fn md5(bytes: &[u8]) -> String {
-    md5::Md5::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
-}
-
-pub(super) fn sha1(bytes: &[u8]) -> String {
-    sha1::Sha1::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn run(mut args: Args, host: &mut Host) -> Run {
@@ -181,10 +172,12 @@ impl Given<'_> {
 
     /// SHA-1 and MD5.
     fn sums(&self) -> Result<[String; 2], Failure> {
-        match self {
-            Self::Bytes(bytes) => Ok([sha1(bytes), md5(bytes)]),
-            Self::File(path) => Ok(digests::of_file(path, ["sha1", "md5"])?.map(Option::unwrap_or_default)),
-        }
+        let algorithms = ["sha1", "md5"];
+        let sums = match self {
+            Self::Bytes(bytes) => algorithms.map(|algorithm| digests::hex(algorithm, bytes)),
+            Self::File(path) => digests::of_file(path, algorithms)?,
+        };
+        Ok(sums.map(Option::unwrap_or_default))
     }
 }
 

@@ -149,12 +149,11 @@ fn ask(host: &Host, args: &Args) -> Result<Answer, Failure> {
     Ok(answer)
 }
 
-/// Fetches an address into a temporary file that stays until the process ends.
+/// Fetches an address into a file that is there until the module ends.
 pub(super) fn to_temporary(host: &Host, url: &str, validate_certs: bool) -> Result<PathBuf, Failure> {
     let request = Request { validate_certs, ..request(host, url, None) };
     let name = url.rsplit('/').next().unwrap_or("download");
-    let folder = ::tempfile::tempdir().map_err(|e| Failure::new(e.to_string()))?.keep();
-    let path = folder.join(name);
+    let path = host.scratch()?.join(name);
     let mut file = fs::create(&path)?;
     attempts(&request, &mut || send_into(&request, &mut file))?;
     Ok(path)
