@@ -14,6 +14,7 @@ mod archive;
 mod assemble;
 mod async_status;
 pub(crate) mod async_wrapper;
+mod at;
 mod authorized_key;
 mod blockinfile;
 mod capabilities;
@@ -149,6 +150,7 @@ pub(crate) static ALL: &[&Module] = &[
     &assemble::MODULE,
     &async_status::MODULE,
     &async_wrapper::MODULE,
+    &at::MODULE,
     &authorized_key::MODULE,
     &blockinfile::MODULE,
     &capabilities::MODULE,
