@@ -1,9 +1,17 @@
 //! Ctrl-C and termination: noted once, so that long work can stop and clean up.
 #![allow(unsafe_code)]
 
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::io::IsTerminal as _;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::{Duration, Instant};
 
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
+
+/// Whether somebody sees what is said to them.
+static IS_SEEN: AtomicBool = AtomicBool::new(false);
+
+/// How long a sleep may go on after a signal.
+const PIECE: Duration = Duration::from_millis(50);
 
 extern "C" fn note(signal: libc::c_int) {
     if CAUGHT.swap(signal, Ordering::SeqCst) != 0 {
@@ -11,10 +19,16 @@ extern "C" fn note(signal: libc::c_int) {
         // SAFETY: _exit is async-signal-safe.
         unsafe { libc::_exit(128 + signal) };
     }
+    if IS_SEEN.load(Ordering::Relaxed) {
+        let said = b"\nstopping when what is under way has ended; once more to leave at once\n";
+        // SAFETY: write is async-signal-safe, and the text is there for good.
+        unsafe { libc::write(libc::STDERR_FILENO, said.as_ptr().cast(), said.len()) };
+    }
 }
 
 /// Notes SIGINT, SIGTERM and SIGHUP instead of dying of them.
 pub fn catch_termination() {
+    IS_SEEN.store(std::io::stderr().is_terminal(), Ordering::Relaxed);
     for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
         // SAFETY: `note` only touches an atomic and calls _exit.
         unsafe { libc::signal(signal, note as extern "C" fn(libc::c_int) as libc::sighandler_t) };
@@ -38,6 +52,19 @@ pub fn caught() -> Option<i32> {
         0 => None,
         signal => Some(signal),
     }
+}
+
+/// Sleeps until the time is over or a signal is noted; whether none was.
+pub fn sleep(time: Duration) -> bool {
+    let began = Instant::now();
+    while caught().is_none() {
+        let left = time.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return true;
+        }
+        std::thread::sleep(left.min(PIECE));
+    }
+    false
 }
 
 /// Sends a signal to a process; whether it was there.

@@ -205,7 +205,7 @@ pub(super) fn reboot(args: &Map, modules: &mut dyn Modules) -> Outcome {
         if began.elapsed() >= limit || bakery_host::signal::caught().is_some() {
             break false;
         }
-        std::thread::sleep(wait.min(limit.saturating_sub(began.elapsed())));
+        bakery_host::signal::sleep(wait.min(limit.saturating_sub(began.elapsed())));
         wait = (wait * 2).min(Duration::from_secs(12));
         modules.reset();
         let is_new = said(modules, &boot).is_ok_and(|now| !now.is_empty() && now != before);
@@ -223,7 +223,7 @@ pub(super) fn reboot(args: &Map, modules: &mut dyn Modules) -> Outcome {
         told.set("elapsed", began.elapsed().as_secs());
         return Err(Trouble::Failed(told, None));
     }
-    std::thread::sleep(seconds(number(&["post_reboot_delay", "post_reboot_delay_sec"], 0.0)));
+    bakery_host::signal::sleep(seconds(number(&["post_reboot_delay", "post_reboot_delay_sec"], 0.0)));
     result.set("changed", true);
     result.set("rebooted", true);
     result.set("elapsed", began.elapsed().as_secs());

@@ -289,7 +289,7 @@ pub(super) fn wait_for_connection(args: &Map, modules: &mut dyn Modules) -> Outc
         result.set("elapsed", 0);
         return Ok(result);
     }
-    std::thread::sleep(seconds("delay", 0));
+    bakery_host::signal::sleep(seconds("delay", 0));
     let (limit, pause) = (seconds("timeout", 600), seconds("sleep", 1));
     loop {
         let Err(unreachable) = modules.module("ping", &Map::new()) else { break };
@@ -299,7 +299,7 @@ pub(super) fn wait_for_connection(args: &Map, modules: &mut dyn Modules) -> Outc
             result.set("elapsed", began.elapsed().as_secs());
             return Err(Trouble::Failed(result, None));
         }
-        std::thread::sleep(pause.min(limit.saturating_sub(began.elapsed())));
+        bakery_host::signal::sleep(pause.min(limit.saturating_sub(began.elapsed())));
     }
     result.set("elapsed", began.elapsed().as_secs());
     Ok(result)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bakery_events::exit;
+use bakery_host::signal;
 use bakery_lang::{Map, Value};
 
 use super::context::{Context, selected};
@@ -21,7 +22,7 @@ impl Runner<'_> {
 
     pub(super) fn entries(&self, entries: &[Entry], hosts: &[String], context: &Context) -> Result<()> {
         for entry in entries {
-            if bakery_host::signal::caught().is_some() {
+            if signal::caught().is_some() {
                 return Ok(());
             }
             let active = self.active(hosts);
@@ -211,21 +212,27 @@ impl Runner<'_> {
         let mut includes: Vec<(Include, Vec<String>)> = Vec::new();
         let chosen = if run_once { &hosts[..1] } else { hosts };
         let before = self.before_debugger(&context, chosen);
-        let mut ends = side_by_side(chosen, self.options.forks, |host| {
+        let ends = side_by_side(chosen, self.options.forks, |host| {
             let _limit = throttle.as_ref().map(|t| t.take());
             let _slot = self.slots.take();
+            // Whoever stops a run does not want it on more hosts.
+            if signal::caught().is_some() {
+                return None;
+            }
             let end = self.run_task(task, &info, host, &context);
             self.finish(&info, &context, host, &end);
-            end
+            Some(end)
         });
-        if let Some(before) = before {
-            let stops = chosen.iter().zip(ends).zip(&before);
-            let stop = |((host, end), before): ((&String, End), _)| {
-                self.debug(task, &info, (outer, &context), host, end, before)
+        let mut known = Vec::new();
+        for (at, (host, end)) in chosen.iter().zip(ends).enumerate() {
+            let Some(end) = end else { continue };
+            let end = match &before {
+                Some(before) => self.debug(task, &info, (outer, &context), host, end, &before[at]),
+                None => end,
             };
-            ends = stops.map(stop).collect();
+            known.push((host, end));
         }
-        for (host, end) in chosen.iter().zip(ends) {
+        for (host, end) in known {
             if run_once && matches!(end.status, Status::Ok | Status::Changed) && context.role.is_some() {
                 let mark = had_run(context.role.as_ref());
                 self.progress().completed.extend(hosts.iter().map(|host| (host.clone(), mark.clone())));

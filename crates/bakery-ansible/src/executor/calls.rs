@@ -165,7 +165,7 @@ impl Calls<'_> {
         };
         let mut left = limit;
         loop {
-            std::thread::sleep(Duration::from_secs(poll.min(left.max(1))));
+            bakery_host::signal::sleep(Duration::from_secs(poll.min(left.max(1))));
             left = left.saturating_sub(poll);
             let now = self.call("async_status", &ask("status"))?;
             let finished = now.get("finished").is_some_and(|f| f.is_true());

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bakery_host::signal;
 use bakery_jinja::Scope as _;
 use bakery_lang::{Diagnostic, Map, Value};
 
@@ -114,7 +115,7 @@ impl Runner<'_> {
         let variable = control("loop_var").map_or_else(|| "item".to_owned(), |v| templated(v).to_string());
         let pause =
             control("pause").map(templated).and_then(|p| p.as_float().or_else(|| p.to_string().parse().ok()));
-        let pause = pause.unwrap_or(0.0);
+        let pause = Duration::try_from_secs_f64(pause.unwrap_or(0.0)).unwrap_or_default();
         let mut results = Vec::new();
         let (mut includes, mut notify) = (Vec::new(), vec![]);
         let (mut changed, mut failed, mut unreachable, mut skipped, mut silent) =
@@ -122,8 +123,8 @@ impl Runner<'_> {
         let mut delegated = None;
         let mut ignored = None;
         for (index, item) in items.iter().enumerate() {
-            if index > 0 && pause > 0.0 {
-                std::thread::sleep(Duration::from_secs_f64(pause));
+            if index > 0 && !signal::sleep(pause) {
+                break;
             }
             let local = Map::new();
             local.set(&variable, item.clone());

@@ -269,7 +269,8 @@ impl Runner<'_> {
         } else {
             number(self, task.retries.as_ref(), 3.0).max(0.0) as u64
         };
-        let delay = number(self, task.delay.as_ref(), 5.0).max(0.0);
+        let delay = number(self, task.delay.as_ref(), 5.0);
+        let delay = Duration::try_from_secs_f64(delay).unwrap_or_default();
         let mut attempt = 1;
         loop {
             let attempted = (tries > 0).then_some(attempt);
@@ -290,19 +291,21 @@ impl Runner<'_> {
             };
             match done {
                 Ok(None) => return end,
-                Ok(Some(_)) if attempt > tries => {
-                    end.result.set("attempts", tries);
+                Ok(Some(_)) => {
+                    if attempt <= tries {
+                        self.callback().retry(info, host, tries - attempt + 1, &end.result);
+                        if bakery_host::signal::sleep(delay) {
+                            attempt += 1;
+                            continue;
+                        }
+                    }
+                    end.result.set("attempts", attempt.min(tries));
                     end.result.set("failed", true);
                     // A `failed_when` that does not hold has the last word.
                     if end.result.get("failed_when_result").is_none_or(|r| r.is_true()) {
                         end.status = Status::Failed;
                     }
                     return end;
-                }
-                Ok(Some(_)) => {
-                    self.callback().retry(info, host, tries - attempt + 1, &end.result);
-                    std::thread::sleep(Duration::from_secs_f64(delay));
-                    attempt += 1;
                 }
                 Err(error) => return self.failed(&error, task, context, host),
             }

@@ -130,9 +130,7 @@ pub(crate) fn again<T>(
     place: &Place<'_>,
     act: &mut dyn FnMut() -> Result<T>,
 ) -> Result<T> {
-    if let Some(pause) = component.text("pause_before") {
-        std::thread::sleep(duration(&pause)?);
-    }
+    pause(component, "pause_before")?;
     let limit = component.text("timeout").map(|limit| duration(&limit)).transpose()?;
     let tries = component.text("max_retries").and_then(|n| n.parse::<u32>().ok()).unwrap_or(0);
     let mut attempt = 0;
@@ -259,10 +257,7 @@ pub(crate) fn on_machine(
 /// What acts on nothing.
 fn aside(component: &Component, place: &Place<'_>) -> Result<()> {
     match component.kind.as_str() {
-        "sleep" => {
-            std::thread::sleep(duration(&component.text("duration").unwrap_or_else(|| "0s".into()))?);
-            Ok(())
-        }
+        "sleep" => pause(component, "duration"),
         "breakpoint" if component.flag("disable", false) => Ok(()),
         "breakpoint" => {
             let note = component.text("note").unwrap_or_default();
@@ -273,6 +268,14 @@ fn aside(component: &Component, place: &Place<'_>) -> Result<()> {
         }
         other => Err(Error::new(format!("the provisioner `{other}` does not run here"))),
     }
+}
+
+/// Does nothing for as long as an option says.
+fn pause(component: &Component, option: &str) -> Result<()> {
+    if let Some(time) = component.text(option) {
+        signal::sleep(duration(&time)?);
+    }
+    interrupted()
 }
 
 /// An error if somebody has asked us to end.

@@ -5,7 +5,7 @@ use bakery_host::{Cmd, Output, fs};
 use bakery_lang::Value;
 use bakery_packer::{Component, fill_in};
 
-use super::{Place, duration};
+use super::Place;
 use crate::machine::Machine;
 use crate::{Error, Result};
 
@@ -120,10 +120,7 @@ pub(crate) fn shell(component: &Component, place: &Place<'_>, machine: &dyn Mach
             machine.shell(&format!("rm -f {} {}", quoted(&path), quoted(&vars_file)))?.output()?;
         }
     }
-    if let Some(pause) = component.text("pause_after") {
-        std::thread::sleep(duration(&pause)?);
-    }
-    Ok(())
+    super::pause(component, "pause_after")
 }
 
 /// Runs scripts on this machine. `more` are variables that only the caller knows.

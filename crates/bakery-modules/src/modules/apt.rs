@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use bakery_host::{Output, fs};
+use bakery_host::{Output, fs, signal};
 use bakery_lang::Value;
 use bakery_macros::ModuleArgs;
 
@@ -242,10 +242,10 @@ impl Apt<'_> {
             }
             last = output.error_text().trim().to_owned();
             if last.contains("Could not get lock") {
-                if Instant::now() >= locked_until {
+                let has_ended = !signal::sleep(Duration::from_millis(500));
+                if has_ended || Instant::now() >= locked_until {
                     return Err(format!("Failed to lock apt for exclusive operation: {last}").into());
                 }
-                std::thread::sleep(Duration::from_millis(500));
                 continue;
             }
             attempt += 1;
@@ -255,7 +255,9 @@ impl Apt<'_> {
                 self.host.warn(format!(
                     "Sleeping for {pause} seconds, before attempting to refresh the cache again"
                 ));
-                std::thread::sleep(Duration::from_secs(pause));
+                if !signal::sleep(Duration::from_secs(pause)) {
+                    break;
+                }
             }
         }
         let last = if last.is_empty() { "unknown reason" } else { &last };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bakery_host::fs;
+use bakery_host::{fs, signal};
 use bakery_lang::{Value, json};
 use bakery_macros::ModuleArgs;
 
@@ -288,7 +288,9 @@ fn update(args: &Args, host: &mut Host) -> Result<(), Failure> {
         host.warn(format!("Failed to update cache after {} due to {said} retry, retrying", attempt + 1));
         let delay =
             2i64.saturating_pow(u32::try_from(attempt).unwrap_or(30)).min(args.update_cache_retry_max_delay);
-        std::thread::sleep(Duration::from_secs(u64::try_from(delay).unwrap_or(0)));
+        if !signal::sleep(Duration::from_secs(u64::try_from(delay).unwrap_or(0))) {
+            break;
+        }
     }
     Err(Failure::new(format!(
         "Failed to update apt cache after {} retries: {}",

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bakery_host::fs;
+use bakery_host::{fs, signal};
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
 
@@ -108,8 +108,8 @@ fn attempts(request: &Request, send: &mut dyn FnMut() -> Result<Answer, String>)
     let url = masked(&request.url);
     let mut last = Failure::new("no attempt was made");
     for attempt in 0..3u64 {
-        if attempt > 0 {
-            std::thread::sleep(Duration::from_millis(500 << attempt));
+        if attempt > 0 && !signal::sleep(Duration::from_millis(500 << attempt)) {
+            break;
         }
         match send() {
             Ok(answer) if answer.status >= 500 => {

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use bakery_host::fs;
+use bakery_host::{fs, signal};
 use bakery_lang::regex::{Flags, compile};
 use bakery_lang::{Map, Value};
 use bakery_macros::ModuleArgs;
@@ -116,7 +116,7 @@ fn run(args: Args, host: &mut Host) -> Run {
     };
 
     let started = Instant::now();
-    std::thread::sleep(seconds(args.delay));
+    signal::sleep(seconds(args.delay));
     // Like Ansible's, this runs from before the delay.
     let end = started + seconds(args.timeout);
     let elapsed = || started.elapsed().as_secs();
@@ -153,7 +153,9 @@ fn run(args: Args, host: &mut Host) -> Run {
         if there {
             break;
         }
-        std::thread::sleep(seconds(args.sleep).max(Duration::from_millis(20)));
+        if !signal::sleep(seconds(args.sleep).max(Duration::from_millis(20))) {
+            return Err(failed("interrupted".into()));
+        }
     }
     Ok(told(&args, elapsed(), found))
 }
@@ -161,7 +163,7 @@ fn run(args: Args, host: &mut Host) -> Run {
 /// Waits for a time that begins after the delay.
 fn slept(args: &Args) -> Outcome {
     let started = Instant::now();
-    std::thread::sleep(seconds(args.delay) + seconds(args.timeout));
+    signal::sleep(seconds(args.delay) + seconds(args.timeout));
     told(args, started.elapsed().as_secs(), Found::default())
 }
 

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use super::{bakery, fails, ok, write};
 
@@ -214,6 +215,56 @@ fn secrets_are_told_nowhere() {
         assert!(output.status.success(), "{text}");
         for secret in SECRETS {
             assert!(!text.contains(secret), "{secret} is in the output of {how:?}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_is_stopped_begins_nothing_new() {
+    let hour = 3600;
+    for (what, tasks) in [
+        ("other hosts", "- shell: 'touch {{ mark }}; sleep 2'".to_owned()),
+        ("tries", format!("- shell: 'touch {{{{ mark }}}}; exit 1'\n  retries: 3\n  delay: {hour}")),
+        (
+            "items",
+            format!("- shell: 'touch {{{{ mark }}}}'\n  loop: [1, 2]\n  loop_control: {{pause: {hour}}}"),
+        ),
+        (
+            "waits",
+            format!(
+                "- shell: 'touch {{{{ mark }}}}'\n  when: inventory_hostname == 'first'\n\
+                 - wait_for: {{path: '{{{{ mark }}}}/none', timeout: {hour}}}"
+            ),
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = folder.path();
+        let tasks = tasks.replace('\n', "\n    ");
+        let head = "- hosts: all\n  connection: local\n  gather_facts: false\n  vars: {mark: \"{{ inventory_hostname }}\"}";
+        write(
+            at,
+            "play.yml",
+            &format!("{head}\n  tasks:\n    {tasks}\n    - file: {{path: after, state: touch}}\n"),
+        );
+        let mut command = bakery(at, &["play", "play.yml", "-i", "first,second", "--forks", "1"]);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("runs");
+        let soon = |what: &str, is_so: &mut dyn FnMut() -> bool| {
+            let began = Instant::now();
+            while !is_so() {
+                assert!(began.elapsed() < Duration::from_mins(2), "{what}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        };
+        soon(&format!("{what}: nothing began"), &mut || at.join("first").exists());
+        Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("runs");
+        let mut code = None;
+        soon(&format!("{what}: it goes on"), &mut || {
+            code = child.try_wait().expect("known").map(|status| status.code());
+            code.is_some()
+        });
+        assert_eq!(code, Some(Some(130)), "{what}");
+        for name in ["second", "after"] {
+            assert!(!at.join(name).exists(), "{what}: {name} was made");
         }
     }
 }
