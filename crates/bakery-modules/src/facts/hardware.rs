@@ -245,7 +245,9 @@ const CHASSIS: &[&str] = &[
 
 fn firmware(scene: &Scene<'_>, facts: &Map) {
     let is_shown = exists("/sys/devices/virtual/dmi/id/product_name");
-    let has_program = !is_shown && find_program("dmidecode").is_some();
+    // Where the firmware has no table, what cannot be said of one fact cannot be said of any, at a process each.
+    let is_told =
+        !is_shown && !scene.is_baking() && scene.output("dmidecode", &["-s", FIRMWARE[0].2]).is_some();
     for (fact, file, keyword) in FIRMWARE {
         let value = if scene.is_baking() {
             None
@@ -257,7 +259,7 @@ fn firmware(scene: &Scene<'_>, facts: &Map) {
                 }
                 _ => text,
             })
-        } else if has_program {
+        } else if is_told {
             let text = scene.output("dmidecode", &["-s", keyword]);
             text.map(|text| text.lines().filter(|line| !line.starts_with('#')).collect())
         } else {
